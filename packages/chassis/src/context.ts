@@ -1,0 +1,52 @@
+import type { EventDefinition } from '@warren/contracts';
+import type { Kysely, Transaction } from 'kysely';
+import type { Logger } from 'pino';
+
+export type { Logger } from 'pino';
+
+/** Where a piece of work came from: it names the log lines, and the events it emits carry it on. */
+export interface Origin {
+  correlationId: string;
+  /** W3C trace context of the caller, when there is one. */
+  traceparent?: string;
+  log: Logger;
+  /** Aborting it cancels the running statement and rolls the transaction back. */
+  signal?: AbortSignal;
+}
+
+/** A pending row: something to do outside, once the transaction that wrote it has committed. */
+export interface ScheduledTask {
+  /** Stable key of the effect; a second `schedule` of the same kind and key changes nothing. */
+  key: string;
+  /** Not before this time; now when absent. */
+  at?: Date;
+  data?: object;
+}
+
+/** What a handler of a request, an event or a task is given: one transaction, and what may be done in it. */
+// biome-ignore lint/suspicious/noExplicitAny: a handler that does not touch the database need not name its schema
+export interface Work<Schema = any, Config = any> {
+  transaction: Transaction<Schema>;
+  /**
+   * Appends an event to the outbox, in this transaction. It is published after the commit, in commit order
+   * per aggregate: lock or write the aggregate's row before.
+   * @returns the event's id
+   */
+  emit<Data extends object>(event: EventDefinition<Data>, data: Data, options: { aggregate: string }): Promise<string>;
+  /** Writes a pending row for the worker of that kind, in this transaction. */
+  schedule(kind: string, task: ScheduledTask): Promise<void>;
+  config: Config;
+  log: Logger;
+  now(): Date;
+  correlationId: string;
+  signal?: AbortSignal;
+}
+
+/** Transactions for whoever serves something: HTTP, a queue, a worker. */
+// biome-ignore lint/suspicious/noExplicitAny: see Work
+export interface Units<Schema = any, Config = any> {
+  /** For reads that need no transaction. */
+  database: Kysely<Schema>;
+  /** Runs `run` in one transaction; commits when it resolves, rolls back and rejects with its error when it does not. */
+  work<T>(origin: Origin, run: (work: Work<Schema, Config>) => Promise<T>): Promise<T>;
+}
