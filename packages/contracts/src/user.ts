@@ -1,0 +1,19 @@
+import Joi from 'joi';
+import { defineEvent } from './event.ts';
+
+export interface UserCreated {
+  userId: string;
+  name: string;
+  email: string;
+}
+
+/** A user signed up. From: user. */
+export const userCreated = defineEvent<UserCreated>({
+  type: 'user.created',
+  version: 1,
+  data: {
+    userId: Joi.string().guid().required(),
+    name: Joi.string().max(200).required(),
+    email: Joi.string().email({ tlds: false }).max(254).required(),
+  },
+});
