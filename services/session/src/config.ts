@@ -1,0 +1,14 @@
+import { duration, port } from '@warren/chassis';
+
+export interface SessionConfig {
+  PORT: number;
+  ADMIN_PORT: number;
+  /** How long a session lives, ms */
+  SESSION_TTL: number;
+}
+
+export const config = {
+  PORT: port(3002),
+  ADMIN_PORT: port(9002),
+  SESSION_TTL: duration().default('24h'),
+};

@@ -1,0 +1,47 @@
+import { del, get, Joi, noContent, problem, type Route } from '@warren/chassis';
+import type { SessionConfig } from './config.ts';
+import { findSession, revokeSession, type SessionSchema, sessionsOf } from './sessions.ts';
+
+const id = Joi.string().guid({ separator: '-', wrapper: false }).lowercase();
+
+const session = Joi.object({
+  id: id.required(),
+  userId: id.required(),
+  status: Joi.valid('active', 'revoked', 'expired').required(),
+  openedAt: Joi.string().isoDate().required(),
+  expiresAt: Joi.string().isoDate().required(),
+});
+
+const unknown = (sessionId: string) =>
+  problem(404, { title: 'Session unknown', detail: `There is no session ${sessionId}.` });
+
+export const routes: Route<SessionSchema, SessionConfig>[] = [
+  get(
+    '/sessions',
+    {
+      summary: 'The sessions of a user, oldest first',
+      query: { userId: id.required() },
+      responses: { 200: Joi.object({ items: Joi.array().items(session) }) },
+    },
+    async ({ query }, { database, now }) => ({ items: await sessionsOf(database, query.userId, now()) }),
+  ),
+
+  get(
+    '/sessions/:id',
+    { summary: 'One session', params: { id: id.required() }, responses: { 200: session } },
+    async ({ params }, { database, now }) => {
+      const found = await findSession(database, params.id, now());
+      if (found === undefined) throw unknown(params.id);
+      return found;
+    },
+  ),
+
+  del(
+    '/sessions/:id',
+    { summary: 'Revoke a session', params: { id: id.required() }, responses: { 204: null } },
+    async ({ params }, work) => {
+      if (!(await revokeSession(work, params.id))) throw unknown(params.id);
+      return noContent();
+    },
+  ),
+];

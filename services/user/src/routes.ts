@@ -1,0 +1,64 @@
+import { created, get, Joi, post, problem, type Route } from '@warren/chassis';
+import type { UserConfig } from './config.ts';
+import { findUser, listUsers, signUp, type UserSchema } from './users.ts';
+
+const id = Joi.string().guid({ separator: '-', wrapper: false }).lowercase();
+
+const newUser = Joi.object({
+  name: Joi.string()
+    .trim()
+    .min(1)
+    .max(200)
+    .pattern(/^[^\p{Cc}\p{Cs}]*$/u)
+    .messages({ 'string.pattern.base': '{{#label}} must not contain control characters' })
+    .required(),
+  email: Joi.string().trim().max(254).email({ tlds: false }).required(),
+});
+
+const user = Joi.object({
+  id: id.required(),
+  name: Joi.string().required(),
+  email: Joi.string().required(),
+  createdAt: Joi.string().isoDate().required(),
+});
+
+export const routes: Route<UserSchema, UserConfig>[] = [
+  post(
+    '/users',
+    {
+      aliases: ['/users/save', '/create_user'],
+      summary: 'Sign a user up',
+      body: newUser,
+      responses: { 201: user },
+    },
+    async ({ body }, work) => {
+      const signedUp = await signUp(work, body);
+      if (signedUp === undefined)
+        throw problem(409, {
+          title: 'E-mail address taken',
+          detail: `Another user has signed up as ${body.email}; use another address.`,
+        });
+      return created(`/users/${signedUp.id}`, signedUp);
+    },
+  ),
+
+  get(
+    '/users/:id',
+    { summary: 'One user', params: { id: id.required() }, responses: { 200: user } },
+    async ({ params }, { database }) => {
+      const found = await findUser(database, params.id);
+      if (found === undefined) throw problem(404, { title: 'User unknown', detail: `There is no user ${params.id}.` });
+      return found;
+    },
+  ),
+
+  get(
+    '/users',
+    {
+      summary: 'Users in the order they signed up, page by page',
+      query: { limit: Joi.number().integer().min(1).max(100).default(50), after: id },
+      responses: { 200: Joi.object({ items: Joi.array().items(user), next: id.allow(null).required() }) },
+    },
+    async ({ query }, { database }) => listUsers(database, query),
+  ),
+];

@@ -1,0 +1,15 @@
+import { defineService } from '@warren/chassis';
+import manifest from '../package.json' with { type: 'json' };
+import { broker } from './broker.ts';
+import { config, type UserConfig } from './config.ts';
+import { routes } from './routes.ts';
+import type { UserSchema } from './users.ts';
+
+export const service = defineService<UserConfig, UserSchema>({
+  name: 'user',
+  version: manifest.version,
+  config,
+  migrations: new URL('../migrations/', import.meta.url),
+  broker,
+  routes,
+});

@@ -1,0 +1,79 @@
+// What a user is: who may sign up, under which address, and how they are listed.
+import { type Kysely, newId, type Work } from '@warren/chassis';
+import { userCreated } from '@warren/contracts';
+import type { UserConfig } from './config.ts';
+
+export interface UserSchema {
+  users: {
+    id: string;
+    name: string;
+    /** As the user wrote it, the domain in lower case: what mail is sent to. */
+    email: string;
+    /** What makes an address unique, see `emailKey`. */
+    email_key: string;
+    created_at: Date;
+  };
+}
+
+export interface User {
+  id: string;
+  name: string;
+  email: string;
+  /** ISO 8601, UTC */
+  createdAt: string;
+}
+
+/** Signs a user up and says so in `user.created`; `undefined` when another user has the e-mail address. */
+export async function signUp(
+  work: Work<UserSchema, UserConfig>,
+  { name, email }: { name: string; email: string },
+): Promise<User | undefined> {
+  const address = withLowerCaseDomain(email);
+  const row = await work.transaction
+    .insertInto('users')
+    .values({ id: newId(), name, email: address, email_key: emailKey(address), created_at: work.now() })
+    .onConflict((conflict) => conflict.column('email_key').doNothing())
+    .returningAll()
+    .executeTakeFirst();
+  if (row === undefined) return undefined;
+
+  await work.emit(userCreated, { userId: row.id, name, email: address }, { aggregate: row.id });
+  return toUser(row);
+}
+
+export async function findUser(database: Kysely<UserSchema>, id: string): Promise<User | undefined> {
+  const row = await database.selectFrom('users').selectAll().where('id', '=', id).executeTakeFirst();
+  return row && toUser(row);
+}
+
+/** A page of users in the order of their ids, which is the order they signed up in; `next` is the `after` of the next page. */
+export async function listUsers(
+  database: Kysely<UserSchema>,
+  { limit, after }: { limit: number; after?: string },
+): Promise<{ items: User[]; next: string | null }> {
+  const rows = await database
+    .selectFrom('users')
+    .selectAll()
+    .$if(after !== undefined, (query) => query.where('id', '>', after as string))
+    .orderBy('id')
+    .limit(limit + 1)
+    .execute();
+  const items = rows.slice(0, limit).map(toUser);
+  return { items, next: rows.length > limit ? (items.at(-1)?.id ?? null) : null };
+}
+
+/**
+ * Two addresses that differ in case alone are one. RFC 5321 lets a host tell `Ada@` from `ada@`; hardly one does, and
+ * a second account by a slip of the shift key is the likelier mistake. Mail still goes to the address as it was written.
+ */
+export const emailKey = (email: string): string => email.normalize('NFC').toLowerCase();
+
+const withLowerCaseDomain = (email: string): string =>
+  email.replace(/@[^@]*$/, (domain) => domain.toLowerCase());
+
+const toUser = (row: UserSchema['users']): User => ({
+  id: row.id,
+  name: row.name,
+  email: row.email,
+  createdAt: row.created_at.toISOString(),
+});
