@@ -1,0 +1,45 @@
+# Warren's commands. They need make and Node.js 20 or newer, and fetch what is missing for this checkout alone.
+
+.DEFAULT_GOAL := help
+.PHONY: help env node install demo test coverage check fix definitions topology clean
+
+# Node.js 24, where the machine's own is older; see scripts/node.sh.
+export PATH := $(CURDIR)/.tools/node/bin:$(PATH)
+
+help: ## this list
+	@echo 'Warren: event-driven services on RabbitMQ. Commands:'
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1 @\2/p' $(MAKEFILE_LIST) | awk -F@ '{ printf "%-20s %s\n", $$1, $$2 }'
+
+env: node ## a line for your shell that puts the right Node.js on its PATH: eval "$$(make -s env)"
+	@echo "export PATH='$(CURDIR)/.tools/node/bin':\"\$$PATH\""
+
+node:
+	@sh scripts/node.sh
+
+install: node ## Node.js where it is missing, and the dependencies of every directory
+	@node scripts/packages.mjs --all
+
+demo: install ## broker, databases and services on this machine, and a tour; ONCE=1 ends after the tour
+	@node scripts/demo.ts
+
+test: install ## every test, against a real broker and real databases; SUITES="services/user" for some
+	@node scripts/test.ts $(SUITES)
+
+coverage: install ## the same, with a report of the lines that no test runs
+	@node_modules/.bin/c8 node scripts/test.ts $(SUITES)
+
+check: install ## types, lint and format, dead code, import directions, lockfiles, definitions
+	@node scripts/check.ts $(CHECKS)
+
+fix: install ## mends lint and format where a machine can
+	@node_modules/.bin/biome check --write
+
+definitions: install ## writes the broker's definitions file from the services' broker.ts
+	@node scripts/definitions.ts
+
+topology: install ## prints what SERVICE declares on the broker, in full: make topology SERVICE=user
+	@cd services/$(or $(SERVICE),user) && npm run --silent topology
+
+clean: ## removes what was installed and made here
+	rm -rf .tools coverage node_modules packages/*/node_modules services/*/node_modules e2e/*/node_modules
+	rm -rf packages/*/dist services/*/dist
