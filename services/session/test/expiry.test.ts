@@ -1,0 +1,100 @@
+import { type Running, start } from '@warren/chassis';
+import { eventually, withBroker, withDatabase } from '@warren/testkit';
+import { expect } from 'chai';
+import pg from 'pg';
+import { service } from '../src/service.ts';
+import { client } from './client.ts';
+import { signUpOf } from './events.ts';
+
+describe('the end of a session', () => {
+  const broker = withBroker();
+  const database = withDatabase();
+  const running: Running[] = [];
+  let rows: pg.Client;
+
+  const startWith = async (env: Record<string, string>) => {
+    const session = await start(service, {
+      PORT: '0',
+      ADMIN_PORT: '0',
+      AMQP_URL: broker.url('session'),
+      DATABASE_URL: database.url,
+      LOG_LEVEL: 'silent',
+      ...env,
+    });
+    running.push(session);
+    return { session, http: client(session.url) };
+  };
+  const open = async (http: ReturnType<typeof client>) => {
+    const { userId, publish } = signUpOf();
+    await broker.publish(...publish);
+    return eventually(async () => {
+      const { body } = await http.get(`/sessions?userId=${userId}`);
+      expect(body.items).to.have.length(1);
+      return body.items[0];
+    });
+  };
+  const written = async (id: string) =>
+    (await rows.query('select status from sessions where id = $1', [id])).rows[0]?.status;
+
+  before(async () => {
+    rows = new pg.Client(database.url);
+    await rows.connect();
+  });
+  afterEach(async () => {
+    await Promise.all(running.splice(0).map((session) => session.stop()));
+  });
+  after(() => rows?.end());
+
+  it('comes SESSION_TTL after it was opened', async () => {
+    const { http } = await startWith({ SESSION_TTL: '800ms' });
+    const { id, openedAt, expiresAt } = await open(http);
+    expect(Date.parse(expiresAt) - Date.parse(openedAt)).to.equal(800);
+    await eventually(async () => expect((await http.get(`/sessions/${id}`)).body.status).to.equal('expired'));
+    expect(Date.now()).to.be.at.least(Date.parse(expiresAt));
+    await eventually(async () => expect(await written(id)).to.equal('expired'));
+  });
+
+  it('is seen at once, also before it is written down', async () => {
+    const { http } = await startWith({});
+    const { id } = await open(http);
+    await rows.query(`update sessions set expires_at = now() - interval '1 second' where id = $1`, [id]);
+    expect((await http.get(`/sessions/${id}`)).body.status).to.equal('expired');
+    expect(await written(id)).to.equal('active');
+  });
+
+  it('is not undone by revoking what has expired', async () => {
+    const { http } = await startWith({});
+    const { id } = await open(http);
+    await rows.query(`update sessions set expires_at = now() - interval '1 second' where id = $1`, [id]);
+    expect((await http.delete(`/sessions/${id}`)).status).to.equal(204);
+    expect((await http.get(`/sessions/${id}`)).body.status).to.equal('expired');
+  });
+
+  it('leaves a revoked session revoked', async () => {
+    const { http } = await startWith({ SESSION_TTL: '1500ms' });
+    const first = await open(http);
+    await http.delete(`/sessions/${first.id}`);
+    const later = await open(http);
+    await eventually(async () => expect(await written(later.id)).to.equal('expired'));
+    expect(await written(first.id)).to.equal('revoked');
+  });
+
+  it('is caught up with by a service that was away when it came', async () => {
+    const { session, http } = await startWith({ SESSION_TTL: '400ms' });
+    const { id } = await open(http);
+    await session.stop();
+    running.splice(0);
+    const status = await written(id);
+    await startWith({});
+    await eventually(async () => expect(await written(id)).to.equal('expired'));
+    expect(status).to.be.oneOf(['active', 'expired']);
+  });
+
+  it('comes once, however many replicas there are', async () => {
+    const replicas = [await startWith({ SESSION_TTL: '500ms' }), await startWith({ SESSION_TTL: '500ms' })];
+    const ids = await Promise.all(Array.from({ length: 20 }, async () => (await open(replicas[0]!.http)).id));
+    for (const id of ids) await eventually(async () => expect(await written(id)).to.equal('expired'));
+    for (const { http } of replicas)
+      for (const id of ids) expect((await http.get(`/sessions/${id}`)).body.status).to.equal('expired');
+  });
+});

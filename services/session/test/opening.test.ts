@@ -1,0 +1,107 @@
+import { randomUUID } from 'node:crypto';
+import { type Running, start } from '@warren/chassis';
+import { parseEvent, sessionOpened } from '@warren/contracts';
+import { eventually, withBroker, withDatabase } from '@warren/testkit';
+import { expect } from 'chai';
+import { service } from '../src/service.ts';
+import { client } from './client.ts';
+import { signUpOf } from './events.ts';
+
+describe('opening sessions', () => {
+  const broker = withBroker();
+  const database = withDatabase();
+  let session: Running;
+  let http: ReturnType<typeof client>;
+
+  const sessionsOf = async (userId: string) => (await http.get(`/sessions?userId=${userId}`)).body.items;
+  const opened = (userId: string) =>
+    eventually(async () => {
+      const items = await sessionsOf(userId);
+      expect(items).to.have.length(1);
+      return items[0];
+    });
+
+  before(async () => {
+    session = await start(service, {
+      PORT: '0',
+      ADMIN_PORT: '0',
+      AMQP_URL: broker.url('session'),
+      DATABASE_URL: database.url,
+      LOG_LEVEL: 'silent',
+    });
+    http = client(session.url);
+  });
+  after(() => session?.stop());
+
+  it('opens a session of 24 hours for a sign-up', async () => {
+    const { userId, publish } = signUpOf();
+    await broker.publish(...publish);
+    const found = await opened(userId);
+    expect(found).to.have.all.keys('id', 'userId', 'status', 'openedAt', 'expiresAt');
+    expect(found).to.include({ userId, status: 'active' });
+    expect(Date.parse(found.expiresAt) - Date.parse(found.openedAt)).to.equal(24 * 60 * 60 * 1000);
+    expect((await http.get(`/sessions/${found.id}`)).body).to.deep.equal(found);
+  });
+
+  it('publishes session.opened once, under the correlation id of the sign-up', async () => {
+    const probe = await broker.probe('events', 'session.#');
+    const { userId, event, publish } = signUpOf();
+    await broker.publish(...publish);
+    const message = await probe.waitFor(({ content }) => content.includes(userId));
+    const answer = parseEvent(message.content, [sessionOpened]);
+    const found = await opened(userId);
+    expect(answer.data).to.deep.equal({ sessionId: found.id, userId, expiresAt: found.expiresAt });
+    expect(answer).to.include({ source: '/session', subject: found.id, correlationid: event.correlationid });
+  });
+
+  it('opens one session for 1,000 deliveries of the same event', async () => {
+    const probe = await broker.probe('events', 'session.#');
+    const { userId, publish } = signUpOf();
+    const last = signUpOf();
+    await Promise.all(Array.from({ length: 1000 }, () => broker.publish(...publish)));
+    await broker.publish(...last.publish);
+
+    await probe.waitFor(({ content }) => content.includes(last.userId), { timeout: 30_000 });
+    await eventually(async () => {
+      const { text } = await client(session.adminUrl).get('/metrics');
+      expect(text).to.match(
+        /events_consumed_total\{(?=[^}]*queue="session.user.created")(?=[^}]*outcome="duplicate")[^}]*\} 999\b/,
+      );
+    });
+    expect(await sessionsOf(userId)).to.have.length(1);
+    expect(probe.events.filter(({ content }) => content.includes(userId))).to.have.length(1);
+  });
+
+  it('opens one session for two events about the same sign-up', async () => {
+    const userId = randomUUID();
+    const last = signUpOf();
+    const probe = await broker.probe('events', 'session.#');
+    await broker.publish(...signUpOf(userId).publish);
+    await broker.publish(...signUpOf(userId).publish);
+    await broker.publish(...last.publish);
+    await opened(last.userId);
+    await probe.waitFor(({ content }) => content.includes(last.userId));
+    expect(await sessionsOf(userId)).to.have.length(1);
+    expect(probe.events.filter(({ content }) => content.includes(userId))).to.have.length(1);
+  });
+
+  it('opens a session for every one of many sign-ups, in whatever order they come', async () => {
+    const signUps = Array.from({ length: 200 }, () => signUpOf());
+    await Promise.all(signUps.toReversed().map(({ publish }) => broker.publish(...publish)));
+    for (const { userId } of signUps) await opened(userId);
+  });
+
+  it('puts a message that is no sign-up aside with the reason, and goes on with the next', async () => {
+    const { userId, publish } = signUpOf();
+    await broker.publish('events', 'user.created.v1', Buffer.from('{"name":'), { messageId: randomUUID() });
+    await broker.publish(...publish);
+    await opened(userId);
+    const dead = await eventually(async () => {
+      const [message] = await broker.get('session.user.created.dlq');
+      expect(message).not.to.equal(undefined);
+      return message;
+    });
+    expect(dead.content.toString()).to.equal('{"name":');
+    expect(dead.properties.headers).to.have.property('x-warren-reason');
+  });
+});

@@ -1,0 +1,84 @@
+import { randomUUID } from 'node:crypto';
+import { type Running, start } from '@warren/chassis';
+import { eventually, withBroker, withDatabase } from '@warren/testkit';
+import { expect } from 'chai';
+import { service } from '../src/service.ts';
+import { client } from './client.ts';
+import { signUpOf } from './events.ts';
+
+describe('reading and revoking sessions', () => {
+  const broker = withBroker();
+  const database = withDatabase();
+  let session: Running;
+  let http: ReturnType<typeof client>;
+
+  const open = async () => {
+    const { userId, publish } = signUpOf();
+    await broker.publish(...publish);
+    return eventually(async () => {
+      const { body } = await http.get(`/sessions?userId=${userId}`);
+      expect(body.items).to.have.length(1);
+      return body.items[0];
+    });
+  };
+
+  before(async () => {
+    session = await start(service, {
+      PORT: '0',
+      ADMIN_PORT: '0',
+      AMQP_URL: broker.url('session'),
+      DATABASE_URL: database.url,
+      LOG_LEVEL: 'silent',
+    });
+    http = client(session.url);
+  });
+  after(() => session?.stop());
+
+  it('answers an empty list for a user without sessions', async () => {
+    expect((await http.get(`/sessions?userId=${randomUUID()}`)).body).to.deep.equal({ items: [] });
+  });
+
+  for (const path of ['/sessions', '/sessions?userId=42', '/sessions/42'])
+    it(`refuses GET ${path}, naming the field`, async () => {
+      const { status, body } = await http.get(path);
+      expect(status).to.equal(400);
+      expect(body.errors[0].path).to.equal(path.includes('/42') ? 'id' : 'userId');
+    });
+
+  it('answers 404 for a session nobody knows', async () => {
+    const path = `/sessions/${randomUUID()}`;
+    for (const answer of [await http.get(path), await http.delete(path)]) {
+      expect(answer.status).to.equal(404);
+      expect(answer.body).to.include({ status: 404, title: 'Session unknown' });
+    }
+  });
+
+  it('revokes a session; doing it again changes nothing', async () => {
+    const { id, ...rest } = await open();
+    for (const _ of ['once', 'again']) {
+      const answer = await http.delete(`/sessions/${id}`);
+      expect(answer.status).to.equal(204);
+      expect(answer.text).to.equal('');
+      expect((await http.get(`/sessions/${id}`)).body).to.deep.equal({ id, ...rest, status: 'revoked' });
+    }
+  });
+
+  it('does not revoke by an id that is none', async () => {
+    expect((await http.delete('/sessions/42')).status).to.equal(400);
+  });
+
+  it('is ready, and says so with its broker', async () => {
+    const { status, body } = await client(session.adminUrl).get('/readyz');
+    expect(status).to.equal(200);
+    expect(JSON.stringify(body)).to.contain('broker');
+  });
+
+  it('shows what it consumed and how late', async () => {
+    await open();
+    const { text } = await client(session.adminUrl).get('/metrics');
+    expect(text).to.match(/events_consumed_total\{(?=[^}]*queue="session.user.created")(?=[^}]*outcome="handled")/);
+    expect(text).to.match(/event_lag_seconds_count\{(?=[^}]*type="user.created")/);
+    expect(text).to.match(/tasks_pending\{[^}]*kind="session.expire"[^}]*\} \d+/);
+    expect(text).to.match(/broker_connected(\{[^}]*\})? 1/);
+  });
+});

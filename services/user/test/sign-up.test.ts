@@ -1,0 +1,116 @@
+import { type Running, start } from '@warren/chassis';
+import { parseEvent, userCreated } from '@warren/contracts';
+import { withBroker, withDatabase } from '@warren/testkit';
+import { expect } from 'chai';
+import { service } from '../src/service.ts';
+import { client } from './client.ts';
+
+describe('signing up', () => {
+  const broker = withBroker();
+  const database = withDatabase();
+  let user: Running;
+  let http: ReturnType<typeof client>;
+
+  before(async () => {
+    user = await start(service, {
+      PORT: '0',
+      ADMIN_PORT: '0',
+      AMQP_URL: broker.url('user'),
+      DATABASE_URL: database.url,
+      LOG_LEVEL: 'silent',
+    });
+    http = client(user.url);
+  });
+  after(() => user?.stop());
+
+  it('answers 201 with the user and where it is found', async () => {
+    const answer = await http.post('/users', { name: '  Ada Lovelace ', email: ' Ada@Example.COM ' });
+    expect(answer.status).to.equal(201);
+    expect(answer.body).to.have.all.keys('id', 'name', 'email', 'createdAt');
+    expect(answer.body).to.include({ name: 'Ada Lovelace', email: 'Ada@example.com' });
+    expect(new Date(answer.body.createdAt).toISOString()).to.equal(answer.body.createdAt);
+    expect(answer.headers.get('location')).to.equal(`/users/${answer.body.id}`);
+    expect((await http.get(`/users/${answer.body.id}`)).body).to.deep.equal(answer.body);
+  });
+
+  for (const alias of ['/users/save', '/create_user'])
+    it(`is also found at ${alias}`, async () => {
+      const { status, body } = await http.post(alias, { name: 'Grace', email: `grace${alias.length}@example.com` });
+      expect(status).to.equal(201);
+      expect((await http.get(`/users/${body.id}`)).body).to.deep.equal(body);
+    });
+
+  it('publishes user.created once, under the correlation id of the request', async () => {
+    const probe = await broker.probe('events', 'user.#');
+    const { body } = await http.post(
+      '/users',
+      { name: 'Mary', email: 'mary@example.com' },
+      { 'x-correlation-id': 'sign-up-of-mary' },
+    );
+    const message = await probe.waitFor(({ content }) => content.includes(body.id));
+    const event = parseEvent(message.content, [userCreated]);
+    expect(event.data).to.deep.equal({ userId: body.id, name: 'Mary', email: 'mary@example.com' });
+    expect(event).to.include({ source: '/user', subject: body.id, correlationid: 'sign-up-of-mary' });
+    expect(message.fields.routingKey).to.equal('user.created.v1');
+    expect(message.properties).to.include({
+      messageId: event.id,
+      type: 'user.created',
+      appId: 'user',
+      correlationId: 'sign-up-of-mary',
+      deliveryMode: 2,
+      contentType: 'application/cloudevents+json',
+    });
+  });
+
+  it('refuses an address that is taken, also in other letters, and publishes nothing', async () => {
+    const probe = await broker.probe('events', 'user.#');
+    await http.post('/users', { name: 'Joan', email: 'joan@example.com' });
+    const { status, body, headers } = await http.post('/users', { name: 'John', email: 'JOAN@EXAMPLE.com' });
+    expect(status).to.equal(409);
+    expect(headers.get('content-type')).to.match(/^application\/problem\+json/);
+    expect(body).to.include({ status: 409, title: 'E-mail address taken' });
+
+    await http.post('/users', { name: 'Last', email: 'last@example.com' });
+    await probe.waitFor(({ content }) => content.includes('last@example.com'));
+    expect(probe.events.map(({ content }) => JSON.parse(content.toString()).data.name)).to.deep.equal(['Joan', 'Last']);
+  });
+
+  it('gives an address to one of many who ask for it at the same time', async () => {
+    const answers = await Promise.all(
+      Array.from({ length: 20 }, (_, n) => http.post('/users', { name: `Twin ${n}`, email: 'twin@example.com' })),
+    );
+    expect(answers.map(({ status }) => status).sort()).to.deep.equal([201, ...Array(19).fill(409)]);
+  });
+
+  it('signs up once under one Idempotency-Key, whichever alias is used', async () => {
+    const twice = { 'idempotency-key': 'only-once' };
+    const first = await http.post('/users', { name: 'Once', email: 'once@example.com' }, twice);
+    const second = await http.post('/create_user', { name: 'Once', email: 'once@example.com' }, twice);
+    expect(first.status).to.equal(201);
+    expect(second.status).to.equal(201);
+    expect(second.body).to.deep.equal(first.body);
+    expect(second.headers.get('location')).to.equal(first.headers.get('location'));
+    const other = await http.post('/users', { name: 'Twice', email: 'twice@example.com' }, twice);
+    expect(other.status).to.equal(422);
+  });
+
+  const wrong: [string, object, string[]][] = [
+    ['no name', { email: 'a@example.com' }, ['name']],
+    ['an empty name', { name: '   ', email: 'a@example.com' }, ['name']],
+    ['a name of 201 characters', { name: 'x'.repeat(201), email: 'a@example.com' }, ['name']],
+    ['a name with a control character', { name: 'A\u0000da', email: 'a@example.com' }, ['name']],
+    ['a name with half a surrogate pair', { name: 'A\ud800da', email: 'a@example.com' }, ['name']],
+    ['a name that is no string', { name: 42, email: 'a@example.com' }, ['name']],
+    ['no e-mail', { name: 'Ada' }, ['email']],
+    ['an e-mail without a host', { name: 'Ada', email: 'ada@' }, ['email']],
+    ['an e-mail of 255 characters', { name: 'Ada', email: `ada@${'x'.repeat(60)}.${'y'.repeat(186)}.com` }, ['email']],
+    ['an unknown field', { name: 'Ada', email: 'a@example.com', admin: true }, ['admin']],
+    ['nothing right', { name: '', email: 'no' }, ['name', 'email']],
+  ];
+  for (const [what, body, paths] of wrong)
+    it(`refuses ${what}, naming every field at fault`, async () => {
+      const answer = await http.post('/users', body);
+      expect(answer.status).to.equal(400);
+      expect(answer.body.errors.map(({ path }: { path: string }) => path)).to.have.members(paths);
+    });
+});
