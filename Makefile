@@ -10,7 +10,7 @@ help: ## this list
 	@echo 'Warren: event-driven services on RabbitMQ. Commands:'
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1 @\2/p' $(MAKEFILE_LIST) | awk -F@ '{ printf "%-20s %s\n", $$1, $$2 }'
 
-env: node ## a line for your shell that puts the right Node.js on its PATH: eval "$$(make -s env)"
+env: node ## prints the line that puts the right Node.js on a shell's PATH, for eval
 	@echo "export PATH='$(CURDIR)/.tools/node/bin':\"\$$PATH\""
 
 node:

@@ -41,7 +41,10 @@ function directoriesIn(parent) {
 
 /** What an installation depends on; without the parts of package.json that change nothing in node_modules. */
 function fingerprint(directory) {
-  const { dependencies, devDependencies, optionalDependencies, overrides } = readJson(directory, 'package.json');
+  const { dependencies, devDependencies, optionalDependencies, overrides } = readJson(
+    directory,
+    'package.json',
+  );
   const lockfile = join(root, directory, 'package-lock.json');
   const parts = [
     { dependencies, devDependencies, optionalDependencies, overrides },
@@ -108,11 +111,20 @@ async function npmInstall(directory) {
 }
 
 function failure(directory, command, output) {
-  return new Error(`${output.trim()}\n\`${command}\` failed in ${join(root, directory)}: what npm says stands above.`);
+  return new Error(
+    `${output.trim()}\n\`${command}\` failed in ${join(root, directory)}: what npm says stands above.`,
+  );
 }
 
 function npm(directory, command) {
-  const args = [command, '--no-audit', '--no-fund', '--no-update-notifier', '--prefer-offline', '--loglevel=error'];
+  const args = [
+    command,
+    '--no-audit',
+    '--no-fund',
+    '--no-update-notifier',
+    '--prefer-offline',
+    '--loglevel=error',
+  ];
   const child = spawn('npm', args, {
     cwd: join(root, directory),
     env: { ...ownEnvironment(), WARREN_INSTALLING: '1' },
@@ -122,14 +134,17 @@ function npm(directory, command) {
   child.stdout.on('data', (chunk) => (output += chunk));
   child.stderr.on('data', (chunk) => (output += chunk));
   return new Promise((resolve, reject) => {
-    child.on('error', (cause) => reject(new Error('npm cannot be run: it has to be on the PATH.', { cause })));
+    child.on('error', (cause) =>
+      reject(new Error('npm cannot be run: it has to be on the PATH.', { cause })),
+    );
     child.on('close', (code) => resolve({ code, output }));
   });
 }
 
 /** The environment without what an npm that called this tells its scripts about its own package. */
 function ownEnvironment() {
-  const foreign = /^npm_(package|lifecycle|command|execpath|node_execpath|config_(local_prefix|prefix|global_prefix))/;
+  const foreign =
+    /^npm_(package|lifecycle|command|execpath|node_execpath|config_(local_prefix|prefix|global_prefix))/;
   return Object.fromEntries(Object.entries(process.env).filter(([name]) => !foreign.test(name)));
 }
 

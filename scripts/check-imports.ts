@@ -1,0 +1,91 @@
+// Imports point one way: services/* → packages/chassis → packages/contracts. This reads the specifiers of every
+// import, and the dependencies of every package.json, and says which go another way.
+import { dirname, normalize } from 'node:path';
+import { directories, files, read } from './tree.ts';
+
+/** What reaches a service through the chassis and contracts alone, so that there is one copy of each. */
+const inChassis = ['koa', 'koa-helmet', 'rascal', 'amqplib', 'pg', 'kysely', 'pino', 'prom-client'];
+const inContracts = ['joi'];
+
+/** Our own packages that a directory's sources may import; its tests may import the testkit besides. */
+function mayImport(directory: string): string[] {
+  if (directory.startsWith('services/')) return ['@warren/chassis', '@warren/contracts'];
+  if (directory === 'packages/contracts') return [];
+  if (directory === 'packages/chassis') return ['@warren/contracts'];
+  return ['@warren/chassis', '@warren/contracts', '@warren/testkit'];
+}
+
+export function checkImports(): string[] {
+  return [...directories(), 'scripts'].flatMap((directory) => [
+    ...files(`${directory}/**/*.{ts,mts,cts,js,mjs,cjs}`).flatMap((file) =>
+      specifiers(read(file)).flatMap(({ specifier, line }) => {
+        const fault = faultOf(specifier, file, directory);
+        return fault ? [`${file}:${line} imports '${specifier}': ${fault}`] : [];
+      }),
+    ),
+    ...dependencies(directory).flatMap(({ name, development }) => {
+      const fault = faultOfPackage(name, directory, development);
+      return fault ? [`${directory}/package.json depends on '${name}': ${fault}`] : [];
+    }),
+  ]);
+}
+
+function faultOf(specifier: string, file: string, directory: string): string | undefined {
+  if (specifier.startsWith('.')) return faultOfPath(normalize(`${dirname(file)}/${specifier}`), directory);
+  if (specifier.startsWith('/') || specifier.startsWith('file:'))
+    return 'import by package name or relatively';
+  if (specifier.startsWith('node:')) return undefined;
+  const [scope, name, ...path] = specifier.split('/');
+  const packageName = scope?.startsWith('@') ? `${scope}/${name}` : `${scope}`;
+  if (packageName.startsWith('@warren/') && (specifier !== packageName || path.length > 0))
+    return `import what ${packageName} exports, not its files`;
+  return faultOfPackage(packageName, directory, /\/test\//.test(file));
+}
+
+function faultOfPath(target: string, directory: string): string | undefined {
+  if (target.startsWith(`${directory}/`)) return undefined;
+  const service = /^services\/[^/]+/.exec(target)?.[0];
+  if (service && directory !== 'scripts') return `nothing imports ${service} but itself`;
+  if (directory === 'scripts' || directory.startsWith('e2e/')) return undefined;
+  return `it leads out of ${directory}: what is shared is imported by its package's name`;
+}
+
+function faultOfPackage(name: string, directory: string, inTest: boolean): string | undefined {
+  const service = directories('services').find((other) => name === nameOf(other));
+  if (service) return service === directory ? undefined : `nothing imports ${service} but itself`;
+  if (name === '@warren/testkit' && !mayImport(directory).includes(name))
+    return inTest ? undefined : 'the testkit is for tests alone';
+  if (name.startsWith('@warren/') && !mayImport(directory).includes(name) && name !== nameOf(directory))
+    return `${directory} may import ${mayImport(directory).join(' and ') || 'none of our packages'}`;
+  const isService = directory.startsWith('services/');
+  if (isService && (inChassis.includes(name) || name.startsWith('@koa/')))
+    return 'it reaches a service through @warren/chassis alone';
+  if (inContracts.includes(name) && directory !== 'packages/contracts')
+    return 'it is reached through @warren/contracts alone';
+  return undefined;
+}
+
+function nameOf(directory: string): string | undefined {
+  return directory === 'scripts' ? undefined : JSON.parse(read(`${directory}/package.json`)).name;
+}
+
+function dependencies(directory: string): { name: string; development: boolean }[] {
+  if (directory === 'scripts') return [];
+  const manifest = JSON.parse(read(`${directory}/package.json`));
+  return ['dependencies', 'peerDependencies', 'optionalDependencies', 'devDependencies'].flatMap((kind) =>
+    Object.keys(manifest[kind] ?? {}).map((name) => ({ name, development: kind === 'devDependencies' })),
+  );
+}
+
+/** Specifiers of static, dynamic, type and `require` imports, and of exports from elsewhere; comments do not count. */
+function specifiers(source: string): { specifier: string; line: number }[] {
+  const code = source.replace(/\/\*[\s\S]*?\*\/|(?<=^|\s)\/\/.*$/gm, (comment) =>
+    comment.replace(/[^\n]/g, ' '),
+  );
+  const imports =
+    /(?:\bfrom\s*|\bimport\s*|\b(?:import|require|import\.meta\.resolve)\s*\(\s*)(?:'([^'\n]+)'|"([^"\n]+)"|`([^`$\n]+)`)/g;
+  return [...code.matchAll(imports)].map((match) => ({
+    specifier: match[1] ?? match[2] ?? match[3] ?? '',
+    line: code.slice(0, match.index).split('\n').length,
+  }));
+}

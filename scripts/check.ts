@@ -1,0 +1,85 @@
+// Every check of this checkout, or those named:  node scripts/check.ts [types lint dead-code imports lockfiles definitions]
+// Prints a line a check, what it found under it, and the total; exits 1 when anything was found.
+import { spawn } from 'node:child_process';
+import { availableParallelism } from 'node:os';
+import { join } from 'node:path';
+import { checkImports } from './check-imports.ts';
+import { checkLockfiles } from './check-lockfiles.ts';
+import { directories, root } from './tree.ts';
+
+/** Gives the findings; none when all is well. */
+const checks: Record<string, () => Promise<string[]> | string[]> = {
+  types: () =>
+    each(['.', ...directories()], (directory) =>
+      tool('tsc', ['--noEmit', '--pretty', 'false', '-p', directory]),
+    ),
+  lint: () => tool('biome', ['check', '--error-on-warnings', '--max-diagnostics=50', '--colors=off', '.']),
+  'dead-code': () =>
+    each(['.', ...directories()], async (directory) => {
+      const config = join(root, directory === '.' ? 'knip.json' : 'knip.package.json');
+      const found = await tool('knip', [
+        '--no-progress',
+        '--no-config-hints',
+        '--config',
+        config,
+        '-D',
+        directory,
+      ]);
+      return found.map((output) => `${directory}:\n${output}`);
+    }),
+  imports: checkImports,
+  lockfiles: checkLockfiles,
+  definitions: () => run(process.execPath, ['scripts/definitions.ts', '--check']),
+};
+
+const asked = process.argv.slice(2);
+const unknown = asked.filter((name) => !(name in checks));
+if (unknown.length > 0) {
+  console.error(
+    `There is no check called ${unknown.join(', ')}: the checks are ${Object.keys(checks).join(', ')}.`,
+  );
+  process.exit(2);
+}
+
+let failed = 0;
+const names = asked.length > 0 ? asked : Object.keys(checks);
+for (const name of names) {
+  const started = Date.now();
+  const findings = (await checks[name]?.()) ?? [];
+  const seconds = ((Date.now() - started) / 1000).toFixed(1);
+  console.log(`${findings.length === 0 ? 'ok  ' : 'FAIL'} ${name.padEnd(12)} ${seconds} s`);
+  for (const finding of findings) console.log(finding.replace(/^/gm, '     '));
+  if (findings.length > 0) failed += 1;
+}
+console.log(`\n${names.length - failed} passed, ${failed} failed`);
+process.exitCode = failed > 0 ? 1 : 0;
+
+function tool(name: string, args: string[]): Promise<string[]> {
+  return run(process.execPath, [join(root, 'node_modules', '.bin', name), ...args]);
+}
+
+/** What a command that failed said, as one finding. */
+function run(command: string, args: string[]): Promise<string[]> {
+  const child = spawn(command, args, { cwd: root, stdio: ['ignore', 'pipe', 'pipe'] });
+  let output = '';
+  for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk) => (output += chunk));
+  return new Promise((resolve, reject) => {
+    child.on('error', reject);
+    child.on('close', (code, signal) =>
+      resolve(
+        code === 0 ? [] : [output.trim() || `${args[0]} ended with ${signal ?? code} and said nothing`],
+      ),
+    );
+  });
+}
+
+/** Findings of all items, as many at once as there are processors. */
+async function each(items: string[], find: (item: string) => Promise<string[]>): Promise<string[]> {
+  const found: string[][] = [];
+  const queue = [...items.entries()];
+  const work = async () => {
+    for (let next = queue.shift(); next; next = queue.shift()) found[next[0]] = await find(next[1]);
+  };
+  await Promise.all(Array.from({ length: availableParallelism() }, work));
+  return found.flat();
+}

@@ -1,0 +1,27 @@
+// Where things are in this checkout.
+import { existsSync, globSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+export const root = fileURLToPath(new URL('..', import.meta.url));
+
+/** Every directory with a package.json of its own, the root left out: `packages/contracts`, `services/user`, … */
+export function directories(...parents: ('packages' | 'services' | 'e2e')[]): string[] {
+  return (parents.length > 0 ? parents : ['packages', 'services', 'e2e']).flatMap((parent) =>
+    (existsSync(join(root, parent)) ? readdirSync(join(root, parent)).sort() : [])
+      .map((name) => `${parent}/${name}`)
+      .filter((directory) => existsSync(join(root, directory, 'package.json'))),
+  );
+}
+
+/** The files of ours that match, seen from the root. */
+export function files(pattern: string): string[] {
+  return globSync(pattern, {
+    cwd: root,
+    exclude: (name) => ['node_modules', 'dist', '.git', '.tools', 'coverage'].includes(name),
+  }).sort();
+}
+
+export function read(file: string): string {
+  return readFileSync(join(root, file), 'utf8');
+}
