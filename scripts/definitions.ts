@@ -1,0 +1,66 @@
+// Writes the definitions file that gives RabbitMQ what no service declares for itself: the shared exchanges, and a user
+// for each service with a broker.ts, who can touch nothing of another's. With --check it only says whether the file is
+// what the services say today.
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import type { BrokerConfig } from '../packages/chassis/src/messaging/rascal.ts';
+import {
+  type Definitions,
+  definitionsPath,
+  platformDefinitions,
+} from '../packages/testkit/src/rabbitmq/definitions.ts';
+import { brokerConfigs } from './brokers.ts';
+import { root } from './tree.ts';
+
+const configs = await brokerConfigs();
+const definitions = { vhosts: [{ name: '/' }], ...platformDefinitions([...configs.keys()]) };
+const file = join(root, definitionsPath);
+const wanted = `${JSON.stringify(definitions, null, 2)}\n`;
+
+const faults = [...configs].flatMap(([service, config]) => faultsOf(service, config, definitions));
+if (process.argv.includes('--check')) {
+  if (readIfThere(file) !== wanted)
+    faults.push(
+      `${definitionsPath} is not what the services' broker.ts say: write it anew with \`make definitions\``,
+    );
+} else if (faults.length === 0) {
+  mkdirSync(dirname(file), { recursive: true });
+  writeFileSync(file, wanted);
+  console.log(`${definitionsPath}: users for ${[...configs.keys()].join(', ')}`);
+}
+for (const fault of faults) console.error(fault);
+process.exitCode = faults.length > 0 ? 1 : 0;
+
+/** What a service declares or checks that its user on this broker could not. */
+function faultsOf(
+  service: string,
+  config: BrokerConfig,
+  { exchanges = [], permissions = [] }: Definitions,
+): string[] {
+  const mine = new RegExp(permissions.find(({ user }) => user === service)?.configure ?? '$.');
+  const shared = exchanges.map(({ name }) => name);
+  return Object.values(config.vhosts).flatMap((vhost) => [
+    ...Object.entries(vhost.exchanges ?? {}).flatMap(([name, exchange]) =>
+      mine.test(name) || (shared.includes(name) && exchange.assert === false)
+        ? []
+        : [
+            `services/${service}/src/broker.ts declares the exchange '${name}': a service declares \`${service}.*\`, and checks ${shared.join(', ')}`,
+          ],
+    ),
+    ...Object.keys(vhost.queues ?? {}).flatMap((name) =>
+      mine.test(name)
+        ? []
+        : [
+            `services/${service}/src/broker.ts declares the queue '${name}': a service declares \`${service}.*\``,
+          ],
+    ),
+  ]);
+}
+
+function readIfThere(path: string): string | undefined {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return undefined;
+  }
+}
