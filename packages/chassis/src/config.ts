@@ -1,0 +1,330 @@
+// The environment, read once at the start: one Joi schema, every mistake at once, a frozen object.
+import { readFileSync } from 'node:fs';
+import { hostname } from 'node:os';
+import { Joi } from '@warren/contracts';
+import { distance } from 'fastest-levenshtein';
+import { parseDuration } from './duration.ts';
+import { ConfigError } from './errors.ts';
+import type { RetryDelay } from './messaging/topology.ts';
+
+export { ConfigError } from './errors.ts';
+
+/** What every service knows, under the variables' own names. Lengths of time are milliseconds. */
+export interface ChassisConfig {
+  PORT: number;
+  ADMIN_PORT: number;
+  AMQP_URL?: string;
+  DATABASE_URL?: string;
+  LOG_LEVEL: 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal' | 'silent';
+  SHUTDOWN_GRACE: number;
+  DRAIN_DELAY: number;
+  REQUEST_TIMEOUT: number;
+  /** Bytes. */
+  BODY_LIMIT: number;
+  DATABASE_POOL: number;
+  INBOX_RETENTION: number;
+  IDEMPOTENCY_RETENTION: number;
+  RETRY_DELAYS: readonly RetryDelay[];
+  OTEL_EXPORTER_OTLP_ENDPOINT?: string;
+  INSTANCE: string;
+}
+
+export type Environment = Record<string, string | undefined>;
+
+const FILE = '_FILE';
+
+// --- Types of variables ---
+
+const DURATION = 'must be a duration such as 500ms, 30s, 15m, 24h or 30d (a bare number is seconds)';
+const BYTES = 'must be a size such as 512b, 100kb or 1mb (a bare number is bytes)';
+
+const types = Joi.extend(
+  textual('duration', DURATION, parseDuration),
+  textual('bytes', BYTES, parseBytes),
+  textual('delays', 'must be a list of different durations, none of them 0, such as 1s,10s,1m', parseDelays),
+);
+
+/** A length of time, e.g. `15m`; milliseconds in the config. A default may be written either way. */
+export const duration = (fallback?: string | number): Joi.AnySchema<number> =>
+  withDefault(types.duration(), fallback);
+
+/** A size, e.g. `100kb`; bytes in the config. A default may be written either way. */
+export const bytes = (fallback?: string | number): Joi.AnySchema<number> =>
+  withDefault(types.bytes(), fallback);
+
+/** A port to listen on, 1 to 65535; 0 takes any free one (for tests). */
+export const port = (fallback?: number): Joi.NumberSchema =>
+  withDefault(Joi.number().integer().min(0).max(65535).messages(NO_PORT), fallback);
+
+const NO_PORT = Object.fromEntries(
+  ['base', 'integer', 'min', 'max', 'unsafe', 'infinity'].map((rule) => [
+    `number.${rule}`,
+    'must be a port, 1 to 65535',
+  ]),
+);
+
+/** A URL of one of these schemes, e.g. `url('amqp', 'amqps')`. Its password is never printed. */
+export const url = (...schemes: [string, ...string[]]): Joi.StringSchema => {
+  const starts = schemes.map((scheme) => `${scheme}://`).join(' or ');
+  return Joi.string()
+    .custom((value: string, helpers) => {
+      if (!schemes.some((scheme) => value.toLowerCase().startsWith(`${scheme}://`)))
+        return helpers.error('url.scheme');
+      if (!URL.canParse(value)) return helpers.error('url.form');
+      return value;
+    })
+    .messages({
+      'url.scheme': `must start with ${starts}`,
+      'url.form':
+        'is no URL (special characters in a user name or password are percent-encoded, e.g. %23 for #)',
+    });
+};
+
+function withDefault<Schema extends Joi.AnySchema>(schema: Schema, fallback: unknown): Schema {
+  return fallback === undefined ? schema : schema.default(fallback);
+}
+
+function textual(type: string, message: string, parse: (text: string) => unknown): Joi.ExtensionFactory {
+  const code = `${type}.base`;
+  return (joi) => ({
+    type,
+    base: joi.any(),
+    messages: { [code]: message },
+    coerce: (value, helpers) => {
+      if (typeof value !== 'string') return { value };
+      const parsed = parse(value);
+      return parsed === undefined ? { value, errors: [helpers.error(code)] } : { value: parsed };
+    },
+    overrides: {
+      // Joi takes a default as it is; ours may be written as in the environment.
+      default(this: { $_parent(method: string, value: unknown): Joi.Schema }, value: unknown) {
+        return this.$_parent('default', typeof value === 'string' ? parse(value) : value);
+      },
+    } as Joi.Extension['overrides'],
+  });
+}
+
+function parseBytes(text: string): number | undefined {
+  const factors: Record<string, number> = { b: 1, kb: 1024, mb: 1024 ** 2, gb: 1024 ** 3 };
+  const [, digits, unit = 'b'] = /^(\d{1,12})(b|kb|mb|gb)?$/i.exec(text.trim()) ?? [];
+  return digits === undefined ? undefined : Number(digits) * (factors[unit.toLowerCase()] as number);
+}
+
+function parseDelays(text: string): readonly RetryDelay[] | undefined {
+  const delays = text.split(',').map((item) => {
+    const name = item.trim().replace(/^\d+$/, '$&s');
+    return { name, ms: parseDuration(name) ?? 0 };
+  });
+  const different = new Set(delays.map(({ name }) => name)).size === delays.length;
+  return different && delays.every(({ ms }) => ms > 0) ? Object.freeze(delays) : undefined;
+}
+
+const positive = (fallback: string): Joi.AnySchema<number> =>
+  duration(fallback).invalid(0).messages({ 'any.invalid': 'must be longer than 0' });
+
+function chassisSchema(needs: { database: boolean; broker: boolean }): Joi.SchemaMap {
+  const amqp = url('amqp', 'amqps').example('amqp://user:password@host:5672');
+  const postgres = url('postgres', 'postgresql').example('postgres://user:password@host:5432/database');
+  return {
+    PORT: port(3000),
+    ADMIN_PORT: port(9000),
+    AMQP_URL: needs.broker ? amqp.required() : amqp,
+    DATABASE_URL: needs.database ? postgres.required() : postgres,
+    LOG_LEVEL: Joi.valid('trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent').default('info'),
+    SHUTDOWN_GRACE: duration('25s'),
+    DRAIN_DELAY: duration('0s'),
+    REQUEST_TIMEOUT: positive('10s'),
+    BODY_LIMIT: bytes('100kb'),
+    DATABASE_POOL: Joi.number().integer().min(1).max(1000).default(10),
+    INBOX_RETENTION: positive('30d'),
+    IDEMPOTENCY_RETENTION: positive('24h'),
+    RETRY_DELAYS: types.delays().default('1s,10s,1m'),
+    OTEL_EXPORTER_OTLP_ENDPOINT: url('http', 'https'),
+    INSTANCE: Joi.string()
+      .pattern(/^[\w.-]{1,128}$/)
+      .messages({
+        'string.pattern.base': 'must be letters, digits, dots, dashes and underscores, 128 at most',
+      })
+      .default(`${hostname()}-${process.pid}`),
+  };
+}
+
+// --- Reading ---
+
+/**
+ * Reads the environment by the chassis's schema with the service's laid over it.
+ * A variable that is empty counts as not set. `NAME_FILE` names a file that holds the value of `NAME`.
+ * @throws {ConfigError} every mistake at once
+ */
+export function loadConfig<Config>(options: {
+  schema?: Joi.SchemaMap;
+  database: boolean;
+  broker: boolean;
+  env: Environment;
+}): Readonly<Config & ChassisConfig> {
+  const schema = Joi.object({ ...chassisSchema(options), ...options.schema });
+  const names = Object.keys(schema.describe().keys as object);
+  const given = collect(names, options.env);
+  const misspelt = findNearMisses(names, options.env);
+  const excused = new Set([
+    ...given.mistakes.keys(),
+    ...[...misspelt.values()].map((known) => known.replace(/_FILE$/, '')),
+  ]);
+
+  const { error, value } = schema.validate(given.values, { abortEarly: false, errors: { label: false } });
+  const mistakes = [
+    ...[...misspelt].map(([name, known]) => `${name}: did you mean ${known}?`),
+    ...[...given.mistakes].map(([name, text]) => `${name}: ${text}`),
+    ...firstOfEach(error?.details ?? [])
+      .filter(({ path, type }) => !(type === 'any.required' && excused.has(String(path[0]))))
+      .map((detail) => describe(detail, schema, given)),
+  ];
+  if (!error && value.PORT === value.ADMIN_PORT && value.PORT !== 0) {
+    mistakes.push(`ADMIN_PORT: must be another port than PORT, got ${value.PORT} for both`);
+  }
+  if (mistakes.length > 0) throw new ConfigError(mistakes);
+  return Object.freeze(value as Config & ChassisConfig);
+}
+
+interface Given {
+  values: Record<string, string>;
+  /** Names whose value came from a file, and the file. */
+  files: Map<string, string>;
+  mistakes: Map<string, string>;
+}
+
+function collect(names: string[], env: Environment): Given {
+  const given: Given = { values: {}, files: new Map(), mistakes: new Map() };
+  for (const name of names) {
+    const direct = isLinkedPort(name, env) ? undefined : env[name] || undefined;
+    const file = names.includes(name + FILE) ? undefined : env[name + FILE] || undefined;
+    if (direct !== undefined) given.values[name] = direct;
+    if (file === undefined) continue;
+    if (direct !== undefined) {
+      given.mistakes.set(name, `is set, and so is ${name + FILE}; keep one of them`);
+      continue;
+    }
+    try {
+      const content = readFileSync(file, 'utf8').replace(/\r?\n$/, '');
+      given.files.set(name, file);
+      if (content === '') given.mistakes.set(name, `the file ${file} of ${name + FILE} is empty`);
+      else given.values[name] = content;
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      const reason = code === 'ENOENT' ? 'does not exist' : `cannot be read (${code})`;
+      given.mistakes.set(name, `the file ${file} of ${name + FILE} ${reason}`);
+    }
+  }
+  return given;
+}
+
+function firstOfEach(details: Joi.ValidationErrorItem[]): Joi.ValidationErrorItem[] {
+  return details.filter((detail, at) => details.findIndex(({ path }) => path[0] === detail.path[0]) === at);
+}
+
+function describe(detail: Joi.ValidationErrorItem, schema: Joi.ObjectSchema, given: Given): string {
+  const name = String(detail.path[0]);
+  if (detail.type === 'any.required') {
+    const [example] = (schema.extract(name).describe() as { examples?: unknown[] }).examples ?? [];
+    return `${name}: is required${example === undefined ? '' : `, e.g. ${example}`}`;
+  }
+  const raw = given.values[name] ?? '';
+  const shown = given.files.has(name) ? undefined : presentable(name, raw);
+  // A message of Joi's may quote the value, and the value may be a secret.
+  const message = shown === raw ? detail.message : detail.message.replaceAll(raw, '…');
+  return `${name}: ${message}, got ${shown === undefined ? whence(given.files.get(name)) : JSON.stringify(shown)}`;
+}
+
+const whence = (file: string | undefined): string =>
+  file === undefined ? 'something else (not shown, it may be secret)' : `something else from ${file}`;
+
+/** The value as it may be printed; undefined when it may not. */
+function presentable(name: string, value: string): string | undefined {
+  if (/SECRET|PASS|TOKEN|CREDENTIAL|(^|_)KEY(S|_|$)/.test(name)) return undefined;
+  const masked = maskCredentials(value);
+  if (/(^|_)(URL|URI|DSN)(_|$)/.test(name) && masked === value && value.includes('@')) return undefined;
+  return masked.length > 200 ? `${masked.slice(0, 200)}…` : masked;
+}
+
+/** Hides passwords in URLs, also those that do not parse, and leaves everything else as it is. */
+export function maskCredentials(text: string): string {
+  if (!text.includes('://')) return text;
+  return text
+    .replace(/(:\/\/[^\s:/?#"'@]{0,128}):[^\s"']{0,512}@/g, '$1:***@')
+    .replace(/([?&]\w{0,32}(?:password|secret|token)=)[^\s&"']*/gi, '$1***');
+}
+
+// --- Names nobody knows ---
+
+// Set by systems, shells and runtimes; some are a letter or two away from what a service may call its own.
+const WELL_KNOWN = new Set(
+  `CI COLUMNS DEBUG DISPLAY EDITOR HOME HOST HOSTNAME HOSTTYPE IFS LANG LANGUAGE LINES LOGNAME MACHTYPE MAIL MANPATH
+  OLDPWD OSTYPE PAGER PATH POST PWD RANDOM SECONDS SHELL SHLVL TEMP TERM TMP TMPDIR TZ UID USER USERNAME VISUAL
+  NODE_ENV NODE_OPTIONS NODE_PATH HTTP_PROXY HTTPS_PROXY NO_PROXY ALL_PROXY INIT_CWD INVOCATION_ID
+  AMQP_MANAGEMENT_URL`.split(/\s+/),
+);
+const FOREIGN =
+  /^(_|npm_|KUBERNETES_|LC_|XDG_|SSH_|GPG_|GIT_|GITHUB_|PG[A-Z]+$|DOCKER_|YARN_|NVM_|SYSTEMD_)/i;
+
+function findNearMisses(names: string[], env: Environment): Map<string, string> {
+  const known = new Set(names.flatMap((name) => [name, name + FILE]));
+  const misses = new Map<string, string>();
+  for (const [name, value] of Object.entries(env)) {
+    if (!value || known.has(name) || WELL_KNOWN.has(name.toUpperCase()) || FOREIGN.test(name)) continue;
+    if (isServiceLink(name, env)) continue;
+    const [meant] = [...known]
+      .filter((candidate) => isNearMiss(name, candidate))
+      .sort((a, b) => distance(name, a) - distance(name, b));
+    if (meant !== undefined) misses.set(name, meant);
+  }
+  return misses;
+}
+
+/**
+ * Whether a name is so near to a known one that it must be a slip: two edits, or fewer where the known name is short.
+ * A word that shares less than half its letters with the other is another word: SESSION_URL is no SESSION_TTL, HOST no PORT.
+ */
+export function isNearMiss(name: string, known: string): boolean {
+  const [given, wanted] = [name.toUpperCase(), known.toUpperCase()];
+  const edits = slips(given, wanted);
+  if (edits === 0) return name !== known;
+  const { length } = wanted.replace(/_FILE$/, '');
+  if (length <= 4) return edits === 1 && given.length === wanted.length && isSwap(given, wanted);
+  if (edits > (length <= 7 ? 1 : 2)) return false;
+  const [ours, theirs] = [given.split('_'), wanted.split('_')];
+  if (ours.length !== theirs.length) return true;
+  return ours.every((word, at) => {
+    const other = theirs[at] as string;
+    return word === other || 2 * slips(word, other) < Math.max(word.length, other.length);
+  });
+}
+
+/** Levenshtein's distance, with two letters swapped as one edit. */
+function slips(a: string, b: string): number {
+  const edits = distance(a, b);
+  return edits === 2 && isSwap(a, b) ? 1 : edits;
+}
+
+function isSwap(a: string, b: string): boolean {
+  const at = [...a].findIndex((letter, index) => letter !== b[index]);
+  return (
+    a.length === b.length &&
+    at >= 0 &&
+    a.slice(0, at) + a.charAt(at + 1) + a.charAt(at) + a.slice(at + 2) === b
+  );
+}
+
+/**
+ * Variables Kubernetes (and Docker links) inject for a service called e.g. `user`: USER_SERVICE_HOST, USER_PORT=tcp://…,
+ * USER_PORT_80_TCP_ADDR. One of them can have the very name of a variable of ours, and still says nothing to us.
+ * https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
+ */
+function isServiceLink(name: string, env: Environment): boolean {
+  if (/_PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?$/.test(name)) return true;
+  if (/_SERVICE_(HOST|PORT)$/.test(name) || /_SERVICE_PORT_[A-Z\d_]+$/.test(name)) return true;
+  return isLinkedPort(name, env);
+}
+
+function isLinkedPort(name: string, env: Environment): boolean {
+  return name.endsWith('_PORT') && /^(tcp|udp|sctp):\/\//.test(env[name] ?? '');
+}

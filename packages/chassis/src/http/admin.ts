@@ -1,0 +1,83 @@
+// What the platform asks a service, on a port of its own: /metrics, /livez, /readyz, and nothing else.
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Registry } from 'prom-client';
+import { problem } from '../errors.ts';
+import { createHttpServer } from './server.ts';
+
+export interface Admin {
+  listen(port: number): Promise<number>;
+  close(): Promise<void>;
+}
+
+/**
+ * @param options.ready whether to send requests here, and the body that says why (not)
+ * @param options.live whether the process can still be saved; false has it restarted
+ */
+export function createAdmin(options: {
+  registry: Registry;
+  ready: () => { ready: boolean; body: object };
+  live: () => boolean;
+}): Admin {
+  const pages: Record<string, () => Promise<Page> | Page> = {
+    '/metrics': async () => ({
+      status: 200,
+      type: options.registry.contentType,
+      body: await options.registry.metrics(),
+    }),
+    '/livez': () => {
+      const live = options.live();
+      return json(live ? 200 : 503, { status: live ? 'alive' : 'dead' });
+    },
+    '/readyz': () => {
+      const { ready, body } = options.ready();
+      return json(ready ? 200 : 503, body);
+    },
+  };
+
+  async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const { status, type, body, headers } = await pageFor(request);
+    response.writeHead(status, {
+      'content-type': type,
+      'content-length': Buffer.byteLength(body),
+      'cache-control': 'no-store',
+      'x-content-type-options': 'nosniff',
+      ...headers,
+    });
+    response.end(request.method === 'HEAD' ? undefined : body);
+  }
+
+  async function pageFor({ method, url = '' }: IncomingMessage): Promise<Page> {
+    const page = pages[url.split('?', 1)[0] as string];
+    if (page === undefined) return refusal(404, `Here are ${Object.keys(pages).join(', ')}.`);
+    if (method !== 'GET' && method !== 'HEAD') return { ...refusal(405), headers: { allow: 'GET, HEAD' } };
+    try {
+      return await page();
+    } catch (error) {
+      return refusal(500, `Collecting it failed: ${(error as Error).message}.`);
+    }
+  }
+
+  const server = createHttpServer((request, response) => void answer(request, response), {
+    requestTimeout: 10_000,
+  });
+  return { listen: (port) => server.listen(port), close: () => server.close() };
+}
+
+interface Page {
+  status: number;
+  type: string;
+  body: string;
+  headers?: Record<string, string>;
+}
+
+const json = (status: number, body: object): Page => ({
+  status,
+  type: 'application/json; charset=utf-8',
+  body: JSON.stringify(body),
+});
+
+const refusal = (status: number, detail?: string): Page => ({
+  status,
+  type: 'application/problem+json',
+  body: JSON.stringify(problem(status, { detail })),
+});

@@ -1,0 +1,179 @@
+// The web face of a service: routes in, a listening server out. Koa stays in here.
+import Router from '@koa/router';
+import Koa, { type Context, type Middleware } from 'koa';
+import helmet from 'koa-helmet';
+import type { ChassisConfig } from '../config.ts';
+import type { Logger, Origin, Units } from '../context.ts';
+import { problem, WarrenError } from '../errors.ts';
+import type { Metrics } from '../telemetry/index.ts';
+import { type Answer, problemAnswer, send, toAnswer } from './answer.ts';
+import { jsonBody } from './body.ts';
+import { PASSED } from './deadline.ts';
+import { exchange, exchangeOf } from './exchange.ts';
+import { overdue, tooSlow, toProblem } from './failures.ts';
+import type { Method, Read, Route } from './routes.ts';
+import { createHttpServer } from './server.ts';
+import { compileValidation } from './validation.ts';
+
+export interface Http {
+  /** @returns the port; another one than asked for when that was 0. @throws {WarrenError} `port_taken` */
+  listen(port: number): Promise<number>;
+  /**
+   * Stops accepting, answers with `Connection: close`, and resolves when everything in hand is finished, including work
+   * whose client already has its 503. The caller bounds the time, and calls `close` after it.
+   */
+  drain(): Promise<void>;
+  /** Cuts every connection. */
+  close(): Promise<void>;
+}
+
+export interface HttpOptions {
+  name: string;
+  version: string;
+  routes: readonly Route[];
+  /** Absent in a service without a database: its handlers all get what a GET gets. */
+  units?: Units;
+  config: Pick<ChassisConfig, 'REQUEST_TIMEOUT' | 'BODY_LIMIT'>;
+  log: Logger;
+  metrics: Metrics;
+  now: () => Date;
+}
+
+/** @throws {WarrenError} `invalid_route` */
+export function createHttp(options: HttpOptions): Http {
+  const { config, log, metrics } = options;
+  const inHand = new Set<Promise<unknown>>();
+  const app = new Koa();
+  const router = buildRouter(options);
+  const dispatch = router.routes() as unknown as Middleware;
+
+  app.on('error', (error) => log.debug({ err: error }, 'an answer could not be sent'));
+  app.use(exchange({ log, metrics, timeout: config.REQUEST_TIMEOUT, draining: () => server.draining }));
+  app.use(
+    helmet({
+      contentSecurityPolicy: {
+        useDefaults: false,
+        directives: { 'default-src': ["'none'"], 'frame-ancestors': ["'none'"] },
+      },
+    }),
+  );
+  app.use(async (ctx) => {
+    const { deadline, log } = exchangeOf(ctx);
+    const work = answerOf(ctx, dispatch);
+    inHand.add(work);
+    work.finally(() => inHand.delete(work));
+    const answer = await Promise.race([work, deadline.passed]);
+    deadline.clear();
+    ctx.set('cache-control', 'no-store');
+    if (answer !== PASSED) return send(ctx, answer);
+    void work.then(({ status }) => {
+      if (status < 400)
+        log.warn({ status }, 'a request was done after its deadline, and its client was told otherwise');
+    });
+    const arriving = !ctx.req.complete;
+    const timeout = config.REQUEST_TIMEOUT;
+    send(ctx, problemAnswer(arriving ? tooSlow(timeout) : (exchangeOf(ctx).late?.() ?? overdue(timeout))));
+  });
+
+  const server = createHttpServer(app.callback(), { requestTimeout: config.REQUEST_TIMEOUT });
+  return {
+    listen: (port) => server.listen(port),
+    async drain() {
+      await server.drain();
+      await Promise.all(inHand);
+    },
+    close: () => server.close(),
+  };
+}
+
+/** Never rejects: an error is an answer too. */
+async function answerOf(ctx: Context, dispatch: Middleware): Promise<Answer> {
+  try {
+    await dispatch(ctx as Parameters<Middleware>[0], async () => {});
+    return (ctx.state.answer as Answer | undefined) ?? unmatched(ctx);
+  } catch (error) {
+    const { log, deadline } = exchangeOf(ctx);
+    const refusal = toProblem(error);
+    const isStopped = deadline.signal.aborted && error === deadline.signal.reason;
+    if (!isStopped) {
+      if (refusal.status === 500) log.error({ err: error }, 'a request failed unexpectedly');
+      else if (refusal.status > 500) log.warn({ err: error }, 'a request cannot be served');
+    }
+    return problemAnswer(refusal);
+  }
+}
+
+function unmatched(ctx: Context): Answer {
+  const layers = (ctx as unknown as { matched?: { methods: string[] }[] }).matched ?? [];
+  const methods = [...new Set(layers.flatMap(({ methods }) => methods))];
+  if (methods.length === 0)
+    return problemAnswer(problem(404, { detail: `There is nothing at ${ctx.path}.` }));
+  const allow = [...methods, 'OPTIONS'].join(', ');
+  if (ctx.method === 'OPTIONS') return { status: 204, headers: { allow }, body: undefined };
+  return problemAnswer(problem(405, { detail: `${ctx.path} knows ${allow}.`, headers: { allow } }));
+}
+
+function buildRouter(options: HttpOptions): Router {
+  const router = new Router({ sensitive: true });
+  const taken = new Set<string>();
+  for (const route of options.routes) {
+    const answer = answerRoute(route, options);
+    for (const path of [route.path, ...(route.aliases ?? [])]) {
+      refuseMisfit(route, path, taken);
+      router.register(path, METHODS[route.method], async (ctx) => {
+        exchangeOf(ctx).route = route.path;
+        ctx.state.answer = await answer(ctx);
+      });
+    }
+  }
+  return router;
+}
+
+const METHODS: Record<Method, string[]> = {
+  GET: ['GET', 'HEAD'],
+  POST: ['POST'],
+  PUT: ['PUT'],
+  PATCH: ['PATCH'],
+  DELETE: ['DELETE'],
+};
+
+function refuseMisfit({ method, path: canonical }: Route, path: string, taken: Set<string>): void {
+  const refuse = (why: string): never => {
+    throw new WarrenError('invalid_route', `${method} ${path}: ${why}.`);
+  };
+  const names = (template: string): string => (template.match(/:\w+/g) ?? []).sort().join();
+  if (!path.startsWith('/')) refuse('a path begins with a slash');
+  if (names(path) !== names(canonical)) refuse(`an alias takes the parameters of its route, ${canonical}`);
+  const shape = `${method} ${path.replace(/:\w+/g, ':')}`;
+  if (taken.has(shape)) refuse('there is such a route already');
+  taken.add(shape);
+}
+
+function answerRoute(route: Route, options: HttpOptions): (ctx: Context) => Promise<Answer> {
+  const { units, config, now } = options;
+  const validate = compileValidation(route);
+  const readBody = route.body === undefined ? undefined : jsonBody(config.BODY_LIMIT);
+
+  return async (ctx) => {
+    const { correlationId, traceparent, log, deadline } = exchangeOf(ctx);
+    const { signal } = deadline;
+    const body = await readBody?.(ctx);
+    const request = validate({ params: ctx.params, query: { ...ctx.query }, body, headers: ctx.req.headers });
+    const run = async (context: object): Promise<Answer> =>
+      toAnswer(await route.handler(request, context as Parameters<Route['handler']>[1]));
+
+    if (route.method === 'GET' || units === undefined) {
+      const read: Read = {
+        database: units?.database as Read['database'],
+        config,
+        log,
+        now,
+        correlationId,
+        signal,
+      };
+      return run(read);
+    }
+    const origin: Origin = { correlationId, traceparent, log, signal };
+    return units.work(origin, run);
+  };
+}

@@ -1,0 +1,13 @@
+import type { IncomingMessage } from 'node:http';
+import { newId } from '../id.ts';
+
+export const CORRELATION_HEADER = 'x-correlation-id';
+
+// What survives every header, log and AMQP property it will travel through.
+const SANE = /^[\w.:@/+=-]{1,128}$/;
+
+/** The correlation id of a request: its own if it is sane, or a new one. */
+export function correlationIdOf({ headers }: IncomingMessage): string {
+  const given = headers[CORRELATION_HEADER];
+  return typeof given === 'string' && SANE.test(given) ? given : newId();
+}

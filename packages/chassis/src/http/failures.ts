@@ -1,0 +1,38 @@
+// What an error means to the client.
+import { isDatabaseUnavailable } from '../database/database.ts';
+import { Problem, problem } from '../errors.ts';
+
+const RETRY = { 'retry-after': '1' };
+
+// Serialization failure, deadlock, lock not available: the same request may well succeed now.
+// https://www.postgresql.org/docs/current/errcodes-appendix.html
+const CONTENTION = /^(40001|40P01|55P03)$/;
+
+/** The answer to an error: its own if it is a problem, 503 for what passes by itself, and 500 that says nothing for all else. */
+export function toProblem(error: unknown): Problem {
+  if (error instanceof Problem) return error;
+  if (isDatabaseUnavailable(error)) {
+    const detail = 'The database does not answer; try again shortly.';
+    return problem(503, { code: 'database_unavailable', detail, headers: RETRY, cause: error });
+  }
+  if (CONTENTION.test(String((error as { code?: unknown } | null)?.code))) {
+    const detail = 'Another request was in the way; try again.';
+    return problem(503, { code: 'contention', detail, headers: RETRY, cause: error });
+  }
+  const detail = 'Something unexpected went wrong; it is in the log under the correlation id of this answer.';
+  return problem(500, { detail, cause: error });
+}
+
+export const overdue = (timeout: number): Problem =>
+  problem(503, {
+    title: 'Deadline exceeded',
+    code: 'deadline_exceeded',
+    detail: `The request was not done within ${timeout} ms and was given up.`,
+    headers: RETRY,
+  });
+
+export const tooSlow = (timeout: number): Problem =>
+  problem(408, {
+    detail: `The request had not arrived in full after ${timeout} ms.`,
+    headers: { connection: 'close' },
+  });

@@ -1,0 +1,148 @@
+// Routes as descriptions: data that says everything about a route, and a handler that knows nothing of Koa.
+import type { Joi } from '@warren/contracts';
+import type { Kysely } from 'kysely';
+import type { Logger, Work } from '../context.ts';
+
+export type Method = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
+
+/** What a handler that only reads is given: no transaction. Pass the signal on to whatever may take long. */
+// biome-ignore lint/suspicious/noExplicitAny: a handler that does not touch the database need not name its schema
+export interface Read<Schema = any, Config = any> {
+  database: Kysely<Schema>;
+  config: Config;
+  log: Logger;
+  now(): Date;
+  correlationId: string;
+  /** Aborted at the request's deadline, and when the client has gone. */
+  signal: AbortSignal;
+}
+
+/** An answer other than 200 with a JSON body. */
+export class Reply {
+  readonly status: number;
+  readonly body: object | undefined;
+  readonly headers: Record<string, string>;
+
+  constructor(status: number, body?: object, headers: Record<string, string> = {}) {
+    this.status = status;
+    this.body = body;
+    this.headers = headers;
+  }
+}
+
+/** An answer of any status; headers in lower case. */
+export const reply = (status: number, body?: object, headers?: Record<string, string>): Reply =>
+  new Reply(status, body, headers);
+
+/** 201: made, and found at `location` from now on. */
+export const created = (location: string, body: object): Reply => new Reply(201, body, { location });
+
+/** 204: done, and nothing to say. */
+export const noContent = (): Reply => new Reply(204);
+
+/** The validated parts of a request. */
+export interface RequestParts<Params, Query, Body> {
+  params: Params;
+  query: Query;
+  body: Body;
+  /** Names in lower case. */
+  headers: Readonly<Record<string, string | string[] | undefined>>;
+}
+
+// biome-ignore lint/suspicious/noExplicitAny: any schema will do
+type AnySchema = Joi.Schema<any>;
+type AnyMap = Record<string, AnySchema>;
+// biome-ignore lint/suspicious/noExplicitAny: any fields will do
+type AnyFields = Fields<any>;
+
+/**
+ * Fields by name, each with its schema. TypeScript sees every field as present: give `Joi.object<Query>({…})` instead
+ * where one may be missing.
+ */
+type Fields<T> = Joi.ObjectSchema<T> | AnyMap;
+
+type Of<Source> =
+  Source extends Joi.ObjectSchema<infer T>
+    ? T
+    : Source extends AnyMap
+      ? { [Name in keyof Source]: Source[Name] extends Joi.AnySchema<infer T> ? T : unknown }
+      : never;
+
+type PathParams<Path extends string> = Path extends `${string}:${infer Name}/${infer Rest}`
+  ? { [Key in Name]: string } & PathParams<`/${Rest}`>
+  : Path extends `${string}:${infer Name}`
+    ? { [Key in Name]: string }
+    : Record<never, string>;
+
+export interface RouteOptions<Params = AnyFields, Query = AnyFields, Body = AnySchema> {
+  /** Other paths to the same route. They count as one: in metrics, and for `Idempotency-Key`. */
+  aliases?: string[];
+  summary?: string;
+  description?: string;
+  params?: Params;
+  /** A query parameter that is not here is refused. */
+  query?: Query;
+  /** JSON; fields that are not here are refused. */
+  body?: Body;
+  /** What may be answered, by status; `null` where there is no body. */
+  responses?: Record<number, Joi.Schema | null>;
+}
+
+/** One route: what it takes, what it answers, and who does it. */
+// biome-ignore lint/suspicious/noExplicitAny: a route is kept in a list with others of other types
+export interface Route<Schema = any, Config = any> extends RouteOptions {
+  method: Method;
+  /** Canonical path template, e.g. `/users/:id`. */
+  path: string;
+  // A method, not a property: a handler that wants a narrower request than "any" still fits.
+  handler(
+    // biome-ignore lint/suspicious/noExplicitAny: see above
+    request: RequestParts<any, any, any>,
+    context: Read<Schema, Config> & Work<Schema, Config>,
+  ): Promise<object>;
+}
+
+type Handler<Path extends string, Params, Query, Body, Context> = (
+  request: RequestParts<
+    unknown extends Params ? PathParams<Path> : Of<Params>,
+    unknown extends Query ? Record<never, string> : Of<Query>,
+    unknown extends Body ? undefined : Body extends Joi.Schema<infer T> ? T : never
+  >,
+  context: Context,
+) => Promise<object>;
+
+/**
+ * A route that reads. Its handler runs outside any transaction, and also answers HEAD.
+ * @returns the handler's object as 200, or the {@link Reply} it made
+ * @example get('/users/:id', { params: { id } }, async ({ params }, { database }) => findUser(database, params.id))
+ */
+export function get<Path extends string, Params, Query, Schema, Config>(
+  path: Path,
+  options: RouteOptions<Params & AnyFields, Query & AnyFields, never>,
+  handler: Handler<Path, Params, Query, unknown, Read<Schema, Config>>,
+): Route<Schema, Config> {
+  return { method: 'GET', path, ...options, handler } as Route<Schema, Config>;
+}
+
+/** A route that writes; see {@link post}. */
+type Write = <Path extends string, Params, Query, Body, Schema, Config>(
+  path: Path,
+  options: RouteOptions<Params & AnyFields, Query & AnyFields, Body & AnySchema>,
+  handler: Handler<Path, Params, Query, Body, Work<Schema, Config>>,
+) => Route<Schema, Config>;
+
+const write =
+  (method: Method): Write =>
+  (path, options, handler) =>
+    ({ method, path, ...options, handler }) as unknown as Route;
+
+/**
+ * A route that writes. Its handler runs in a transaction, which commits before the answer is sent, and rolls back when the
+ * handler throws. Honours `Idempotency-Key`.
+ * @returns the handler's object as 200, or the {@link Reply} it made
+ * @example post('/users', { body: newUser }, async ({ body }, work) => created(`/users/${id}`, await signUp(work, body)))
+ */
+export const post = write('POST');
+export const put = write('PUT');
+export const patch = write('PATCH');
+export const del = write('DELETE');

@@ -1,0 +1,103 @@
+// A node:http server that dies well: keep-alive connections are told to end, and what is in hand is finished.
+import { createServer, type RequestListener, STATUS_CODES } from 'node:http';
+import { type AddressInfo, Server as NetServer, type Socket } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { problem, WarrenError } from '../errors.ts';
+
+export interface Server {
+  /** @returns the port; another one than asked for when that was 0 */
+  listen(port: number): Promise<number>;
+  /** Whether answers must end their connection. */
+  readonly draining: boolean;
+  /**
+   * Stops accepting, ends connections with their next answer, closes idle ones, and resolves when none is left.
+   * The caller bounds the time, and calls {@link Server.close} after it.
+   */
+  drain(): Promise<void>;
+  /** Closes everything, also what is in hand. */
+  close(): Promise<void>;
+}
+
+/** Longer than load balancers keep an idle connection (60 s is common): they, not we, close it first. */
+const KEEP_ALIVE = 65_000;
+const HEADERS = 10_000;
+const HEADER_BYTES = 16 * 1024;
+/** A client that was busy a moment ago may have a request on the wire: it gets an answer, not a reset. ms */
+const LINGER = 250;
+
+/** @param options.requestTimeout ms a whole request may take to arrive after its headers */
+export function createHttpServer(listener: RequestListener, options: { requestTimeout: number }): Server {
+  let draining = false;
+  let lastRequest = 0;
+  const server = createServer(
+    {
+      keepAliveTimeout: KEEP_ALIVE,
+      headersTimeout: HEADERS,
+      requestTimeout: HEADERS + options.requestTimeout,
+      connectionsCheckingInterval: 1_000,
+      maxHeaderSize: HEADER_BYTES,
+    },
+    (request, response) => {
+      lastRequest = Date.now();
+      listener(request, response);
+    },
+  );
+  server.on('clientError', refuse);
+
+  return {
+    get draining() {
+      return draining;
+    },
+
+    listen(port) {
+      return new Promise((resolve, reject) => {
+        server.once('error', (cause) => reject(notListening(port, cause)));
+        server.listen(port, () => resolve((server.address() as AddressInfo).port));
+      });
+    },
+
+    async drain() {
+      draining = true;
+      if (!server.listening) return;
+      // http.Server's own close() also cuts idle connections, on which a request may just be arriving.
+      const closed = new Promise<void>((resolve) => NetServer.prototype.close.call(server, () => resolve()));
+      if (Date.now() - lastRequest < 1_000) await Promise.race([closed, sleep(LINGER)]);
+      const sweep = setInterval(() => server.closeIdleConnections(), 50);
+      server.closeIdleConnections();
+      await closed;
+      clearInterval(sweep);
+      server.close(); // ends its own timer
+    },
+
+    async close() {
+      draining = true;
+      server.close();
+      server.closeAllConnections();
+    },
+  };
+}
+
+function notListening(port: number, cause: NodeJS.ErrnoException): WarrenError {
+  return cause.code === 'EADDRINUSE'
+    ? new WarrenError(
+        'port_taken',
+        `Port ${port} is taken: stop what listens there, or choose another one.`,
+        { cause },
+      )
+    : new WarrenError('listen_failed', `Listening on port ${port} failed: ${cause.message}.`, { cause });
+}
+
+/** Answers what is no HTTP request, or too slow or too large in its headers, before Koa sees it. */
+function refuse(error: NodeJS.ErrnoException, socket: Socket): void {
+  if (!socket.writable || error.code === 'ECONNRESET') {
+    socket.destroy();
+    return;
+  }
+  const status = { HPE_HEADER_OVERFLOW: 431, ERR_HTTP_REQUEST_TIMEOUT: 408 }[error.code ?? ''] ?? 400;
+  const body = JSON.stringify(problem(status));
+  socket.end(
+    `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nConnection: close\r\n` +
+      `Content-Type: application/problem+json\r\nContent-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
+    () => socket.destroySoon(),
+  );
+}

@@ -1,0 +1,90 @@
+// Bad input gets one clear answer: 400 with every mistake in it.
+import { Joi } from '@warren/contracts';
+import { type FieldError, type Problem, problem, WarrenError } from '../errors.ts';
+import type { RequestParts, Route } from './routes.ts';
+
+/** Checks and converts the parts of a request. @throws {Problem} 400 with all mistakes */
+export type Validate = (
+  input: RequestParts<Record<string, string>, object, unknown>,
+) => RequestParts<object, object, unknown>;
+
+const DEPTH = 64;
+const OPTIONS: Joi.ValidationOptions = { abortEarly: false, errors: { wrap: { label: false } } };
+
+export function compileValidation(route: Route): Validate {
+  const params = route.params === undefined ? undefined : schemaOf(route, 'params', route.params);
+  const query = schemaOf(route, 'query', route.query ?? {});
+  const { body } = route;
+
+  return (input) => {
+    const errors: FieldError[] = [];
+    const check = (schema: Joi.Schema | undefined, value: unknown, whole: string): unknown => {
+      const unsound = findUnsound(value);
+      if (unsound !== undefined) {
+        errors.push(unsound);
+        return undefined;
+      }
+      if (schema === undefined) return value;
+      const result = schema.validate(value, OPTIONS);
+      for (const { path, message } of result.error?.details ?? []) {
+        // Joi calls the value as a whole "value".
+        errors.push({
+          path: path.join('.'),
+          message: path.length === 0 ? message.replace(/^value\b/, whole) : message,
+        });
+      }
+      return result.value;
+    };
+    const checked = {
+      params: check(params, input.params, 'the path') as object,
+      query: check(query, input.query, 'the query') as object,
+      body: body === undefined ? undefined : check(body, input.body, 'the body'),
+      headers: input.headers,
+    };
+    if (errors.length > 0) throw invalid(errors);
+    return checked;
+  };
+}
+
+export function invalid(errors: FieldError[]): Problem {
+  return problem(400, {
+    title: 'Invalid input',
+    code: 'invalid_input',
+    detail: `${errors.map(({ message }) => message).join('; ')}.`,
+    errors,
+  });
+}
+
+function schemaOf(route: Route, part: string, fields: object): Joi.Schema {
+  if (Joi.isSchema(fields)) return fields as Joi.Schema;
+  try {
+    return Joi.object(fields as Joi.SchemaMap);
+  } catch (cause) {
+    throw new WarrenError(
+      'invalid_route',
+      `${route.method} ${route.path}: its ${part} is no schema and no map of schemas.`,
+      { cause },
+    );
+  }
+}
+
+/** Text that PostgreSQL refuses or changes (NUL, half a surrogate pair), and nesting no honest client sends. */
+function findUnsound(value: unknown): FieldError | undefined {
+  const open: { value: unknown; path: string[] }[] = [{ value, path: [] }];
+  for (let one = open.pop(); one !== undefined; one = open.pop()) {
+    const { value, path } = one;
+    const wrong = (message: string): FieldError => ({
+      path: path.join('.'),
+      message: `${path.at(-1) ?? 'the body'} ${message}`,
+    });
+    if (typeof value === 'string') {
+      if (value.includes('\0')) return wrong('must not contain the character U+0000');
+      if (!value.isWellFormed()) return wrong('must be well-formed Unicode');
+    } else if (typeof value === 'object' && value !== null) {
+      if (path.length >= DEPTH)
+        return { path: '', message: `the body is nested deeper than ${DEPTH} levels` };
+      for (const [name, inner] of Object.entries(value)) open.push({ value: inner, path: [...path, name] });
+    }
+  }
+  return undefined;
+}

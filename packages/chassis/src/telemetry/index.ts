@@ -1,0 +1,11 @@
+export { createLog, describeError } from './log.ts';
+export { createMetrics, type Metrics, type Registry } from './metrics.ts';
+export {
+  currentTraceparent,
+  isTraceparent,
+  SpanKind,
+  type SpanOptions,
+  traceIdOf,
+  tracing,
+  withSpan,
+} from './tracing.ts';

@@ -1,0 +1,100 @@
+// One JSON object a line on standard output; secrets stay out of it.
+import pino from 'pino';
+import { maskCredentials } from '../config.ts';
+import type { Logger } from '../context.ts';
+
+const SECRET = /pass(word|wd)?$|secret|token|authorization|cookie|api[-_]?key|credential/i;
+const HIDDEN = '***';
+
+/**
+ * A pino logger. Bind `correlationId`, `traceId` and `eventId` by child loggers.
+ * @param options.stream for tests: whatever takes lines; standard output when absent
+ */
+export function createLog(options: {
+  service: string;
+  version: string;
+  level: string;
+  stream?: { write(line: string): void };
+}): Logger {
+  const { service, version, level, stream } = options;
+  return pino(
+    {
+      level,
+      base: { service, version },
+      timestamp: pino.stdTimeFunctions.isoTime,
+      formatters: {
+        level: (label) => ({ level: label }),
+        log: (fields) => clean(fields, 0) as typeof fields,
+      },
+      serializers: { err: describeError, error: describeError },
+      hooks: {
+        logMethod(args, method) {
+          method.apply(
+            this,
+            args.map((arg) => (typeof arg === 'string' ? maskCredentials(arg) : arg)) as typeof args,
+          );
+        },
+      },
+    },
+    stream ?? pino.destination({ fd: 1, sync: true }),
+  );
+}
+
+/** The value without its secrets; itself when it has none. */
+function clean(value: unknown, depth: number): unknown {
+  if (typeof value === 'string') return maskCredentials(value);
+  if (depth > 4 || typeof value !== 'object' || value === null || value instanceof Error) return value;
+  if (Array.isArray(value)) return value.map((one) => clean(one, depth + 1));
+  if (!isPlain(value)) return value;
+  let copy: Record<string, unknown> | undefined;
+  for (const [name, inner] of Object.entries(value)) {
+    const cleaned =
+      SECRET.test(name) && inner !== undefined && inner !== null ? HIDDEN : clean(inner, depth + 1);
+    if (cleaned === inner) continue;
+    copy ??= { ...value };
+    copy[name] = cleaned;
+  }
+  return copy ?? value;
+}
+
+function isPlain(value: object): boolean {
+  const prototype = Object.getPrototypeOf(value);
+  return prototype === Object.prototype || prototype === null;
+}
+
+// What says where an error comes from. Everything else an error drags along (connection settings, request bodies, rows)
+// may hold secrets, and stays out of the log.
+const TELLING = [
+  ...['code', 'status', 'syscall', 'address', 'port', 'field', 'mistakes'],
+  ...[
+    'severity',
+    'schema',
+    'table',
+    'column',
+    'constraint',
+    'routine',
+    'replyCode',
+    'replyText',
+    'classId',
+    'methodId',
+  ],
+];
+
+/** An error as a log line shows it: type, message, stack, what tells where it comes from, and its causes. */
+export function describeError(error: unknown, depth = 0): unknown {
+  if (!(error instanceof Error)) return typeof error === 'string' ? maskCredentials(error) : error;
+  const told: Record<string, unknown> = { type: error.name, message: maskCredentials(error.message) };
+  for (const name of TELLING) {
+    const value = (error as unknown as Record<string, unknown>)[name];
+    if (value !== undefined && typeof value !== 'function') {
+      told[name] = typeof value === 'string' ? maskCredentials(value) : value;
+    }
+  }
+  if (error.stack) told.stack = maskCredentials(error.stack);
+  if (depth < 5) {
+    if (error.cause !== undefined) told.cause = describeError(error.cause, depth + 1);
+    if (error instanceof AggregateError)
+      told.errors = error.errors.map((one) => describeError(one, depth + 1));
+  }
+  return told;
+}

@@ -1,0 +1,132 @@
+// The metrics every Warren service has, under the names dashboards and alerts rely on.
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+
+export type { Registry } from 'prom-client';
+export { Counter, Gauge, Histogram } from 'prom-client';
+
+export interface Metrics {
+  /** One a service, so that several of them fit into one test process. */
+  registry: Registry;
+  httpRequestDuration: Histogram<'method' | 'route' | 'status'>;
+  eventsPublished: Counter<'type' | 'outcome'>;
+  eventPublishDuration: Histogram<'type'>;
+  eventsConsumed: Counter<'queue' | 'type' | 'outcome'>;
+  eventHandlingDuration: Histogram<'queue' | 'type'>;
+  eventLag: Histogram<'queue' | 'type'>;
+  outboxPending: Gauge;
+  outboxOldestAge: Gauge;
+  outboxParked: Gauge;
+  tasksPending: Gauge<'kind'>;
+  rpcDuration: Histogram<'method' | 'outcome'>;
+  dbPoolConnections: Gauge<'state'>;
+  brokerConnected: Gauge;
+}
+
+const FAST = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
+const LAG = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 86_400];
+
+/**
+ * All metrics exist; those of what the service has not got (HTTP, a database, a broker) are not in its registry,
+ * and so not on its `/metrics`.
+ */
+export function createMetrics(options: {
+  service: string;
+  version: string;
+  http: boolean;
+  database: boolean;
+  broker: boolean;
+}): Metrics {
+  const { service, version, http, database, broker } = options;
+  const registry = new Registry();
+  const registers = (wanted: boolean): Registry[] => (wanted ? [registry] : []);
+  collectDefaultMetrics({ register: registry });
+  new Gauge({
+    name: 'build_info',
+    help: 'Always 1: which service this is, in which version.',
+    labelNames: ['service', 'version'],
+    registers: [registry],
+  }).set({ service, version }, 1);
+
+  return {
+    registry,
+    httpRequestDuration: new Histogram({
+      name: 'http_request_duration_seconds',
+      help: 'From the arrival of a request to the end of its answer, by route template.',
+      labelNames: ['method', 'route', 'status'],
+      buckets: FAST,
+      registers: registers(http),
+    }),
+    eventsPublished: new Counter({
+      name: 'events_published_total',
+      help: 'Events the relay gave to the broker, by what became of them.',
+      labelNames: ['type', 'outcome'],
+      registers: registers(database && broker),
+    }),
+    eventPublishDuration: new Histogram({
+      name: 'event_publish_duration_seconds',
+      help: 'From the publish of an event to its confirm.',
+      labelNames: ['type'],
+      buckets: FAST,
+      registers: registers(database && broker),
+    }),
+    eventsConsumed: new Counter({
+      name: 'events_consumed_total',
+      help: 'Deliveries, by what became of them: handled, duplicate, retried or dead.',
+      labelNames: ['queue', 'type', 'outcome'],
+      registers: registers(broker),
+    }),
+    eventHandlingDuration: new Histogram({
+      name: 'event_handling_duration_seconds',
+      help: 'From the arrival of a delivery to the commit or failure of its handler.',
+      labelNames: ['queue', 'type'],
+      buckets: FAST,
+      registers: registers(broker),
+    }),
+    eventLag: new Histogram({
+      name: 'event_lag_seconds',
+      help: 'From the time of an event to the commit of its handler.',
+      labelNames: ['queue', 'type'],
+      buckets: LAG,
+      registers: registers(broker),
+    }),
+    outboxPending: new Gauge({
+      name: 'outbox_pending',
+      help: 'Events committed and not yet confirmed by the broker.',
+      registers: registers(database && broker),
+    }),
+    outboxOldestAge: new Gauge({
+      name: 'outbox_oldest_age_seconds',
+      help: 'Age of the oldest event in the outbox; 0 when it is empty.',
+      registers: registers(database && broker),
+    }),
+    outboxParked: new Gauge({
+      name: 'outbox_parked',
+      help: 'Events that can never be published as they are, and wait for a human.',
+      registers: registers(database && broker),
+    }),
+    tasksPending: new Gauge({
+      name: 'tasks_pending',
+      help: 'Rows that wait for a worker, by kind of work.',
+      labelNames: ['kind'],
+      registers: registers(database),
+    }),
+    rpcDuration: new Histogram({
+      name: 'rpc_duration_seconds',
+      help: 'From a request over the broker to its reply or deadline.',
+      labelNames: ['method', 'outcome'],
+      buckets: FAST,
+      registers: registers(broker),
+    }),
+    dbPoolConnections: new Gauge({
+      name: 'db_pool_connections',
+      help: 'Connections to the database, by state: active, idle or waited for.',
+      labelNames: ['state'],
+      registers: registers(database),
+    }),
+    brokerConnected: new Gauge({
+      name: 'broker_connected',
+      help: '1 while the service is connected to its broker.',
+      registers: registers(broker),
+    }),
+  };
+}
