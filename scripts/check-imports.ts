@@ -1,6 +1,7 @@
 // Imports point one way: services/* → packages/chassis → packages/contracts. This reads the specifiers of every
 // import, and the dependencies of every package.json, and says which go another way.
 import { dirname, normalize } from 'node:path';
+import { parseSync } from 'oxc-parser';
 import { directories, files, read } from './tree.ts';
 
 /** What reaches a service through the chassis and contracts alone, so that there is one copy of each. */
@@ -18,7 +19,7 @@ function mayImport(directory: string): string[] {
 export function checkImports(): string[] {
   return [...directories(), 'scripts'].flatMap((directory) => [
     ...files(`${directory}/**/*.{ts,mts,cts,js,mjs,cjs}`).flatMap((file) =>
-      specifiers(read(file)).flatMap(({ specifier, line }) => {
+      specifiers(file).flatMap(({ specifier, line }) => {
         const fault = faultOf(specifier, file, directory);
         return fault ? [`${file}:${line} imports '${specifier}': ${fault}`] : [];
       }),
@@ -77,15 +78,34 @@ function dependencies(directory: string): { name: string; development: boolean }
   );
 }
 
-/** Specifiers of static, dynamic, type and `require` imports, and of exports from elsewhere; comments do not count. */
-function specifiers(source: string): { specifier: string; line: number }[] {
-  const code = source.replace(/\/\*[\s\S]*?\*\/|(?<=^|\s)\/\/.*$/gm, (comment) =>
-    comment.replace(/[^\n]/g, ' '),
-  );
-  const imports =
-    /(?:\bfrom\s*|\bimport\s*|\b(?:import|require|import\.meta\.resolve)\s*\(\s*)(?:'([^'\n]+)'|"([^"\n]+)"|`([^`$\n]+)`)/g;
-  return [...code.matchAll(imports)].map((match) => ({
-    specifier: match[1] ?? match[2] ?? match[3] ?? '',
-    line: code.slice(0, match.index).split('\n').length,
-  }));
+/** Of static, dynamic, type and `require` imports, and of exports from elsewhere. */
+function specifiers(file: string): { specifier: string; line: number }[] {
+  const source = read(file);
+  const found: { specifier: string; line: number }[] = [];
+  const visit = (node: unknown): void => {
+    if (typeof node !== 'object' || node === null) return;
+    const { type, start, source: from, callee, arguments: args } = node as Node;
+    const literal = callee?.name === 'require' ? args?.[0] : from;
+    if ((importing.has(type) || callee?.name === 'require') && typeof literal?.value === 'string')
+      found.push({ specifier: literal.value, line: source.slice(0, start).split('\n').length });
+    for (const child of Object.values(node)) visit(child);
+  };
+  visit(parseSync(file, source).program);
+  return found;
+}
+
+const importing = new Set([
+  'ImportDeclaration',
+  'ExportNamedDeclaration',
+  'ExportAllDeclaration',
+  'ImportExpression',
+  'TSImportType',
+]);
+
+interface Node {
+  type: string;
+  start: number;
+  source?: { value?: unknown } | null;
+  callee?: { name?: string };
+  arguments?: { value?: unknown }[];
 }

@@ -1,0 +1,265 @@
+import { expect } from 'chai';
+import { type Copy, copyCheckout } from './support/copy.ts';
+
+describe('make check', function () {
+  this.timeout(60_000);
+  let copy: Copy;
+
+  before(() => {
+    copy = copyCheckout();
+  });
+  after(() => copy.remove());
+
+  it('finds nothing in the tree as it stands', async () => {
+    const { code, output } = await copy.run('scripts/check.ts');
+    expect(output).to.match(/^6 passed, 0 failed$/m);
+    expect(code).to.equal(0);
+  });
+
+  it('says which checks there are when asked for one that there is not', async () => {
+    const { code, output } = await copy.run('scripts/check.ts', 'spelling');
+    expect(output).to.contain('There is no check called spelling: the checks are types, lint,');
+    expect(code).to.equal(2);
+  });
+
+  for (const [check, title, files, said] of faults()) {
+    it(`${check}: finds ${title}`, async () => {
+      const planted = typeof files === 'function' ? files(copy) : files;
+      const { code, output } = await copy.with(planted, () => copy.run('scripts/check.ts', check));
+      expect(output).to.contain(`FAIL ${check}`);
+      for (const part of said) expect(output).to.contain(part);
+      expect(output).to.match(/^0 passed, 1 failed$/m);
+      expect(code).to.equal(1);
+    });
+  }
+
+  it('imports: takes no comment and no text for an import', async () => {
+    const planted =
+      "// import '../../session/src/sessions.ts'\n/* import 'koa'; */\nexport const a = `import 'koa'`;\n";
+    const { output } = await copy.with({ 'services/user/src/planted.ts': planted }, () =>
+      copy.run('scripts/check.ts', 'imports'),
+    );
+    expect(output).to.contain('ok   imports');
+  });
+
+  it('definitions: `make definitions` mends what it finds', async () => {
+    const file = 'charts/rabbitmq/files/definitions.json';
+    await copy.with({ [file]: '{}\n' }, async () => {
+      expect((await copy.run('scripts/definitions.ts')).code).to.equal(0);
+      expect((await copy.run('scripts/check.ts', 'definitions')).code).to.equal(0);
+    });
+  });
+});
+
+type Files = Record<string, string | undefined>;
+/** Check, what is planted in words and as files, and what the check has to say. */
+type Fault = [string, string, Files | ((copy: Copy) => Files), string[]];
+
+function faults(): Fault[] {
+  const user = 'services/user/src/planted.ts';
+  const chassis = 'packages/chassis/src/planted.ts';
+  const contracts = 'packages/contracts/src/planted.ts';
+
+  return [
+    ['types', 'a wrong type', { [user]: "export const port: number = 'three';\n" }, [user, 'TS2322']],
+    [
+      'types',
+      'syntax that Node.js cannot strip',
+      { [user]: 'export enum Color {\n  Red,\n}\n' },
+      [user, 'TS1294'],
+    ],
+    [
+      'types',
+      'a wrong type in a test',
+      { 'services/user/test/planted.test.ts': "it('runs', 3);\n" },
+      ['planted.test.ts'],
+    ],
+    [
+      'types',
+      'a wrong type in a script',
+      { 'scripts/planted.ts': 'export const one: string = 1;\n' },
+      ['scripts/planted.ts'],
+    ],
+
+    [
+      'lint',
+      'an import that nothing uses',
+      { [user]: "import { join } from 'node:path';\n\nexport {};\n" },
+      [user, 'noUnusedImports'],
+    ],
+    ['lint', 'another format', { [user]: 'export const planted = "double"\n' }, [user, 'format']],
+    [
+      'lint',
+      'a test that shuts out the others',
+      { 'services/user/test/planted.test.ts': "it.only('runs', () => {});\n" },
+      ['noFocusedTests'],
+    ],
+
+    [
+      'dead-code',
+      'a file that nothing imports',
+      { [user]: 'export const nobody = 1;\n' },
+      ['Unused files', 'src/planted.ts'],
+    ],
+    [
+      'dead-code',
+      'an export that nothing imports',
+      (copy) => ({
+        [user.replace('planted', 'config')]:
+          `${copy.read('services/user/src/config.ts')}export const spare = 1;\n`,
+      }),
+      ['Unused exports', 'spare'],
+    ],
+    [
+      'dead-code',
+      'a dependency that nothing imports',
+      (copy) => manifest(copy, 'services/user', 'dependencies', 'left-pad', '^1.3.0'),
+      ['Unused dependencies', 'left-pad'],
+    ],
+    [
+      'dead-code',
+      'a dependency that package.json does not name',
+      { 'services/user/test/planted.test.ts': "import 'left-pad';\n" },
+      ['Unlisted dependencies', 'left-pad'],
+    ],
+
+    [
+      'imports',
+      'a service that imports another by path',
+      { [user]: "import '../../session/src/sessions.ts';\n" },
+      [`${user}:1 imports '../../session/src/sessions.ts': nothing imports services/session but itself`],
+    ],
+    [
+      'imports',
+      'a service that imports another by name',
+      { [user]: "import 'session';\n" },
+      [`${user}:1 imports 'session': nothing imports services/session but itself`],
+    ],
+    [
+      'imports',
+      'a service that depends on another',
+      (copy) => manifest(copy, 'services/user', 'dependencies', 'session', 'file:../session'),
+      ["services/user/package.json depends on 'session'"],
+    ],
+    [
+      'imports',
+      'a type imported from another service',
+      { [user]: "\nexport type { Session } from '../../session/src/sessions.ts';\n" },
+      [`${user}:2 imports`],
+    ],
+    [
+      'imports',
+      'a service loaded while the program runs',
+      { [user]: "export const load = () => import('../../session/src/sessions.ts');\n" },
+      [`${user}:1 imports`],
+    ],
+    [
+      'imports',
+      'a type taken from another service in passing',
+      { [user]: "export type Session = import('../../session/src/sessions.ts').Session;\n" },
+      [`${user}:1 imports`],
+    ],
+    [
+      'imports',
+      'a service that reaches into a package by path',
+      { [user]: "import '../../../packages/chassis/src/index.ts';\n" },
+      ['it leads out of services/user'],
+    ],
+    [
+      'imports',
+      "a service that imports a package's files",
+      { [user]: "import '@warren/chassis/src/index.ts';\n" },
+      ['import what @warren/chassis exports, not its files'],
+    ],
+    [
+      'imports',
+      'a service that imports koa',
+      { [user]: "import Koa from 'koa';\n" },
+      ['through @warren/chassis alone'],
+    ],
+    [
+      'imports',
+      'a service that imports joi',
+      { [user]: "import Joi from 'joi';\n" },
+      ['through @warren/contracts alone'],
+    ],
+    [
+      'imports',
+      'a service that imports the testkit',
+      { [user]: "import '@warren/testkit';\n" },
+      ['the testkit is for tests alone'],
+    ],
+    [
+      'imports',
+      'a chassis that knows a service',
+      { [chassis]: "import '../../../services/user/src/users.ts';\n" },
+      ['nothing imports services/user but itself'],
+    ],
+    [
+      'imports',
+      'contracts that import the chassis',
+      { [contracts]: "import '@warren/chassis';\n" },
+      ['packages/contracts may import none of our packages'],
+    ],
+
+    [
+      'lockfiles',
+      'a host',
+      (copy) => ({
+        'services/user/package-lock.json': copy
+          .read('services/user/package-lock.json')
+          .replace('"integrity":', '"resolved": "https://registry.example/chai.tgz",\n      "integrity":'),
+      }),
+      ['services/user/package-lock.json names a host (https://registry.example/chai.tgz)'],
+    ],
+    [
+      'lockfiles',
+      'a lockfile that is not there',
+      { 'services/user/package-lock.json': undefined },
+      ['services/user/package-lock.json is missing'],
+    ],
+    [
+      'lockfiles',
+      'a registry in an .npmrc',
+      (copy) => ({
+        'services/user/.npmrc': `${copy.read('services/user/.npmrc')}registry=https://registry.example\n`,
+      }),
+      ['services/user/.npmrc names a registry'],
+    ],
+
+    [
+      'definitions',
+      'a service that the file does not know',
+      {
+        'services/planted/package.json': '{ "name": "planted" }\n',
+        'services/planted/src/broker.ts': 'export const broker = () => ({ vhosts: { publish: {} } });\n',
+      },
+      ["charts/rabbitmq/files/definitions.json is not what the services' broker.ts say", 'make definitions'],
+    ],
+    [
+      'definitions',
+      'a permission changed by hand',
+      (copy) => {
+        const file = 'charts/rabbitmq/files/definitions.json';
+        return { [file]: copy.read(file).replace('"configure": "^user', '"configure": ".*') };
+      },
+      ["is not what the services' broker.ts say"],
+    ],
+    [
+      'definitions',
+      "a service that declares another's queue",
+      {
+        'services/user/src/broker.ts':
+          "export const broker = () => ({ vhosts: { publish: { queues: { 'session.user.created': {} } } } });\n",
+      },
+      ["services/user/src/broker.ts declares the queue 'session.user.created'"],
+    ],
+  ];
+}
+
+function manifest(copy: Copy, directory: string, kind: string, name: string, range: string): Files {
+  const file = `${directory}/package.json`;
+  const content = JSON.parse(copy.read(file));
+  content[kind] = { ...content[kind], [name]: range };
+  return { [file]: `${JSON.stringify(content, null, 2)}\n` };
+}

@@ -1,0 +1,76 @@
+import { execFile } from 'node:child_process';
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { basename, join } from 'node:path';
+import { promisify } from 'node:util';
+import { freePorts, startProcess, withBroker, withDatabase } from '@warren/testkit';
+import { expect } from 'chai';
+import { pack } from '../../../scripts/pack.ts';
+import { checkout, runNode } from './support/copy.ts';
+
+const run = promisify(execFile);
+
+describe('the packages, packed', function () {
+  this.timeout(180_000);
+  const broker = withBroker({ services: ['user'] });
+  const database = withDatabase();
+  let away: string;
+
+  // The day a service leaves for a repository of its own: its directory, and two tarballs.
+  before(async () => {
+    away = mkdtempSync(join(tmpdir(), 'warren-away-'));
+    cpSync(join(checkout, 'services/user'), away, {
+      recursive: true,
+      filter: (source) => !['node_modules', 'package-lock.json'].includes(basename(source)),
+    });
+    const tarballs = await pack(join(away, 'vendor'));
+
+    const manifest = JSON.parse(readFileSync(join(away, 'package.json'), 'utf8'));
+    for (const [name, tarball] of tarballs) manifest.dependencies[name] = `file:${tarball}`;
+    delete manifest.devDependencies['@warren/testkit'];
+    writeFileSync(join(away, 'package.json'), JSON.stringify(manifest));
+
+    const base = JSON.parse(readFileSync(join(checkout, 'tsconfig.base.json'), 'utf8'));
+    writeFileSync(join(away, 'tsconfig.json'), JSON.stringify({ ...base, include: ['src'] }));
+    await run('npm', ['install', '--no-audit', '--no-fund', '--prefer-offline'], { cwd: away });
+  });
+  after(() => rmSync(away, { recursive: true, force: true }));
+
+  it('hold compiled JavaScript and no sources', () => {
+    for (const name of ['contracts', 'chassis']) {
+      const { exports, dependencies, scripts } = JSON.parse(
+        readFileSync(join(away, 'node_modules/@warren', name, 'package.json'), 'utf8'),
+      );
+      expect(exports['.']).to.deep.equal({ types: './dist/index.d.ts', default: './dist/index.js' });
+      expect(JSON.stringify(dependencies)).not.to.contain('file:');
+      expect(scripts).to.equal(undefined);
+    }
+  });
+
+  it('carry types that a service outside the checkout compiles against', async () => {
+    const { code, output } = await runNode([join(away, 'node_modules/typescript/bin/tsc'), '--noEmit'], away);
+    expect(output).to.equal('');
+    expect(code).to.equal(0);
+  });
+
+  it('start a service outside the checkout, which signs a user up', async () => {
+    const probe = await broker.probe('events', 'user.#');
+    const [port, adminPort] = await freePorts(2);
+    const service = startProcess({
+      cwd: away,
+      env: { PORT: port, ADMIN_PORT: adminPort, AMQP_URL: broker.url('user'), DATABASE_URL: database.url },
+    });
+    try {
+      await service.ready();
+      const response = await fetch(`http://127.0.0.1:${port}/users/save`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify({ name: 'Ada', email: 'ada@example.com' }),
+      });
+      expect(response.status).to.equal(201);
+      await probe.waitFor({ type: 'user.created' });
+    } finally {
+      expect(await service.kill('SIGTERM')).to.equal(0);
+    }
+  });
+});
