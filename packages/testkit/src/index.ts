@@ -1,0 +1,14 @@
+export { eventually, type Patience } from './eventually.ts';
+export { freePort, freePorts, isTaken } from './ports.ts';
+export { createDatabase, databaseExists, databaseUrl, dropDatabase, query } from './postgres/database.ts';
+export type { DatabaseServer, PrivateDatabaseServer } from './postgres/server.ts';
+export { startDatabase, startPrivateDatabase } from './postgres/start.ts';
+export { type TestDatabase, type WithDatabaseOptions, withDatabase } from './postgres/with-database.ts';
+export { type RunningProcess, type StartProcess, startProcess } from './process.ts';
+export type { Broker, PrivateBroker } from './rabbitmq/broker.ts';
+export { type Definitions, findDefinitions, type Loaded, loadDefinitions, platformDefinitions } from './rabbitmq/definitions.ts';
+export { managementOf } from './rabbitmq/management.ts';
+export type { Probe, Recorded } from './rabbitmq/probe.ts';
+export { startBroker, startPrivateBroker } from './rabbitmq/start.ts';
+export { operate, type Vhost } from './rabbitmq/vhost.ts';
+export { type TestBroker, type WithBrokerOptions, withBroker } from './rabbitmq/with-broker.ts';

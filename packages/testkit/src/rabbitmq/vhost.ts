@@ -1,0 +1,125 @@
+import { type ChannelModel, type ConfirmChannel, connect, type Options } from 'amqplib';
+import type { Loaded } from './definitions.ts';
+import { openProbe, type Probe, type Recorded, record } from './probe.ts';
+
+/** What the operator can look at and do on one vhost. */
+export interface Vhost {
+  vhost: string;
+  /** Of the operator, who may do all on this vhost. */
+  adminUrl: string;
+  /** Of a service's restricted user. */
+  url(service: string): string;
+  /** Records what is published to `exchange` under `key` (a pattern of topic exchanges, default `#`). */
+  probe(exchange: string, key?: string): Promise<Probe>;
+  /** Messages that are ready, or undefined when there is no such queue. Unacknowledged ones are not counted. */
+  queueDepth(queue: string): Promise<number | undefined>;
+  /** The messages of a queue, oldest first. They stay in it, unless `remove` is set. */
+  get(queue: string, options?: { limit?: number; remove?: boolean }): Promise<Recorded[]>;
+  /** Publishes as the operator, and waits for the confirm. An object goes out as JSON. */
+  publish(exchange: string, key: string, content: Buffer | string | object, properties?: Options.Publish): Promise<void>;
+  purge(queue: string): Promise<void>;
+  deleteQueue(queue: string): Promise<void>;
+}
+
+/** The operator's tools on a vhost that definitions were loaded into. */
+export function operate(loaded: () => Loaded): Vhost & { disconnect(): Promise<void> } {
+  let connection: Promise<ChannelModel> | undefined;
+  const probes = new Set<ChannelModel>();
+
+  const open = async () => {
+    // With Nagle's algorithm on, as amqplib leaves it, every small message waits for the answer to the one before.
+    const opened = await connect(loaded().operatorUrl, { noDelay: true });
+    opened.on('error', () => {});
+    return opened;
+  };
+
+  /** One channel a call: whatever a refusal does to it, the next call is not concerned. */
+  const withChannel = async <T>(use: (channel: ConfirmChannel) => Promise<T>): Promise<T> => {
+    connection ??= open().then((opened) => {
+      opened.once('close', () => {
+        connection = undefined;
+      });
+      return opened;
+    });
+    const opened = await connection.catch((error) => {
+      connection = undefined;
+      throw error;
+    });
+    const channel = await opened.createConfirmChannel();
+    channel.on('error', () => {});
+    try {
+      return await use(channel);
+    } finally {
+      await channel.close().catch(() => {});
+    }
+  };
+
+  return {
+    get vhost() {
+      return loaded().vhost;
+    },
+    get adminUrl() {
+      return loaded().operatorUrl;
+    },
+    url: (service) => loaded().url(service),
+
+    async probe(exchange, key = '#') {
+      const opened = await open();
+      probes.add(opened);
+      const channel = await opened.createChannel();
+      channel.on('error', () => {});
+      const probe = await openProbe(channel, exchange, key);
+      return {
+        ...probe,
+        async close() {
+          probes.delete(opened);
+          await opened.close().catch(() => {});
+        },
+      };
+    },
+
+    queueDepth: (queue) =>
+      withChannel(async (channel) => {
+        const { messageCount } = await channel.checkQueue(queue);
+        return messageCount;
+      }).catch((error: { code?: number }) => {
+        if (error.code === 404) return undefined;
+        throw error;
+      }),
+
+    get: (queue, { limit = 1_000, remove = false } = {}) =>
+      withChannel(async (channel) => {
+        const messages = [];
+        while (messages.length < limit) {
+          const message = await channel.get(queue);
+          if (!message) break;
+          messages.push(message);
+        }
+        // What is not acknowledged returns to its place when the channel is closed.
+        if (remove && messages.length) channel.ackAll();
+        return messages.map(record);
+      }),
+
+    publish: (exchange, key, content, properties = {}) =>
+      withChannel(async (channel) => {
+        const json = typeof content === 'object' && !Buffer.isBuffer(content);
+        const bytes = Buffer.isBuffer(content) ? content : Buffer.from(json ? JSON.stringify(content) : (content as string));
+        channel.publish(exchange, key, bytes, {
+          persistent: true,
+          ...(json ? { contentType: 'application/json' } : {}),
+          ...properties,
+        });
+        await channel.waitForConfirms();
+      }),
+
+    purge: (queue) => withChannel(async (channel) => void (await channel.purgeQueue(queue))),
+    deleteQueue: (queue) => withChannel(async (channel) => void (await channel.deleteQueue(queue))),
+
+    async disconnect() {
+      const open = [...probes, ...(connection ? [await connection.catch(() => undefined)] : [])];
+      probes.clear();
+      connection = undefined;
+      await Promise.all(open.map((one) => one?.close().catch(() => {})));
+    },
+  };
+}
