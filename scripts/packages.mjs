@@ -100,7 +100,9 @@ async function install(directory, width) {
   } else {
     await npmInstall(directory);
   }
-  const count = Object.keys(readJson(directory, 'node_modules/.package-lock.json').packages).length;
+  const record = readIfThere(join(root, directory, 'node_modules', '.package-lock.json'));
+  const count = record ? Object.keys(JSON.parse(record).packages).length : 0;
+  mkdirSync(join(root, directory, 'node_modules'), { recursive: true });
   writeFileSync(stampOf(directory), fingerprint(directory));
   console.log(`${name}  ${count} packages in ${((Date.now() - started) / 1000).toFixed(1)} s`);
 }
