@@ -1,20 +1,10 @@
-import {
-  type BrokerConfig,
-  type BrokerSettings,
-  delays,
-  publication,
-  sharedExchanges,
-  workQueue,
-} from '@warren/chassis';
+import { type BrokerConfig, type BrokerSettings, consumes, publications, sharedExchanges } from '@warren/chassis';
 import { sessionOpened, userCreated } from '@warren/contracts';
 
 /** Hears `user.created`, publishes `session.opened`. */
-export const broker = ({ retryDelays }: BrokerSettings): BrokerConfig => ({
+export const broker = (settings: BrokerSettings): BrokerConfig => ({
   vhosts: {
-    publish: {
-      exchanges: sharedExchanges(),
-      publications: { ...publication(sessionOpened) },
-    },
-    consume: { ...workQueue('session', userCreated), ...delays('session', retryDelays) },
+    publish: { exchanges: sharedExchanges(), publications: publications(sessionOpened) },
+    consume: consumes('session', [userCreated], settings),
   },
 });

@@ -1,10 +1,10 @@
 import { del, get, Joi, noContent, problem, type Route } from '@warren/chassis';
 import type { SessionConfig } from './config.ts';
-import { findSession, revokeSession, type SessionSchema, sessionsOf } from './sessions.ts';
+import { findSession, revokeSession, type Session, type SessionSchema, sessionsOf } from './sessions.ts';
 
 const id = Joi.string().guid({ separator: '-', wrapper: false }).lowercase();
 
-const session = Joi.object({
+const session = Joi.object<Session>({
   id: id.required(),
   userId: id.required(),
   status: Joi.valid('active', 'revoked', 'expired').required(),
@@ -13,7 +13,7 @@ const session = Joi.object({
 });
 
 const unknown = (sessionId: string) =>
-  problem(404, { title: 'Session unknown', detail: `There is no session ${sessionId}.` });
+  problem(404, { code: 'session_unknown', title: 'Session unknown', detail: `There is no session ${sessionId}.` });
 
 export const routes: Route<SessionSchema, SessionConfig>[] = [
   get(

@@ -1,3 +1,10 @@
-import { EXPIRE, expireSession } from './sessions.ts';
+import type { Worker } from '@warren/chassis';
+import type { SessionConfig } from './config.ts';
+import { EXPIRE, expireSession, type SessionSchema } from './sessions.ts';
 
-export const workers = [{ kind: EXPIRE, settle: ({ key }, _result, work) => expireSession(work, key) }];
+const expiry: Worker<object, void, SessionSchema, SessionConfig> = {
+  kind: EXPIRE,
+  settle: ({ key }, _nothing, work) => expireSession(work, key),
+};
+
+export const workers = [expiry];

@@ -1,7 +1,6 @@
-import { type Running, start } from '@warren/chassis';
+import { type RunningService, start } from '@warren/chassis';
 import { eventually, withBroker, withDatabase } from '@warren/testkit';
 import { expect } from 'chai';
-import pg from 'pg';
 import { service } from '../src/service.ts';
 import { client } from './client.ts';
 import { signUpOf } from './events.ts';
@@ -9,8 +8,7 @@ import { signUpOf } from './events.ts';
 describe('the end of a session', () => {
   const broker = withBroker();
   const database = withDatabase();
-  const running: Running[] = [];
-  let rows: pg.Client;
+  const running: RunningService[] = [];
 
   const startWith = async (env: Record<string, string>) => {
     const session = await start(service, {
@@ -34,16 +32,11 @@ describe('the end of a session', () => {
     });
   };
   const written = async (id: string) =>
-    (await rows.query('select status from sessions where id = $1', [id])).rows[0]?.status;
+    (await database.admin<{ status: string }>('select status from sessions where id = $1', [id]))[0]?.status;
 
-  before(async () => {
-    rows = new pg.Client(database.url);
-    await rows.connect();
-  });
   afterEach(async () => {
     await Promise.all(running.splice(0).map((session) => session.stop()));
   });
-  after(() => rows?.end());
 
   it('comes SESSION_TTL after it was opened', async () => {
     const { http } = await startWith({ SESSION_TTL: '800ms' });
@@ -57,7 +50,7 @@ describe('the end of a session', () => {
   it('is seen at once, also before it is written down', async () => {
     const { http } = await startWith({});
     const { id } = await open(http);
-    await rows.query(`update sessions set expires_at = now() - interval '1 second' where id = $1`, [id]);
+    await database.admin(`update sessions set expires_at = now() - interval '1 second' where id = $1`, [id]);
     expect((await http.get(`/sessions/${id}`)).body.status).to.equal('expired');
     expect(await written(id)).to.equal('active');
   });
@@ -65,7 +58,7 @@ describe('the end of a session', () => {
   it('is not undone by revoking what has expired', async () => {
     const { http } = await startWith({});
     const { id } = await open(http);
-    await rows.query(`update sessions set expires_at = now() - interval '1 second' where id = $1`, [id]);
+    await database.admin(`update sessions set expires_at = now() - interval '1 second' where id = $1`, [id]);
     expect((await http.delete(`/sessions/${id}`)).status).to.equal(204);
     expect((await http.get(`/sessions/${id}`)).body.status).to.equal('expired');
   });

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { type Running, start } from '@warren/chassis';
+import { type RunningService, start } from '@warren/chassis';
 import { eventually, withBroker, withDatabase } from '@warren/testkit';
 import { expect } from 'chai';
 import { service } from '../src/service.ts';
@@ -9,7 +9,7 @@ import { signUpOf } from './events.ts';
 describe('reading and revoking sessions', () => {
   const broker = withBroker();
   const database = withDatabase();
-  let session: Running;
+  let session: RunningService;
   let http: ReturnType<typeof client>;
 
   const open = async () => {

@@ -1,10 +1,10 @@
 import { created, get, Joi, post, problem, type Route } from '@warren/chassis';
 import type { UserConfig } from './config.ts';
-import { findUser, listUsers, signUp, type UserSchema } from './users.ts';
+import { findUser, listUsers, type NewUser, signUp, type User, type UserSchema } from './users.ts';
 
 const id = Joi.string().guid({ separator: '-', wrapper: false }).lowercase();
 
-const newUser = Joi.object({
+const newUser = Joi.object<NewUser>({
   name: Joi.string()
     .trim()
     .min(1)
@@ -15,7 +15,7 @@ const newUser = Joi.object({
   email: Joi.string().trim().max(254).email({ tlds: false }).required(),
 });
 
-const user = Joi.object({
+const user = Joi.object<User>({
   id: id.required(),
   name: Joi.string().required(),
   email: Joi.string().required(),
@@ -35,6 +35,7 @@ export const routes: Route<UserSchema, UserConfig>[] = [
       const signedUp = await signUp(work, body);
       if (signedUp === undefined)
         throw problem(409, {
+          code: 'email_taken',
           title: 'E-mail address taken',
           detail: `Another user has signed up as ${body.email}; use another address.`,
         });
@@ -47,7 +48,7 @@ export const routes: Route<UserSchema, UserConfig>[] = [
     { summary: 'One user', params: { id: id.required() }, responses: { 200: user } },
     async ({ params }, { database }) => {
       const found = await findUser(database, params.id);
-      if (found === undefined) throw problem(404, { title: 'User unknown', detail: `There is no user ${params.id}.` });
+      if (found === undefined) throw problem(404, { code: 'user_unknown', title: 'User unknown', detail: `There is no user ${params.id}.` });
       return found;
     },
   ),
@@ -56,7 +57,10 @@ export const routes: Route<UserSchema, UserConfig>[] = [
     '/users',
     {
       summary: 'Users in the order they signed up, page by page',
-      query: { limit: Joi.number().integer().min(1).max(100).default(50), after: id },
+      query: Joi.object<{ limit: number; after?: string }>({
+        limit: Joi.number().integer().min(1).max(100).default(50),
+        after: id,
+      }),
       responses: { 200: Joi.object({ items: Joi.array().items(user), next: id.allow(null).required() }) },
     },
     async ({ query }, { database }) => listUsers(database, query),

@@ -23,10 +23,15 @@ export interface User {
   createdAt: string;
 }
 
+export interface NewUser {
+  name: string;
+  email: string;
+}
+
 /** Signs a user up and says so in `user.created`; `undefined` when another user has the e-mail address. */
 export async function signUp(
   work: Work<UserSchema, UserConfig>,
-  { name, email }: { name: string; email: string },
+  { name, email }: NewUser,
 ): Promise<User | undefined> {
   const address = withLowerCaseDomain(email);
   const row = await work.transaction

@@ -1,4 +1,4 @@
-import { type Running, start } from '@warren/chassis';
+import { type RunningService, start } from '@warren/chassis';
 import { parseEvent, userCreated } from '@warren/contracts';
 import { withBroker, withDatabase } from '@warren/testkit';
 import { expect } from 'chai';
@@ -8,7 +8,7 @@ import { client } from './client.ts';
 describe('signing up', () => {
   const broker = withBroker();
   const database = withDatabase();
-  let user: Running;
+  let user: RunningService;
   let http: ReturnType<typeof client>;
 
   before(async () => {
@@ -47,12 +47,12 @@ describe('signing up', () => {
       { name: 'Mary', email: 'mary@example.com' },
       { 'x-correlation-id': 'sign-up-of-mary' },
     );
-    const message = await probe.waitFor(({ content }) => content.includes(body.id));
-    const event = parseEvent(message.content, [userCreated]);
+    const [message] = await probe.waitFor(({ content }) => content.includes(body.id));
+    const event = parseEvent(message!.content, [userCreated]);
     expect(event.data).to.deep.equal({ userId: body.id, name: 'Mary', email: 'mary@example.com' });
     expect(event).to.include({ source: '/user', subject: body.id, correlationid: 'sign-up-of-mary' });
-    expect(message.fields.routingKey).to.equal('user.created.v1');
-    expect(message.properties).to.include({
+    expect(message!.fields.routingKey).to.equal('user.created.v1');
+    expect(message!.properties).to.include({
       messageId: event.id,
       type: 'user.created',
       appId: 'user',
@@ -72,7 +72,7 @@ describe('signing up', () => {
 
     await http.post('/users', { name: 'Last', email: 'last@example.com' });
     await probe.waitFor(({ content }) => content.includes('last@example.com'));
-    expect(probe.events.map(({ content }) => JSON.parse(content.toString()).data.name)).to.deep.equal(['Joan', 'Last']);
+    expect(probe.events.map(({ body }) => body.data.name)).to.deep.equal(['Joan', 'Last']);
   });
 
   it('gives an address to one of many who ask for it at the same time', async () => {

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { type Running, start } from '@warren/chassis';
+import { type RunningService, start } from '@warren/chassis';
 import { withBroker, withDatabase } from '@warren/testkit';
 import { expect } from 'chai';
 import { service } from '../src/service.ts';
@@ -8,7 +8,7 @@ import { client } from './client.ts';
 describe('reading users', () => {
   const broker = withBroker();
   const database = withDatabase();
-  let user: Running;
+  let user: RunningService;
   let http: ReturnType<typeof client>;
   const ids: string[] = [];
 
