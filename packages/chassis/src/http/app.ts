@@ -3,7 +3,7 @@ import Router from '@koa/router';
 import Koa, { type Context, type Middleware } from 'koa';
 import helmet from 'koa-helmet';
 import type { ChassisConfig } from '../config.ts';
-import type { Logger, Origin, Units } from '../context.ts';
+import type { Logger, Units } from '../context.ts';
 import { problem, WarrenError } from '../errors.ts';
 import type { Metrics } from '../telemetry/index.ts';
 import { type Answer, problemAnswer, send, toAnswer } from './answer.ts';
@@ -11,6 +11,7 @@ import { jsonBody } from './body.ts';
 import { PASSED } from './deadline.ts';
 import { exchange, exchangeOf } from './exchange.ts';
 import { overdue, tooSlow, toProblem } from './failures.ts';
+import { type Idempotency, idempotency, idempotencyKeyOf } from './idempotency.ts';
 import type { Method, Read, Route } from './routes.ts';
 import { createHttpServer } from './server.ts';
 import { compileValidation } from './validation.ts';
@@ -116,8 +117,9 @@ function unmatched(ctx: Context): Answer {
 function buildRouter(options: HttpOptions): Router {
   const router = new Router({ sensitive: true });
   const taken = new Set<string>();
+  const idempotent = options.units && idempotency(options.units);
   for (const route of options.routes) {
-    const answer = answerRoute(route, options);
+    const answer = answerRoute(route, options, idempotent);
     for (const path of [route.path, ...(route.aliases ?? [])]) {
       refuseMisfit(route, path, taken);
       router.register(path, METHODS[route.method], async (ctx) => {
@@ -149,14 +151,19 @@ function refuseMisfit({ method, path: canonical }: Route, path: string, taken: S
   taken.add(shape);
 }
 
-function answerRoute(route: Route, options: HttpOptions): (ctx: Context) => Promise<Answer> {
+function answerRoute(
+  route: Route,
+  options: HttpOptions,
+  idempotent?: Idempotency,
+): (ctx: Context) => Promise<Answer> {
   const { units, config, now } = options;
   const validate = compileValidation(route);
   const readBody = route.body === undefined ? undefined : jsonBody(config.BODY_LIMIT);
 
   return async (ctx) => {
-    const { correlationId, traceparent, log, deadline } = exchangeOf(ctx);
-    const { signal } = deadline;
+    const exchange = exchangeOf(ctx);
+    const { correlationId, traceparent, log } = exchange;
+    const { signal } = exchange.deadline;
     const body = await readBody?.(ctx);
     const request = validate({ params: ctx.params, query: { ...ctx.query }, body, headers: ctx.req.headers });
     const run = async (context: object): Promise<Answer> =>
@@ -173,7 +180,9 @@ function answerRoute(route: Route, options: HttpOptions): (ctx: Context) => Prom
       };
       return run(read);
     }
-    const origin: Origin = { correlationId, traceparent, log, signal };
-    return units.work(origin, run);
+    const origin = { correlationId, traceparent, log, signal };
+    const key = route.method === 'POST' ? idempotencyKeyOf(request) : undefined;
+    if (key === undefined || idempotent === undefined) return units.work(origin, run);
+    return idempotent({ route: route.path, key, request }, origin, exchange, run);
   };
 }

@@ -1,0 +1,187 @@
+// Idempotency-Key: the first request under a key has the effect, its repeats have the answer.
+// https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/
+import { createHash } from 'node:crypto';
+import { type QueryExecutorProvider, sql } from 'kysely';
+import type { Origin, Units, Work } from '../context.ts';
+import { problem } from '../errors.ts';
+import type { Answer } from './answer.ts';
+import type { Exchange } from './exchange.ts';
+import type { RequestParts } from './routes.ts';
+import { invalid } from './validation.ts';
+
+const HEADER = 'idempotency-key';
+const REPLAYED = 'idempotency-replayed';
+const KEY = /^[\x21-\x7e]{1,255}$/;
+
+/** @throws {Problem} 400 when the header is there and is no key */
+export function idempotencyKeyOf({ headers }: RequestParts<unknown, unknown, unknown>): string | undefined {
+  const key = headers[HEADER] as string | undefined;
+  if (key === undefined || KEY.test(key)) return key;
+  throw invalid([{ path: HEADER, message: `${HEADER} must be 1 to 255 visible ASCII characters` }]);
+}
+
+/** The answers of one service instance. */
+export type Idempotency = (
+  /** Canonical path template of the route. */
+  scope: { route: string; key: string; request: RequestParts<object, object, unknown> },
+  origin: Origin & { signal: AbortSignal },
+  exchange: Exchange,
+  run: (work: Work) => Promise<Answer>,
+) => Promise<Answer>;
+
+interface Stored {
+  digest: Buffer;
+  answer: Answer;
+}
+
+export function idempotency(units: Units): Idempotency {
+  // Repeats that arrive here while the first runs here wait in memory: a connection each would starve the pool, and with
+  // it the first. They are told its outcome once it has committed; after a failure one of them runs.
+  const running = new Map<string, Promise<Stored | undefined>>();
+
+  return async ({ route, key, request }, origin, exchange, run) => {
+    const digest = digestOf(request);
+    const id = `${route} ${key}`;
+    exchange.late = inProgress;
+    for (let first = running.get(id); first !== undefined; first = running.get(id)) {
+      const stored = await unlessAborted(first, origin.signal);
+      if (stored !== undefined) return replay(stored, digest);
+    }
+    exchange.late = undefined;
+
+    const { promise, resolve } = Promise.withResolvers<Stored | undefined>();
+    running.set(id, promise);
+    let outcome: Stored | undefined;
+    try {
+      const { answer, stored } = await units.work(origin, async (work) => {
+        exchange.late = inProgress;
+        const earlier = await claim(work, route, key, digest);
+        exchange.late = undefined;
+        if (earlier !== undefined) return { answer: replay(earlier, digest), stored: earlier };
+        const answer = await run(work);
+        return { answer, stored: await keep(work, route, key, digest, answer) };
+      });
+      outcome = stored;
+      return answer;
+    } finally {
+      running.delete(id);
+      resolve(outcome);
+    }
+  };
+}
+
+const inProgress = () =>
+  problem(409, {
+    title: 'Request in progress',
+    code: 'idempotency_in_progress',
+    detail: 'An earlier request under this Idempotency-Key is still running; repeat it later.',
+    headers: { 'retry-after': '1' },
+  });
+
+function replay({ digest, answer }: Stored, asked: Buffer): Answer {
+  if (!digest.equals(asked)) {
+    throw problem(422, {
+      title: 'Idempotency-Key reused',
+      code: 'idempotency_key_reused',
+      detail:
+        'This Idempotency-Key belongs to a request with other content; take a new key for a new request.',
+    });
+  }
+  return { ...answer, headers: { ...answer.headers, [REPLAYED]: 'true' } };
+}
+
+/** Makes the key ours, waiting for a transaction elsewhere that has it; or finds the answer given under it. */
+async function claim(
+  { transaction }: Work,
+  route: string,
+  key: string,
+  digest: Buffer,
+): Promise<Stored | undefined> {
+  // One loop is enough but where the row is pruned between the two statements.
+  for (;;) {
+    const claimed = await sql`
+      insert into warren.idempotency_keys (route, key, digest) values (${route}, ${key}, ${digest})
+      on conflict do nothing`.execute(transaction);
+    if (claimed.numAffectedRows === 1n) return undefined;
+    const { rows } = await sql<{ digest: Buffer } & Answer>`
+      select digest, status, headers, body from warren.idempotency_keys
+      where route = ${route} and key = ${key}`.execute(transaction);
+    const [row] = rows;
+    if (row === undefined) continue;
+    const { digest: earlier, status, headers, body } = row;
+    return { digest: earlier, answer: { status, headers, body: body ?? undefined } };
+  }
+}
+
+/** Only what worked is an answer to keep; anything else leaves the key free. */
+async function keep(
+  { transaction }: Work,
+  route: string,
+  key: string,
+  digest: Buffer,
+  answer: Answer,
+): Promise<Stored | undefined> {
+  const { status, headers, body } = answer;
+  if (status < 200 || status > 299) {
+    await sql`delete from warren.idempotency_keys where route = ${route} and key = ${key}`.execute(
+      transaction,
+    );
+    return undefined;
+  }
+  await sql`
+    update warren.idempotency_keys
+    set status = ${status}, headers = ${JSON.stringify(headers)}::jsonb, body = ${body ?? null}
+    where route = ${route} and key = ${key}`.execute(transaction);
+  return { digest, answer };
+}
+
+function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  if (signal.aborted) return Promise.reject(signal.reason);
+  return new Promise((resolve, reject) => {
+    const abort = () => reject(signal.reason);
+    signal.addEventListener('abort', abort, { once: true });
+    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort));
+  });
+}
+
+/** SHA-256 over what was asked for after validation, so that neither spacing nor the order of fields counts. */
+export function digestOf({
+  params,
+  query,
+  body,
+}: Pick<RequestParts<object, object, unknown>, 'params' | 'query' | 'body'>): Buffer {
+  return createHash('sha256')
+    .update(canonicalJson([params, query, body]))
+    .digest();
+}
+
+/** JSON with the fields of every object in one order. https://www.rfc-editor.org/rfc/rfc8785 */
+export function canonicalJson(value: unknown): string {
+  return JSON.stringify(value, (_, inner: unknown) => {
+    if (typeof inner !== 'object' || inner === null || Array.isArray(inner)) return inner;
+    const fields = Object.entries(inner).sort(([a], [b]) => (a < b ? -1 : 1));
+    // Defined, not assigned: a field may be called __proto__.
+    return Object.create(
+      null,
+      Object.fromEntries(fields.map(([name, field]) => [name, { value: field, enumerable: true }])),
+    );
+  });
+}
+
+const BATCH = 1_000;
+
+/**
+ * Forgets answers older than `age` (ms), in batches, so that no request waits long for a lock.
+ * @returns how many
+ */
+export async function pruneIdempotencyKeys(database: QueryExecutorProvider, age: number): Promise<number> {
+  for (let total = 0; ; ) {
+    const { numAffectedRows = 0n } = await sql`
+      delete from warren.idempotency_keys where ctid = any (array(
+        select ctid from warren.idempotency_keys
+        where created_at < now() - ${age} * interval '1 millisecond'
+        limit ${BATCH} for update skip locked))`.execute(database);
+    total += Number(numAffectedRows);
+    if (numAffectedRows < BATCH) return total;
+  }
+}
