@@ -1,0 +1,31 @@
+/**
+ * Delays that grow from `min` to `max` (ms), doubling, each drawn from the upper half of its step: many clients of one
+ * broker that has come back must not all come at once.
+ */
+export function backoff({ min, max }: { min: number; max: number }): { next(): number; reset(): void } {
+  let step = min;
+  return {
+    next() {
+      const delay = step * (0.5 + Math.random() / 2);
+      step = Math.min(max, step * 2);
+      return delay;
+    },
+    reset() {
+      step = min;
+    },
+  };
+}
+
+/** Waits `ms`, or until the signal aborts; never rejects. */
+export function pause(ms: number, signal?: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal?.aborted) return resolve();
+    const done = () => {
+      clearTimeout(timer);
+      signal?.removeEventListener('abort', done);
+      resolve();
+    };
+    const timer = setTimeout(done, ms);
+    signal?.addEventListener('abort', done, { once: true });
+  });
+}

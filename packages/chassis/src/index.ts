@@ -1,0 +1,21 @@
+// What a service needs of the chassis.
+export { Joi } from '@warren/contracts';
+export { type Generated, type Insertable, type Kysely, type Selectable, sql, type Transaction } from 'kysely';
+export { bytes, duration, port, url } from './config.ts';
+export type { Logger, Origin, ScheduledTask, Units, Work } from './context.ts';
+export { ConfigError, Problem, problem, WarrenError } from './errors.ts';
+export * from './http/routes.ts';
+export { newId } from './id.ts';
+export { type Handler, on, type Subscription } from './messaging/consumer.ts';
+export { HEADERS } from './messaging/forwarder.ts';
+export type { BrokerConfig } from './messaging/rascal.ts';
+export {
+  type BrokerSettings,
+  consumes,
+  defaultBrokerSettings,
+  publications,
+  sharedExchanges,
+} from './messaging/topology.ts';
+export { run } from './run.ts';
+export { defineService, type RunningService, type ServiceDescription, start, type StartOptions } from './service.ts';
+export type { Task, Worker } from './tasks/worker.ts';

@@ -1,0 +1,231 @@
+// What happens to one message: checked against its contract, handled once in one transaction, acknowledged; or retried, or
+// dead-lettered. Handlers know nothing of it.
+import { type AnyEvent, type CloudEvent, ContractError, type EventDefinition, parseEvent } from '@warren/contracts';
+import { backoff, pause } from '../backoff.ts';
+import type { Logger, Units, Work } from '../context.ts';
+import { isDatabaseUnavailable } from '../database/database.ts';
+import { remember } from '../inbox/inbox.ts';
+import type { Metrics } from '../telemetry/metrics.ts';
+import { SpanKind, withSpan } from '../telemetry/tracing.ts';
+import { PublishError } from './confirms.ts';
+import { attemptsOf, type Failure, type Forwarder } from './forwarder.ts';
+import type { AckOrNack, RascalMessage, RascalSession } from './rascal.ts';
+import type { RetryDelay } from './topology.ts';
+
+/**
+ * Handles one event in one transaction: its effect, the events it emits and the tasks it schedules commit together, once per
+ * event however often it is delivered. It does database work only; what acts on the outside is scheduled as a task.
+ * Events may arrive in any order. An error means: roll back, and try again later.
+ */
+// biome-ignore lint/suspicious/noExplicitAny: see Work
+export type Handler<Data extends object, Schema = any, Config = any> = (
+  event: CloudEvent<Data>,
+  work: Work<Schema, Config>,
+) => Promise<void>;
+
+export interface Subscription {
+  event: AnyEvent;
+  // biome-ignore lint/suspicious/noExplicitAny: handlers of different events stand in one list
+  handle: Handler<any, any, any>;
+}
+
+/** Says which handler hears an event: `handlers: [on(userCreated, openSession)]`. */
+// biome-ignore lint/suspicious/noExplicitAny: see Work
+export function on<Data extends object, Schema = any, Config = any>(
+  event: EventDefinition<Data>,
+  handle: Handler<Data, Schema, Config>,
+): Subscription {
+  return { event, handle };
+}
+
+export interface ConsumerOptions {
+  queue: string;
+  /** Versions of one event type, each with its handler. */
+  subscriptions: readonly Subscription[];
+  units: Units;
+  forwarder: Forwarder;
+  retryDelays: readonly RetryDelay[];
+  /** Transactions at once. */
+  concurrency: number;
+  /** ms; an older event is refused, for the inbox may have forgotten it. */
+  retention: number;
+  /** ms a handler may take. */
+  timeout: number;
+  log: Logger;
+  metrics: Metrics;
+  now: () => Date;
+}
+
+export class Consumer {
+  readonly #options: ConsumerOptions;
+  readonly #stopping = new AbortController();
+  readonly #waiting: (() => void)[] = [];
+  #running = 0;
+
+  constructor(options: ConsumerOptions) {
+    this.#options = options;
+  }
+
+  attach(session: RascalSession): void {
+    const lost = new AbortController();
+    for (const event of ['error', 'close', 'cancel']) session.on(event, () => lost.abort());
+    const signal = AbortSignal.any([lost.signal, this.#stopping.signal]);
+    const take = (message: RascalMessage, _content: unknown, ackOrNack: AckOrNack) => {
+      void this.#take({ message, ackOrNack, signal, lost: lost.signal });
+    };
+    session.on('message', take);
+    // What Rascal cannot decode is judged here, like everything else.
+    session.on('invalid_content', (_error: Error, message: RascalMessage, ackOrNack: AckOrNack) =>
+      take(message, undefined, ackOrNack),
+    );
+  }
+
+  /** Gives up waiting for a database that is away; what is in hand goes back to the broker. */
+  stop(): void {
+    this.#stopping.abort();
+  }
+
+  async #take(delivery: Delivery): Promise<void> {
+    if (this.#running >= this.#options.concurrency) await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    else this.#running += 1;
+    try {
+      // The broker delivers again what was in hand when the connection went.
+      if (!delivery.lost.aborted) await this.#process(delivery);
+    } finally {
+      const next = this.#waiting.shift();
+      if (next === undefined) this.#running -= 1;
+      else next();
+    }
+  }
+
+  async #process(delivery: Delivery): Promise<void> {
+    const { message, ackOrNack, signal } = delivery;
+    const { queue, log, metrics, now } = this.#options;
+    const started = performance.now();
+    const type = this.#options.subscriptions[0]?.event.type as string;
+    const count: Count = (outcome) => metrics.eventsConsumed.inc({ queue, type, outcome });
+
+    let event: CloudEvent;
+    try {
+      event = this.#parse(message.content);
+    } catch (error) {
+      const reason = error instanceof ContractError ? error.code : 'expired';
+      return this.#deadLetter(delivery, { reason, error: error as Error, at: now() }, log, count);
+    }
+
+    const bound = log.child({ eventId: event.id, eventType: event.type, correlationId: event.correlationid ?? event.id });
+    const delays = backoff({ min: 100, max: 5_000 });
+    for (;;) {
+      try {
+        const outcome = await this.#handle(event, bound);
+        ackOrNack();
+        count(outcome);
+        metrics.eventHandlingDuration.observe({ queue, type }, (performance.now() - started) / 1000);
+        if (outcome === 'handled')
+          metrics.eventLag.observe({ queue, type }, Math.max(0, now().getTime() - Date.parse(event.time)) / 1000);
+        else bound.debug({ queue }, 'a duplicate, already handled');
+        return;
+      } catch (error) {
+        // Without its database nothing can be handled: wait, rather than march every message up the ladder.
+        if (isDatabaseUnavailable(error)) {
+          await pause(delays.next(), signal);
+          if (signal.aborted) return giveBack(delivery);
+          continue;
+        }
+        return this.#fail(delivery, { reason: 'handler_failed', error: error as Error, at: now() }, bound, count);
+      }
+    }
+  }
+
+  /** @throws {ContractError}, or {Error} when the event is too old */
+  #parse(content: Buffer): CloudEvent {
+    const { subscriptions, retention, now } = this.#options;
+    const event = parseEvent(
+      content,
+      subscriptions.map(({ event }) => event),
+    );
+    if (Date.parse(event.time) < now().getTime() - retention)
+      throw new Error(`the event is of ${event.time}, older than the inbox remembers`);
+    return event;
+  }
+
+  #handle(event: CloudEvent, log: Logger): Promise<'handled' | 'duplicate'> {
+    const { queue, subscriptions, units, timeout } = this.#options;
+    const { handle } = subscriptions.find(({ event: { dataschema } }) => dataschema === event.dataschema) as Subscription;
+    const attributes = {
+      'messaging.system': 'rabbitmq',
+      'messaging.destination.name': queue,
+      'messaging.message.id': event.id,
+    };
+    return withSpan(`${queue} process`, { kind: SpanKind.CONSUMER, attributes, parent: event.traceparent }, () =>
+      units.work(
+        {
+          correlationId: event.correlationid ?? event.id,
+          ...(event.traceparent !== undefined && { traceparent: event.traceparent }),
+          log,
+          signal: AbortSignal.timeout(timeout),
+        },
+        async (work) => {
+          if (!(await remember(work.transaction, queue, event.id))) return 'duplicate';
+          await handle(event, work);
+          return 'handled';
+        },
+      ),
+    );
+  }
+
+  async #fail(delivery: Delivery, failure: Failure, log: Logger, count: Count): Promise<void> {
+    const { queue, forwarder, retryDelays } = this.#options;
+    const { message } = delivery;
+    const attempts = attemptsOf(message);
+    const delay = retryDelays[attempts];
+    if (delay === undefined) return this.#deadLetter(delivery, failure, log, count);
+    await this.#forward(delivery, log, () => forwarder.retry(message, queue, delay, failure), () => {
+      count('retried');
+      log.warn({ err: failure.error, queue, attempt: attempts + 1, delay: delay.name }, 'handling failed; it will be tried again');
+    });
+  }
+
+  async #deadLetter(delivery: Delivery, failure: Failure, log: Logger, count: Count): Promise<void> {
+    const { queue, forwarder } = this.#options;
+    const { message } = delivery;
+    await this.#forward(delivery, log, () => forwarder.deadLetter(message, queue, failure), () => {
+      count('dead');
+      log.error({ err: failure.error, queue, reason: failure.reason, messageId: message.properties.messageId }, 'dead-lettered');
+    });
+  }
+
+  /** The original is acknowledged when its copy is confirmed, and not before. */
+  async #forward({ ackOrNack, signal, lost }: Delivery, log: Logger, send: () => Promise<void>, done: () => void): Promise<void> {
+    const delays = backoff({ min: 100, max: 5_000 });
+    for (;;) {
+      try {
+        await send();
+        ackOrNack();
+        return done();
+      } catch (error) {
+        if (error instanceof PublishError && error.reason !== 'lost') {
+          log.error({ err: error }, 'a failed message could not be forwarded; the broker dead-letters it as it is');
+          return ackOrNack(error, [{ strategy: 'nack' }]);
+        }
+        await pause(delays.next(), signal);
+        if (signal.aborted) return giveBack({ ackOrNack, lost });
+      }
+    }
+  }
+}
+
+interface Delivery {
+  message: RascalMessage;
+  ackOrNack: AckOrNack;
+  /** Aborts when this delivery is lost, or the consumer stops: do not wait any longer. */
+  signal: AbortSignal;
+  lost: AbortSignal;
+}
+
+/** To the broker, which delivers it to another replica, or later. Not a retry: only when this process ends. */
+function giveBack({ ackOrNack, lost }: Pick<Delivery, 'ackOrNack' | 'lost'>): void {
+  if (!lost.aborted) ackOrNack(new Error('this consumer is stopping'), [{ strategy: 'nack', requeue: true }]);
+}
+
+type Count = (outcome: 'handled' | 'duplicate' | 'retried' | 'dead') => void;

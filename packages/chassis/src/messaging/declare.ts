@@ -1,0 +1,91 @@
+// Before Rascal declares a service's topology, the chassis looks at what could be wrong with it: a sentence that says what to
+// do is worth more than a channel closed with 406, again and again.
+import type { Connection } from 'amqplib/callback_api';
+import { withChannel } from './confirms.ts';
+import type { BrokerConfig, VhostConfig } from './rascal.ts';
+import { EVENTS, RPC, UNROUTED } from './topology.ts';
+
+/** The broker does not have what it should, and waiting alone will not mend it. */
+export class TopologyError extends Error {
+  override readonly name = 'TopologyError';
+}
+
+type Refusal = Error & { code?: number };
+
+/**
+ * Sees that the platform's exchanges are there, and declares them where they are missing and this user may (a bare local
+ * broker); then declares the service's own queues, so that a difference is told in words.
+ * @throws {TopologyError}
+ */
+export async function prepareTopology(connection: Connection, config: BrokerConfig): Promise<void> {
+  if (!(await sharedExchangesExist(connection))) await declareShared(connection);
+  for (const vhost of vhostsOf(config)) {
+    for (const [name, { options }] of Object.entries(vhost.queues ?? {})) {
+      await withChannel(connection, (channel) => call((done) => channel.assertQueue(name, options, done))).catch(
+        (cause: Refusal) => {
+          if (cause.code === 406)
+            throw new TopologyError(
+              `queue ${name} exists with other arguments (${reply(cause)}): drain and delete it, or undo the change in broker.ts`,
+              { cause },
+            );
+          if (cause.code === 403)
+            throw new TopologyError(`this user may not declare queue ${name} (${reply(cause)}): import the definitions file`, {
+              cause,
+            });
+          throw cause;
+        },
+      );
+    }
+  }
+}
+
+/** Names of the queues that this configuration subscribes to. */
+export const subscribedQueues = (config: BrokerConfig): string[] =>
+  vhostsOf(config).flatMap((vhost) => Object.values(vhost.subscriptions ?? {}).map(({ queue }) => queue));
+
+const vhostsOf = (config: BrokerConfig): VhostConfig[] =>
+  [config.vhosts.publish, config.vhosts.consume].filter((vhost) => vhost !== undefined);
+
+async function sharedExchangesExist(connection: Connection): Promise<boolean> {
+  for (const exchange of [EVENTS, RPC]) {
+    const exists = await withChannel(connection, (channel) => call((done) => channel.checkExchange(exchange, done))).then(
+      () => true,
+      (error: Refusal) => {
+        if (error.code === 404) return false;
+        throw error;
+      },
+    );
+    if (!exists) return false;
+  }
+  return true;
+}
+
+async function declareShared(connection: Connection): Promise<void> {
+  try {
+    await withChannel(connection, async (channel) => {
+      await call((done) => channel.assertExchange(UNROUTED, 'fanout', { durable: true }, done));
+      await call((done) =>
+        channel.assertQueue(
+          UNROUTED,
+          { durable: true, arguments: { 'x-queue-type': 'quorum', 'x-max-length': 100_000, 'x-overflow': 'drop-head' } },
+          done,
+        ),
+      );
+      await call((done) => channel.bindQueue(UNROUTED, UNROUTED, '', {}, done));
+      await call((done) => channel.assertExchange(EVENTS, 'topic', { durable: true, alternateExchange: UNROUTED }, done));
+      await call((done) => channel.assertExchange(RPC, 'topic', { durable: true }, done));
+    });
+  } catch (cause) {
+    throw new TopologyError(
+      `the exchanges '${EVENTS}' and '${RPC}' are missing and this user may not declare them: import charts/rabbitmq/files/definitions.json into the broker`,
+      { cause },
+    );
+  }
+}
+
+/** A callback call of amqplib as a promise; a channel that closes meanwhile rejects with the broker's reason. */
+const call = (start: (done: (error: unknown) => void) => void) =>
+  new Promise<void>((resolve, reject) => start((error) => (error ? reject(error) : resolve())));
+
+const reply = (error: Error) => error.message.replace(/^Operation failed: [^;]*; /, '').replaceAll('"', '');
+

@@ -1,0 +1,123 @@
+// Where a message goes that could not be handled: to the service's retry ladder, or to its dead-letter queue. Each step is
+// confirmed before the original is acknowledged; the body stays byte for byte.
+import type { Connection, Options } from 'amqplib/callback_api';
+import { type PublishError, Publisher } from './confirms.ts';
+import type { RascalMessage } from './rascal.ts';
+import { deadLetterQueue, type RetryDelay, retryExchange, returnExchange } from './topology.ts';
+
+/** What the headers of a failed message say. */
+export const HEADERS = {
+  /** Failed attempts so far. */
+  attempts: 'x-warren-attempts',
+  /** Stable code, e.g. `handler_failed`, `not_json`, `invalid_data`, `expired`. */
+  reason: 'x-warren-reason',
+  /** The error in words, at most 1,000 characters. */
+  error: 'x-warren-error',
+  /** ISO 8601, UTC. */
+  firstFailedAt: 'x-warren-first-failed-at',
+  lastFailedAt: 'x-warren-last-failed-at',
+  /** The work queue it failed in. */
+  queue: 'x-warren-queue',
+  /** The exchange and routing key it was first published with. */
+  exchange: 'x-warren-exchange',
+  routingKey: 'x-warren-routing-key',
+} as const;
+
+export interface Failure {
+  reason: string;
+  error: Error;
+  at: Date;
+}
+
+/** Failed attempts that this message has behind it. */
+export function attemptsOf(message: RascalMessage): number {
+  const value = message.properties.headers?.[HEADERS.attempts];
+  return typeof value === 'number' && Number.isInteger(value) && value > 0 ? value : 0;
+}
+
+/** Forwards the messages of one service; opens its connection with the first. */
+export class Forwarder {
+  readonly #connect: () => Promise<Connection>;
+  readonly #service: string;
+  #publisher: Promise<Publisher> | undefined;
+
+  constructor(service: string, connect: () => Promise<Connection>) {
+    this.#service = service;
+    this.#connect = connect;
+  }
+
+  /** @throws {PublishError} when it is not certain that the message is safe in the delay queue */
+  retry(message: RascalMessage, queue: string, delay: RetryDelay, failure: Failure): Promise<void> {
+    // Up to a fifth more or less, so that what failed together does not come back together.
+    const expiration = Math.max(1, Math.round(delay.ms * (0.8 + Math.random() * 0.4)));
+    return this.#send(retryExchange(this.#service), delay.name, message, {
+      ...this.#properties(message, queue, failure),
+      expiration,
+      CC: [queue],
+    });
+  }
+
+  /** @throws {PublishError} when it is not certain that the message is safe in the dead-letter queue */
+  deadLetter(message: RascalMessage, queue: string, failure: Failure): Promise<void> {
+    return this.#send(
+      returnExchange(this.#service),
+      deadLetterQueue(queue),
+      message,
+      this.#properties(message, queue, failure),
+    );
+  }
+
+  async close(): Promise<void> {
+    const publisher = await this.#publisher?.catch(() => undefined);
+    await publisher?.close();
+  }
+
+  #properties(message: RascalMessage, queue: string, failure: Failure): Options.Publish {
+    const { headers = {}, ...properties } = message.properties;
+    const at = failure.at.toISOString();
+    // Rascal and the broker annotate what they deliver; neither belongs to the message. A user id would have to be ours,
+    // and an expiration would let it vanish.
+    const { rascal: _, 'x-death': __, 'x-delivery-count': ___, 'x-acquired-count': ____, CC: _____, BCC: ______, ...own } = headers;
+    const { userId: _user, expiration: _ttl, ...kept } = properties;
+    return {
+      ...kept,
+      persistent: true,
+      mandatory: true,
+      headers: {
+        ...own,
+        [HEADERS.attempts]: attemptsOf(message) + 1,
+        [HEADERS.reason]: failure.reason,
+        [HEADERS.error]: failure.error.message.slice(0, 1_000),
+        [HEADERS.firstFailedAt]: own[HEADERS.firstFailedAt] ?? at,
+        [HEADERS.lastFailedAt]: at,
+        [HEADERS.queue]: queue,
+        [HEADERS.exchange]: own[HEADERS.exchange] ?? message.fields.exchange,
+        [HEADERS.routingKey]: own[HEADERS.routingKey] ?? message.fields.routingKey,
+      },
+    };
+  }
+
+  async #send(exchange: string, key: string, message: RascalMessage, options: Options.Publish): Promise<void> {
+    const publisher = await this.#open();
+    await new Promise<void>((resolve, reject) =>
+      publisher.publish(exchange, key, message.content, options, (error?: PublishError) =>
+        error === undefined ? resolve() : reject(error),
+      ),
+    );
+  }
+
+  async #open(): Promise<Publisher> {
+    const current = await this.#publisher?.catch(() => undefined);
+    if (current !== undefined && !current.closed) return current;
+    // Whoever comes first opens it; the others find the promise.
+    if (this.#opening === undefined) {
+      this.#opening = Publisher.open(this.#connect).finally(() => {
+        this.#opening = undefined;
+      });
+      this.#publisher = this.#opening;
+    }
+    return this.#opening;
+  }
+
+  #opening: Promise<Publisher> | undefined;
+}

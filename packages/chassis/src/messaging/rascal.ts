@@ -1,0 +1,98 @@
+// Rascal 21, as far as the chassis uses it. It is CommonJS and brings no types; those on npm are eleven majors behind.
+// https://github.com/onebeyond/rascal
+import { createRequire } from 'node:module';
+import type { EventEmitter } from 'node:events';
+import type { Connection } from 'amqplib/callback_api';
+
+export interface ExchangeConfig {
+  type?: 'topic' | 'direct' | 'fanout' | 'headers';
+  /** Declare it. */
+  assert?: boolean;
+  /** Only see that it is there. */
+  check?: boolean;
+  options?: { durable?: boolean; alternateExchange?: string; arguments?: Record<string, unknown> };
+}
+
+export interface QueueConfig {
+  assert?: boolean;
+  check?: boolean;
+  options?: { durable?: boolean; exclusive?: boolean; autoDelete?: boolean; arguments?: Record<string, unknown> };
+}
+
+export interface BindingConfig {
+  source: string;
+  destination: string;
+  destinationType?: 'queue' | 'exchange';
+  bindingKey?: string;
+}
+
+export interface PublicationConfig {
+  exchange: string;
+  routingKey?: string;
+  confirm?: boolean;
+  timeout?: number;
+  options?: { persistent?: boolean; mandatory?: boolean };
+}
+
+export interface SubscriptionConfig {
+  queue: string;
+  /** How many unacknowledged messages the broker hands over. */
+  prefetch?: number;
+  contentType?: string;
+  /** ms to wait for unacknowledged messages when the subscription is cancelled. */
+  closeTimeout?: number;
+  retry?: false | { min?: number; max?: number; factor?: number; strategy?: 'exponential' | 'linear' };
+}
+
+export interface VhostConfig {
+  exchanges?: Record<string, ExchangeConfig>;
+  queues?: Record<string, QueueConfig>;
+  bindings?: Record<string, BindingConfig>;
+  publications?: Record<string, PublicationConfig>;
+  subscriptions?: Record<string, SubscriptionConfig>;
+  concurrency?: number;
+}
+
+/** Two entries, one RabbitMQ vhost: a broker that blocks publishers must not stop the consumers that would relieve it. */
+export interface BrokerConfig {
+  vhosts: { publish: VhostConfig; consume?: VhostConfig };
+}
+
+export interface RascalMessage {
+  content: Buffer;
+  fields: { routingKey: string; exchange: string; redelivered: boolean; consumerTag: string; deliveryTag: number };
+  properties: {
+    messageId?: string;
+    type?: string;
+    timestamp?: number;
+    appId?: string;
+    correlationId?: string;
+    contentType?: string;
+    contentEncoding?: string;
+    priority?: number;
+    replyTo?: string;
+    expiration?: string;
+    userId?: string;
+    headers?: Record<string, unknown>;
+  };
+}
+
+/** No error acknowledges; an error with `nack` dead-letters. */
+export type AckOrNack = (error?: Error, recovery?: { strategy: 'nack'; requeue?: boolean }[]) => void;
+
+export interface RascalSession extends EventEmitter {
+  name: string;
+  cancel(): Promise<void>;
+}
+
+export interface RascalBroker extends EventEmitter {
+  connect(vhost: string): Promise<Connection>;
+  subscribe(name: string): Promise<RascalSession>;
+  shutdown(): Promise<void>;
+}
+
+interface Rascal {
+  BrokerAsPromised: { create(config: object): Promise<RascalBroker> };
+}
+
+export const rascal = createRequire(import.meta.url)('rascal') as Rascal;

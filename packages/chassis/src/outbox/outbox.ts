@@ -1,0 +1,73 @@
+// The transactional outbox: an event is a row of the transaction that made it true.
+import { type AnyEvent, buildEvent, type EventDefinition } from '@warren/contracts';
+import { type QueryExecutorProvider, sql } from 'kysely';
+import { newId } from '../id.ts';
+import { currentTraceparent } from '../telemetry/tracing.ts';
+
+/** Largest event, in bytes of its envelope. RabbitMQ 4 refuses messages over 16 MiB; an event is a fact, not a document. */
+export const MAX_EVENT_BYTES = 1024 * 1024;
+
+/**
+ * Appends an event, to be published once the transaction has committed.
+ * @throws {Error} when the service does not declare the publication, or the event is larger than `MAX_EVENT_BYTES`
+ * @throws {ContractError} when the data does not fit its contract
+ */
+export async function append<Data extends object>(
+  transaction: QueryExecutorProvider,
+  definition: EventDefinition<Data>,
+  data: Data,
+  options: {
+    source: string;
+    aggregate: string;
+    time: Date;
+    correlationId: string;
+    traceparent?: string;
+    publications: ReadonlySet<string>;
+  },
+): Promise<string> {
+  if (!options.publications.has(definition.routingKey)) throw new Error(undeclared(definition));
+  const id = newId();
+  const traceparent = currentTraceparent() ?? options.traceparent;
+  const event = buildEvent(definition, {
+    id,
+    source: options.source,
+    time: options.time,
+    data,
+    subject: options.aggregate,
+    correlationId: options.correlationId,
+    ...(traceparent !== undefined && { traceparent }),
+  });
+  const body = JSON.stringify(event);
+  if (Buffer.byteLength(body) > MAX_EVENT_BYTES)
+    throw new Error(`${definition.type} ${id} has ${Buffer.byteLength(body)} bytes; an event has at most ${MAX_EVENT_BYTES}`);
+  await sql`
+    insert into warren.outbox (event_id, type, routing_key, aggregate, body, correlation_id, traceparent)
+    values (${id}, ${definition.type}, ${definition.routingKey}, ${options.aggregate}, ${body},
+            ${options.correlationId}, ${traceparent ?? null})`.execute(transaction);
+  return id;
+}
+
+const undeclared = ({ routingKey }: AnyEvent) =>
+  `${routingKey} is not among the publications of this service: add it to broker.ts`;
+
+/** Above this many, `pending` is the planner's estimate: counting a backlog of millions every few seconds would feed it. */
+const COUNT_LIMIT = 50_000;
+
+/** What waits, how old the oldest of it is (s), and what is parked. */
+export async function outboxStats(
+  database: QueryExecutorProvider,
+): Promise<{ pending: number; oldestAge: number; parked: number }> {
+  const { rows } = await sql<{ pending: string; estimate: string; oldest: string | null; parked: string }>`
+    select (select count(*) from (select 1 from warren.outbox where parked_at is null limit ${COUNT_LIMIT}) counted) as pending,
+           (select reltuples from pg_class where oid = 'warren.outbox'::regclass) as estimate,
+           (select extract(epoch from clock_timestamp() - created_at) from warren.outbox
+             where parked_at is null order by id limit 1) as oldest,
+           (select count(*) from warren.outbox where parked_at is not null) as parked`.execute(database);
+  const row = rows[0];
+  const counted = Number(row?.pending ?? 0);
+  return {
+    pending: counted < COUNT_LIMIT ? counted : Math.max(counted, Number(row?.estimate ?? 0)),
+    oldestAge: Math.max(0, Number(row?.oldest ?? 0)),
+    parked: Number(row?.parked ?? 0),
+  };
+}

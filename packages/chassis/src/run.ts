@@ -1,0 +1,55 @@
+// A service as a process: signals, exit codes, and last words.
+import { ConfigError } from './config.ts';
+import { WarrenError } from './errors.ts';
+import { type RunningService, type ServiceDescription, start } from './service.ts';
+import { createLog } from './telemetry/index.ts';
+
+const SIGNALS = { SIGINT: 130, SIGTERM: 143 } as const;
+
+/**
+ * Runs a service until SIGTERM or SIGINT: drains, then exits with 0, or with 1 when it was not done within `SHUTDOWN_GRACE`. A
+ * second signal ends it at once. A wrong environment is told on stderr, one line a mistake; an error that nobody handles is
+ * logged, and both end with 1.
+ */
+// biome-ignore lint/suspicious/noExplicitAny: any service
+export async function run(service: ServiceDescription<any, any>): Promise<void> {
+  const aborting = new AbortController();
+  let running: RunningService | undefined;
+  let signalled = false;
+
+  const die = (error: unknown, message: string) => {
+    const log = running?.log ?? createLog({ service: service.name, version: service.version, level: 'fatal' });
+    log.fatal({ err: error }, message);
+    process.exit(1);
+  };
+  process.on('uncaughtException', (error) => die(error, 'an error that nobody handled'));
+  process.on('unhandledRejection', (error) => die(error, 'a rejection that nobody handled'));
+  for (const [signal, code] of Object.entries(SIGNALS)) {
+    process.on(signal, () => {
+      if (signalled) process.exit(code);
+      signalled = true;
+      aborting.abort();
+      if (running !== undefined) void running.stop().then((inTime) => process.exit(inTime ? 0 : 1));
+    });
+  }
+
+  try {
+    running = await start(service, process.env, {
+      signal: aborting.signal,
+      onFatal: (error) => die(error, error.message),
+    });
+  } catch (error) {
+    if (signalled) process.exit(0);
+    if (error instanceof ConfigError) {
+      process.stderr.write(`${service.name} cannot start with this environment:\n`);
+      for (const mistake of error.mistakes) process.stderr.write(`  ${mistake}\n`);
+      process.exit(1);
+    }
+    if (error instanceof WarrenError) {
+      process.stderr.write(`${service.name} cannot start: ${error.message}\n`);
+      process.exit(1);
+    }
+    die(error, 'could not start');
+  }
+  if (signalled) process.exit((await running?.stop()) ? 0 : 1);
+}

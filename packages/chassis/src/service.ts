@@ -1,0 +1,416 @@
+// A service, from its description to a process that serves and dies well.
+import type { Joi } from '@warren/contracts';
+import { backoff, pause } from './backoff.ts';
+import { type ChassisConfig, type Environment, loadConfig } from './config.ts';
+import type { Logger, Units } from './context.ts';
+import { type Database, isDatabaseUnavailable, openDatabase } from './database/database.ts';
+import { migrate } from './database/migrate.ts';
+import { createAdmin } from './http/admin.ts';
+import { createHttp } from './http/app.ts';
+import { pruneIdempotencyKeys } from './http/idempotency.ts';
+import type { Route } from './http/routes.ts';
+import { pruneInbox } from './inbox/inbox.ts';
+import { Messaging } from './messaging/connection.ts';
+import { Consumer, type Subscription } from './messaging/consumer.ts';
+import { subscribedQueues } from './messaging/declare.ts';
+import { Forwarder } from './messaging/forwarder.ts';
+import type { BrokerConfig } from './messaging/rascal.ts';
+import { type BrokerSettings, defaultBrokerSettings, EVENTS, workQueueName } from './messaging/topology.ts';
+import { outboxStats } from './outbox/outbox.ts';
+import { Relay } from './outbox/relay.ts';
+import { sql } from 'kysely';
+import { tasksPending, type Worker, WorkerRunner } from './tasks/worker.ts';
+import { createLog, createMetrics, type Metrics, tracing } from './telemetry/index.ts';
+import { createUnits } from './units.ts';
+
+/** What a service is. Everything but its name and version is optional: a gateway has no database, a sweeper no routes. */
+// biome-ignore lint/suspicious/noExplicitAny: see Work
+export interface ServiceDescription<Config = any, Schema = any> {
+  /** Lower case, no dots: it begins the names of its queues, its database and its broker user. */
+  name: string;
+  version: string;
+  /** Its environment variables, over the chassis's own. */
+  config?: Joi.PartialSchemaMap<Config>;
+  /** Directory of its migrations. With it, it has a database: outbox, inbox and tasks. */
+  migrations?: URL;
+  /** Its Rascal configuration. With it, it has messaging. */
+  broker?: (settings: BrokerSettings) => BrokerConfig;
+  routes?: readonly Route<Schema, Config>[];
+  handlers?: readonly Subscription[];
+  workers?: readonly Worker[];
+}
+
+export interface RunningService {
+  /** `http://127.0.0.1:PORT` */
+  url: string;
+  adminUrl: string;
+  port: number;
+  adminPort: number;
+  log: Logger;
+  metrics: Metrics;
+  /** As /readyz tells it. */
+  ready(): boolean;
+  /**
+   * Drains: not ready, serving on for `DRAIN_DELAY`; then takes nothing more, finishes what is in hand, flushes the outbox
+   * and closes.
+   * @returns false when `SHUTDOWN_GRACE` was over before that was done
+   */
+  stop(): Promise<boolean>;
+}
+
+export interface StartOptions {
+  /** Aborts a start that waits for its database. */
+  signal?: AbortSignal;
+  log?: Logger;
+  now?: () => Date;
+  /** A mistake that shows only while running, e.g. a connection pooler that cannot work. */
+  onFatal?: (error: Error) => void;
+}
+
+/** Transactions at once a queue. */
+const CONSUMER_CONCURRENCY = 5;
+/** ms a handler may take before its transaction is cancelled and the event retried. */
+const HANDLER_TIMEOUT = 30_000;
+const STATS_EVERY = 5_000;
+const PRUNE_EVERY = 600_000;
+
+const CHASSIS_MIGRATIONS = new URL('../migrations/', import.meta.url);
+
+/**
+ * Describes a service.
+ * @throws {TypeError} when the parts do not fit: a handler for an event that broker.ts does not subscribe to, a publication
+ * under another service's name, handlers without a database
+ */
+export function defineService<Config, Schema>(
+  description: ServiceDescription<Config, Schema>,
+): ServiceDescription<Config, Schema> {
+  const { name, broker, migrations, handlers = [], workers = [] } = description;
+  const wrong = (what: string) => new TypeError(`service ${name}: ${what}`);
+  if (!/^[a-z][a-z0-9-]*$/.test(name)) throw wrong('a name is lower case, without dots');
+  if (handlers.length > 0 && (broker === undefined || migrations === undefined))
+    throw wrong('handlers need a broker.ts, and migrations for the inbox');
+  if (workers.length > 0 && migrations === undefined) throw wrong('workers need migrations');
+  if (broker === undefined) return description;
+
+  const config = broker(defaultBrokerSettings);
+  for (const key of Object.keys(config.vhosts.publish.publications ?? {}))
+    if (!key.startsWith(`${name}.`)) throw wrong(`may not publish ${key}: only events named ${name}.… are its own`);
+  const heard = new Set(handlers.map(({ event }) => workQueueName(name, event)));
+  const queues = new Set(subscribedQueues(config));
+  for (const queue of heard) if (!queues.has(queue)) throw wrong(`broker.ts has no subscription to ${queue}`);
+  for (const queue of queues) if (!heard.has(queue)) throw wrong(`no handler for the subscription to ${queue}`);
+  return description;
+}
+
+/**
+ * Starts a service. Resolves when it serves HTTP, which needs its database, but not its broker.
+ * @throws {ConfigError} with every mistake in the environment
+ */
+// biome-ignore lint/suspicious/noExplicitAny: see Work
+export async function start(
+  description: ServiceDescription<any, any>,
+  env: Environment = process.env,
+  options: StartOptions = {},
+): Promise<RunningService> {
+  const { name, version, routes = [], handlers = [], workers = [] } = description;
+  const hasDatabase = description.migrations !== undefined;
+  const config: ChassisConfig = loadConfig({
+    ...(description.config !== undefined && { schema: description.config }),
+    database: hasDatabase,
+    broker: description.broker !== undefined,
+    env,
+  });
+  const log = options.log ?? createLog({ service: name, version, level: config.LOG_LEVEL });
+  const now = options.now ?? (() => new Date());
+  const metrics = createMetrics({
+    service: name,
+    version,
+    http: routes.length > 0,
+    database: hasDatabase,
+    broker: description.broker !== undefined,
+  });
+  const { signal } = options;
+  const traces = await tracing.start({ service: name, version, endpoint: config.OTEL_EXPORTER_OTLP_ENDPOINT });
+
+  // --- The parts ---
+
+  const brokerConfig = description.broker?.({ retryDelays: config.RETRY_DELAYS });
+  const queues = brokerConfig === undefined ? [] : subscribedQueues(brokerConfig);
+  const concurrent = queues.length * CONSUMER_CONCURRENCY + workers.reduce((sum, { concurrency = 2 }) => sum + concurrency, 0);
+  const open = (role: string, connections: number) =>
+    openDatabase<unknown>({ url: config.DATABASE_URL as string, connections, name: `${name} ${role}`, log });
+  // Requests and background work do not wait for each other's connections.
+  const database = hasDatabase ? open('http', config.DATABASE_POOL) : undefined;
+  const background = hasDatabase ? open('background', concurrent + 2) : undefined;
+
+  let relay: Relay | undefined;
+  const runners: WorkerRunner[] = [];
+  const unitsOn = (on: Database<unknown>): Units =>
+    createUnits({
+      service: name,
+      database: on,
+      config,
+      now,
+      publications: publishedKeys(brokerConfig),
+      onCommit({ events, kinds }) {
+        if (events) relay?.wake();
+        for (const runner of runners) if (kinds.has(runner.kind)) runner.wake();
+      },
+    });
+  const units = database && unitsOn(database);
+  const backgroundUnits = background && unitsOn(background);
+
+  // --- Readiness ---
+
+  let serving = false;
+  let draining = false;
+  let queuesDeclared = queues.length === 0;
+  let databaseUp = true;
+  const ready = () => serving && !draining && queuesDeclared;
+  const admin = createAdmin({
+    registry: metrics.registry,
+    live: () => true,
+    ready: () => ({
+      ready: ready(),
+      body: {
+        status: ready() ? 'ready' : draining ? 'draining' : 'starting',
+        ...(messaging !== undefined && { broker: messaging.state }),
+        ...(messaging?.problem !== undefined && { brokerProblem: messaging.problem }),
+        ...(hasDatabase && { database: databaseUp ? 'connected' : 'unreachable' }),
+        ...(!queuesDeclared && { waitingFor: 'its queues: they have never been declared on the broker' }),
+        ...(relay !== undefined && { relay: relay.active ? 'active' : 'standby' }),
+      },
+    }),
+  });
+  const http = createHttp({ name, version, routes, units, config, log, metrics, now });
+
+  // --- Messaging ---
+
+  const consumers: Consumer[] = [];
+  let messaging: Messaging | undefined;
+  let forwarder: Forwarder | undefined;
+  if (brokerConfig !== undefined) {
+    const connection = new Messaging({
+      url: config.AMQP_URL as string,
+      name: `${name} ${config.INSTANCE}`,
+      config: brokerConfig,
+      log,
+      onDeclared: async () => {
+        if (queuesDeclared || background === undefined) return;
+        await rememberQueues(background, queues);
+        queuesDeclared = true;
+      },
+      onState: (state) => metrics.brokerConnected.set(state === 'connected' || state === 'blocked' ? 1 : 0),
+    });
+    messaging = connection;
+    metrics.brokerConnected.set(0);
+    if (background !== undefined && backgroundUnits !== undefined) {
+      const forwards = new Forwarder(name, () => connection.connect());
+      forwarder = forwards;
+      for (const queue of queues) {
+        const consumer = new Consumer({
+          queue,
+          subscriptions: handlers.filter(({ event }) => workQueueName(name, event) === queue),
+          units: backgroundUnits,
+          forwarder: forwards,
+          retryDelays: config.RETRY_DELAYS,
+          concurrency: CONSUMER_CONCURRENCY,
+          retention: config.INBOX_RETENTION,
+          timeout: HANDLER_TIMEOUT,
+          log,
+          metrics,
+          now,
+        });
+        consumers.push(consumer);
+        connection.subscribe(queue, (session) => consumer.attach(session));
+      }
+      relay = new Relay({
+        service: name,
+        databaseUrl: config.DATABASE_URL as string,
+        connect: () => connection.connect(),
+        connected: () => connection.connected(),
+        onBlocked: (blocked) => connection.blocked(blocked),
+        onFatal: options.onFatal ?? ((error) => log.fatal({ err: error }, error.message)),
+        log,
+        metrics,
+      });
+    }
+  }
+  if (backgroundUnits !== undefined)
+    for (const worker of workers) runners.push(new WorkerRunner(worker, { units: backgroundUnits, config, log }));
+
+  // --- Start, in order ---
+
+  const closeAll = async () => {
+    await forwarder?.close();
+    await messaging?.close();
+    await database?.close();
+    await background?.close();
+    await http.close();
+    await admin.close();
+    await traces.shutdown();
+  };
+  const housekeeping = new AbortController();
+  let adminPort = 0;
+  let port = 0;
+  try {
+    adminPort = await admin.listen(config.ADMIN_PORT);
+    if (background !== undefined) {
+      await whenAvailable(
+        () =>
+          migrate(
+            config.DATABASE_URL as string,
+            [
+              { name: 'chassis', directory: CHASSIS_MIGRATIONS },
+              { name, directory: description.migrations as URL },
+            ],
+            log,
+            signal,
+          ),
+        log,
+        signal,
+      );
+      queuesDeclared ||= await queuesKnown(background, queues);
+    }
+    port = await http.listen(config.PORT);
+  } catch (error) {
+    await closeAll();
+    throw error;
+  }
+  serving = true;
+  messaging?.start();
+  relay?.start();
+  for (const runner of runners) runner.start();
+  if (background !== undefined)
+    void keepHouse(background, config, metrics, log, housekeeping.signal, {
+      outbox: relay !== undefined,
+      kinds: workers.map(({ kind }) => kind),
+      pools: () => [database, background].map((each) => each?.stats()),
+      onDatabase: (up) => {
+        databaseUp = up;
+      },
+    });
+  log.info({ port, adminPort, version }, `${name} serves`);
+
+  // --- Stop, in the opposite order ---
+
+  async function drain(): Promise<void> {
+    const deadline = Date.now() + config.SHUTDOWN_GRACE;
+    const left = (share = 1) => Math.max(0, deadline - Date.now()) * share;
+    draining = true;
+    log.info({ drainDelay: config.DRAIN_DELAY }, 'draining');
+    await pause(config.DRAIN_DELAY);
+    for (const consumer of consumers) consumer.stop();
+    await Promise.all([
+      http.drain(),
+      messaging?.unsubscribe(left(0.7)),
+      ...runners.map((runner) => runner.stop()),
+    ]);
+    housekeeping.abort();
+    await relay?.stop(left(0.7));
+    await closeAll();
+  }
+
+  let stopping: Promise<boolean> | undefined;
+  return {
+    url: `http://127.0.0.1:${port}`,
+    adminUrl: `http://127.0.0.1:${adminPort}`,
+    port,
+    adminPort,
+    log,
+    metrics,
+    ready,
+    stop() {
+      stopping ??= (async () => {
+        const late = new AbortController();
+        const inTime = await Promise.race([
+          drain().then(() => true),
+          pause(config.SHUTDOWN_GRACE, late.signal).then(() => false),
+        ]);
+        late.abort();
+        if (inTime) log.info('stopped');
+        else log.error(`not done within SHUTDOWN_GRACE (${config.SHUTDOWN_GRACE} ms); what is unfinished will be redone`);
+        return inTime;
+      })();
+      return stopping;
+    },
+  };
+}
+
+const publishedKeys = (config: BrokerConfig | undefined): ReadonlySet<string> =>
+  new Set(
+    Object.values(config?.vhosts.publish.publications ?? {})
+      .filter(({ exchange }) => exchange === EVENTS)
+      .map(({ routingKey }) => routingKey as string),
+  );
+
+/** Runs `task` until the database is there; says once that it is not. */
+async function whenAvailable(task: () => Promise<void>, log: Logger, signal?: AbortSignal): Promise<void> {
+  const delays = backoff({ min: 100, max: 5_000 });
+  for (let complained = false; ; complained = true) {
+    signal?.throwIfAborted();
+    try {
+      return await task();
+    } catch (error) {
+      if (!isDatabaseUnavailable(error)) throw error;
+      if (!complained) log.warn({ err: error }, 'the database is away; waiting for it');
+      await pause(delays.next(), signal);
+    }
+  }
+}
+
+// A queue that was declared once keeps what this service has not heard yet; before that, it would have missed it.
+async function rememberQueues(database: Database<unknown>, queues: readonly string[]): Promise<void> {
+  for (const queue of queues)
+    await sql`insert into warren.queues (name) values (${queue}) on conflict do nothing`.execute(database.kysely);
+}
+
+async function queuesKnown(database: Database<unknown>, queues: readonly string[]): Promise<boolean> {
+  const { rows } = await sql<{ name: string }>`select name from warren.queues`.execute(database.kysely);
+  const known = new Set(rows.map(({ name }) => name));
+  return queues.every((queue) => known.has(queue));
+}
+
+/** Keeps the gauges of the database true, and its tables small. */
+async function keepHouse(
+  database: Database<unknown>,
+  config: ChassisConfig,
+  metrics: Metrics,
+  log: Logger,
+  signal: AbortSignal,
+  parts: {
+    outbox: boolean;
+    kinds: string[];
+    pools: () => (ReturnType<Database<unknown>['stats']> | undefined)[];
+    onDatabase: (up: boolean) => void;
+  },
+): Promise<void> {
+  let prunedAt = 0;
+  while (!signal.aborted) {
+    try {
+      const pools = parts.pools().filter((pool) => pool !== undefined);
+      const sum = (of: (pool: (typeof pools)[number]) => number) => pools.reduce((total, pool) => total + of(pool), 0);
+      metrics.dbPoolConnections.set({ state: 'idle' }, sum(({ idle }) => idle));
+      metrics.dbPoolConnections.set({ state: 'used' }, sum(({ total, idle }) => total - idle));
+      metrics.dbPoolConnections.set({ state: 'waiting' }, sum(({ waiting }) => waiting));
+      if (parts.outbox) {
+        const { pending, oldestAge, parked } = await outboxStats(database.kysely);
+        metrics.outboxPending.set(pending);
+        metrics.outboxOldestAge.set(oldestAge);
+        metrics.outboxParked.set(parked);
+      }
+      const pending = new Map((await tasksPending(database.kysely)).map((row) => [row.kind, row.pending]));
+      for (const kind of parts.kinds) metrics.tasksPending.set({ kind }, pending.get(kind) ?? 0);
+      if (Date.now() - prunedAt > PRUNE_EVERY) {
+        await pruneInbox(database.kysely, config.INBOX_RETENTION);
+        await pruneIdempotencyKeys(database.kysely, config.IDEMPOTENCY_RETENTION);
+        prunedAt = Date.now();
+      }
+      parts.onDatabase(true);
+    } catch (error) {
+      if (isDatabaseUnavailable(error)) parts.onDatabase(false);
+      else log.warn({ err: error }, 'housekeeping failed');
+    }
+    await pause(STATS_EVERY, signal);
+  }
+}

@@ -1,0 +1,193 @@
+// Workers do what acts on the outside: a charge, an e-mail, the end of a session. What is to be done is a row; a worker claims
+// it for a while, acts outside any transaction under the task's stable key, and writes the result in a second transaction.
+import { randomUUID } from 'node:crypto';
+import { type QueryExecutorProvider, sql } from 'kysely';
+import { backoff, pause } from '../backoff.ts';
+import type { Logger, ScheduledTask, Units, Work } from '../context.ts';
+import { isDatabaseUnavailable } from '../database/database.ts';
+import { SpanKind, withSpan } from '../telemetry/tracing.ts';
+
+export interface Task<Data extends object = object> {
+  /** Stable: the same for every attempt, so that the outside can recognize a repeat. */
+  key: string;
+  data: Data;
+  /** This attempt's number, from 1. */
+  attempts: number;
+}
+
+/** How one kind of task is done. */
+// biome-ignore lint/suspicious/noExplicitAny: workers of different kinds stand in one list
+export interface Worker<Data extends object = any, Result = any, Schema = any, Config = any> {
+  kind: string;
+  /**
+   * Acts on the outside, in no transaction. It may be done again under the same key when this process dies before `settle`
+   * has committed. An error means: try again later, after a growing delay.
+   */
+  act?(task: Task<Data>, context: { signal: AbortSignal; config: Config; log: Logger }): Promise<Result>;
+  /** Writes what came of it, in one transaction that also ends the task. */
+  settle(task: Task<Data>, result: Result, work: Work<Schema, Config>): Promise<void>;
+  /** ms that `act` may take; default 30,000. */
+  timeout?: number;
+  /** Tasks at once in this process; default 2. */
+  concurrency?: number;
+}
+
+/** Writes a pending row. While one of the same kind and key is pending, this changes nothing. */
+export async function scheduleTask(
+  transaction: QueryExecutorProvider,
+  kind: string,
+  { key, at, data = {} }: ScheduledTask,
+  origin: { correlationId: string; traceparent?: string },
+): Promise<void> {
+  await sql`
+    insert into warren.tasks (kind, key, data, due_at, correlation_id, traceparent)
+    values (${kind}, ${key}, ${JSON.stringify(data)}::jsonb, coalesce(${at ?? null}::timestamptz, now()),
+            ${origin.correlationId}, ${origin.traceparent ?? null})
+    on conflict (kind, key) do nothing`.execute(transaction);
+}
+
+interface Claimed {
+  id: string;
+  key: string;
+  data: object;
+  attempts: number;
+  correlation_id: string;
+  traceparent: string | null;
+}
+
+const POLL = 1_000;
+/** ms between the attempts of a task that fails: doubling, from the first to the last. */
+const RETRY = { min: 1_000, max: 300_000 };
+/** What settling may take, on top of acting. */
+const SETTLE_TIMEOUT = 10_000;
+
+export class WorkerRunner {
+  readonly #worker: Worker;
+  readonly #units: Units;
+  readonly #config: unknown;
+  readonly #log: Logger;
+  readonly #stopping = new AbortController();
+  readonly #holder = randomUUID();
+  #running: Promise<unknown> | undefined;
+  readonly #wakers = new Set<() => void>();
+
+  constructor(worker: Worker, options: { units: Units; config: unknown; log: Logger }) {
+    this.#worker = worker;
+    this.#units = options.units;
+    this.#config = options.config;
+    this.#log = options.log.child({ task: worker.kind });
+  }
+
+  get kind(): string {
+    return this.#worker.kind;
+  }
+
+  start(): void {
+    this.#running = Promise.all(Array.from({ length: this.#worker.concurrency ?? 2 }, () => this.#run()));
+  }
+
+  /** A task of this kind was committed in this process. */
+  wake(): void {
+    for (const resume of this.#wakers) resume();
+    this.#wakers.clear();
+  }
+
+  /** Claims nothing more, and finishes what it has. */
+  async stop(): Promise<void> {
+    this.#stopping.abort();
+    this.wake();
+    await this.#running;
+  }
+
+  async #run(): Promise<void> {
+    const { signal } = this.#stopping;
+    const delays = backoff({ min: 200, max: 5_000 });
+    let complained = false;
+    while (!signal.aborted) {
+      try {
+        const task = await this.#claim();
+        if (complained) this.#log.info('tasks are being done again');
+        complained = false;
+        delays.reset();
+        if (task === undefined) await this.#idle();
+        else await this.#do(task);
+      } catch (error) {
+        if (!complained) this.#log.warn({ err: error }, 'tasks cannot be claimed or settled now; they wait');
+        complained = true;
+        await pause(delays.next(), signal);
+      }
+    }
+  }
+
+  /** A claim is a due date in the future: when its holder dies, somebody else finds it due. */
+  async #claim(): Promise<Claimed | undefined> {
+    const lease = ((this.#worker.timeout ?? 30_000) + SETTLE_TIMEOUT + 5_000) / 1_000;
+    const { rows } = await sql<Claimed>`
+      update warren.tasks set lease = ${this.#holder}, attempts = attempts + 1,
+             due_at = clock_timestamp() + make_interval(secs => ${lease})
+      where id = (
+        select id from warren.tasks where kind = ${this.#worker.kind} and due_at <= clock_timestamp()
+        order by due_at for update skip locked limit 1)
+      returning id, key, data, attempts, correlation_id, traceparent`.execute(this.#units.database);
+    return rows[0];
+  }
+
+  async #do(claimed: Claimed): Promise<void> {
+    const { id, key, data, attempts, correlation_id: correlationId, traceparent } = claimed;
+    const task: Task = { key, data, attempts };
+    const log = this.#log.child({ key, correlationId });
+    const parent = traceparent ?? undefined;
+    const timeout = this.#worker.timeout ?? 30_000;
+    try {
+      await withSpan(`${this.#worker.kind} task`, { kind: SpanKind.INTERNAL, parent }, async () => {
+        const signal = AbortSignal.timeout(timeout);
+        const result = await Promise.race([this.#worker.act?.(task, { signal, config: this.#config, log }), rejectOn(signal)]);
+        const origin = { correlationId, log, signal: AbortSignal.timeout(SETTLE_TIMEOUT) };
+        await this.#units.work(parent === undefined ? origin : { ...origin, traceparent: parent }, async (work) => {
+          // First, so that whoever lost the lease to another writes nothing.
+          const { numAffectedRows } = await sql`
+            delete from warren.tasks where id = ${id} and lease = ${this.#holder} and attempts = ${attempts}`.execute(
+            work.transaction,
+          );
+          if (numAffectedRows !== 1n) throw new LeaseLost(key);
+          await this.#worker.settle(task, result, work);
+        });
+      });
+    } catch (error) {
+      if (error instanceof LeaseLost) return log.warn('another replica has taken this task over; leaving it to that one');
+      if (isDatabaseUnavailable(error)) throw error;
+      const delay = Math.min(RETRY.max, RETRY.min * 2 ** (attempts - 1)) * (0.8 + Math.random() * 0.4);
+      log.warn({ err: error, attempts, delay: Math.round(delay) }, 'a task failed; it will be tried again');
+      await sql`
+        update warren.tasks set due_at = clock_timestamp() + make_interval(secs => ${delay / 1_000}), lease = null,
+               last_error = ${String((error as Error)?.message ?? error).slice(0, 1_000)}
+        where id = ${id} and lease = ${this.#holder} and attempts = ${attempts}`.execute(this.#units.database);
+    }
+  }
+
+  #idle(): Promise<void> {
+    if (this.#stopping.signal.aborted) return Promise.resolve();
+    return new Promise((resolve) => {
+      const timer = setTimeout(() => this.#wakers.delete(resume) && resolve(), POLL);
+      const resume = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+      this.#wakers.add(resume);
+    });
+  }
+}
+
+const rejectOn = (signal: AbortSignal) =>
+  new Promise<never>((_, reject) => signal.addEventListener('abort', () => reject(signal.reason), { once: true }));
+
+class LeaseLost extends Error {
+  override readonly name = 'LeaseLost';
+}
+
+/** Tasks that are due and not done, by kind. */
+export async function tasksPending(database: QueryExecutorProvider): Promise<{ kind: string; pending: number }[]> {
+  const { rows } = await sql<{ kind: string; pending: string }>`
+    select kind, count(*) as pending from warren.tasks where due_at <= clock_timestamp() group by kind`.execute(database);
+  return rows.map(({ kind, pending }) => ({ kind, pending: Number(pending) }));
+}
