@@ -214,6 +214,16 @@ function faults(): Fault[] {
     ],
     [
       'lockfiles',
+      'a lockfile for some platforms alone',
+      (copy) => {
+        const lockfile = JSON.parse(copy.read('package-lock.json'));
+        delete lockfile.packages['node_modules/@biomejs/cli-darwin-arm64'];
+        return { 'package-lock.json': JSON.stringify(lockfile) };
+      },
+      ['package-lock.json lacks what @biomejs/biome needs on other platforms (@biomejs/cli-darwin-arm64)'],
+    ],
+    [
+      'lockfiles',
       'a lockfile that is not there',
       { 'services/user/package-lock.json': undefined },
       ['services/user/package-lock.json is missing'],
