@@ -13,6 +13,10 @@ export interface EventDefinition<Data extends object = object> {
   readonly schema: Joi.ObjectSchema<Data>;
 }
 
+/** An event definition of whatever data. */
+// biome-ignore lint/suspicious/noExplicitAny: Joi's schema type is invariant, so `unknown` would fit no event
+export type AnyEvent = EventDefinition<any>;
+
 /** The data type of an event definition. */
 export type DataOf<Definition> = Definition extends EventDefinition<infer Data> ? Data : never;
 
