@@ -3,6 +3,7 @@ export { freePort, freePorts, isTaken } from './ports.ts';
 export { createDatabase, databaseExists, databaseUrl, dropDatabase, query } from './postgres/database.ts';
 export type { DatabaseServer, PrivateDatabaseServer } from './postgres/server.ts';
 export { startDatabase, startPrivateDatabase } from './postgres/start.ts';
+export { type Change, type Watch, watchTransactions } from './postgres/watch.ts';
 export { type TestDatabase, type WithDatabaseOptions, withDatabase } from './postgres/with-database.ts';
 export { type RunningProcess, type StartProcess, startProcess } from './process.ts';
 export type { Broker, PrivateBroker } from './rabbitmq/broker.ts';

@@ -1,4 +1,4 @@
-import { createServer } from 'node:net';
+import { connect, createServer } from 'node:net';
 
 /** A TCP port that nothing listened on a moment ago. */
 export async function freePort(): Promise<number> {
@@ -14,18 +14,32 @@ export async function freePorts(count: number): Promise<number[]> {
   return ports;
 }
 
-/** Whether something listens on this port already. */
+/** Whether something listens on this port already, on any address of this machine. */
 export async function isTaken(port: number): Promise<boolean> {
-  try {
-    const server = await listen(port, '::').catch((error: NodeJS.ErrnoException) => {
-      if (error.code === 'EADDRINUSE') throw error;
-      return listen(port, '0.0.0.0');
-    });
-    await new Promise((closed) => server.close(closed));
-    return false;
-  } catch {
-    return true;
+  // Both, since some systems let a second one listen on all addresses while the first has a single one.
+  const answers = await Promise.all(['127.0.0.1', '::1'].map((host) => accepts(port, host)));
+  if (answers.includes(true)) return true;
+  for (const host of ['::', '0.0.0.0']) {
+    try {
+      const server = await listen(port, host);
+      await new Promise((closed) => server.close(closed));
+      return false;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EAFNOSUPPORT') return true;
+    }
   }
+  return false;
+}
+
+function accepts(port: number, host: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect({ port, host, timeout: 1_000 });
+    const answer = (yes: boolean) => () => {
+      socket.destroy();
+      resolve(yes);
+    };
+    socket.once('connect', answer(true)).once('error', answer(false)).once('timeout', answer(false));
+  });
 }
 
 function listen(port: number, host = '127.0.0.1') {

@@ -1,4 +1,4 @@
-import { type ChannelModel, type ConfirmChannel, connect, type Options } from 'amqplib';
+import { type Channel, type ChannelModel, type ConfirmChannel, connect, type Options } from 'amqplib';
 import type { Loaded } from './definitions.ts';
 import { openProbe, type Probe, type Recorded, record } from './probe.ts';
 
@@ -24,6 +24,7 @@ export interface Vhost {
 /** The operator's tools on a vhost that definitions were loaded into. */
 export function operate(loaded: () => Loaded): Vhost & { disconnect(): Promise<void> } {
   let connection: Promise<ChannelModel> | undefined;
+  let publisher: Promise<ConfirmChannel> | undefined;
   const probes = new Set<ChannelModel>();
 
   const open = async () => {
@@ -33,19 +34,39 @@ export function operate(loaded: () => Loaded): Vhost & { disconnect(): Promise<v
     return opened;
   };
 
-  /** One channel a call: whatever a refusal does to it, the next call is not concerned. */
-  const withChannel = async <T>(use: (channel: ConfirmChannel) => Promise<T>): Promise<T> => {
+  /** Opened at its first use, and again once it has been lost. */
+  const connected = async (): Promise<ChannelModel> => {
     connection ??= open().then((opened) => {
       opened.once('close', () => {
         connection = undefined;
+        publisher = undefined;
       });
       return opened;
     });
-    const opened = await connection.catch((error) => {
+    return connection.catch((error) => {
       connection = undefined;
       throw error;
     });
-    const channel = await opened.createConfirmChannel();
+  };
+
+  /** One channel for all that is published: it keeps the order of the calls. A refusal closes it. */
+  const openPublisher = async (): Promise<ConfirmChannel> => {
+    try {
+      const channel = await (await connected()).createConfirmChannel();
+      channel.on('error', () => {});
+      channel.once('close', () => {
+        publisher = undefined;
+      });
+      return channel;
+    } catch (error) {
+      publisher = undefined;
+      throw error;
+    }
+  };
+
+  /** One channel a call: whatever a refusal does to it, the next call is not concerned. */
+  const withChannel = async <T>(use: (channel: Channel) => Promise<T>): Promise<T> => {
+    const channel = await (await connected()).createChannel();
     channel.on('error', () => {});
     try {
       return await use(channel);
@@ -100,17 +121,16 @@ export function operate(loaded: () => Loaded): Vhost & { disconnect(): Promise<v
         return messages.map(record);
       }),
 
-    publish: (exchange, key, content, properties = {}) =>
-      withChannel(async (channel) => {
-        const json = typeof content === 'object' && !Buffer.isBuffer(content);
-        const bytes = Buffer.isBuffer(content) ? content : Buffer.from(json ? JSON.stringify(content) : (content as string));
-        channel.publish(exchange, key, bytes, {
-          persistent: true,
-          ...(json ? { contentType: 'application/json' } : {}),
-          ...properties,
-        });
-        await channel.waitForConfirms();
-      }),
+    async publish(exchange, key, content, properties = {}) {
+      const json = typeof content === 'object' && !Buffer.isBuffer(content);
+      const bytes = Buffer.isBuffer(content) ? content : Buffer.from(json ? JSON.stringify(content) : (content as string));
+      publisher ??= openPublisher();
+      const channel = await publisher;
+      const options = { persistent: true, ...(json ? { contentType: 'application/json' } : {}), ...properties };
+      await new Promise<void>((resolve, reject) => {
+        channel.publish(exchange, key, bytes, options, (error) => (error ? reject(error) : resolve()));
+      });
+    },
 
     purge: (queue) => withChannel(async (channel) => void (await channel.purgeQueue(queue))),
     deleteQueue: (queue) => withChannel(async (channel) => void (await channel.deleteQueue(queue))),
@@ -119,6 +139,7 @@ export function operate(loaded: () => Loaded): Vhost & { disconnect(): Promise<v
       const open = [...probes, ...(connection ? [await connection.catch(() => undefined)] : [])];
       probes.clear();
       connection = undefined;
+      publisher = undefined;
       await Promise.all(open.map((one) => one?.close().catch(() => {})));
     },
   };
