@@ -8,7 +8,7 @@ import { client } from './client.ts';
 import { signUpOf } from './events.ts';
 
 describe('opening sessions', () => {
-  const broker = withBroker();
+  const broker = withBroker({ services: ['session'] });
   const database = withDatabase();
   let session: RunningService;
   let http: ReturnType<typeof client>;
@@ -29,6 +29,7 @@ describe('opening sessions', () => {
       DATABASE_URL: database.url,
       LOG_LEVEL: 'silent',
     });
+    await eventually(() => session.ready());
     http = client(session.url);
   });
   after(() => session?.stop());

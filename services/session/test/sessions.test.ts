@@ -7,7 +7,7 @@ import { client } from './client.ts';
 import { signUpOf } from './events.ts';
 
 describe('reading and revoking sessions', () => {
-  const broker = withBroker();
+  const broker = withBroker({ services: ['session'] });
   const database = withDatabase();
   let session: RunningService;
   let http: ReturnType<typeof client>;
@@ -30,6 +30,7 @@ describe('reading and revoking sessions', () => {
       DATABASE_URL: database.url,
       LOG_LEVEL: 'silent',
     });
+    await eventually(() => session.ready());
     http = client(session.url);
   });
   after(() => session?.stop());

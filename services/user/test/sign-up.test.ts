@@ -6,7 +6,7 @@ import { service } from '../src/service.ts';
 import { client } from './client.ts';
 
 describe('signing up', () => {
-  const broker = withBroker();
+  const broker = withBroker({ services: ['user'] });
   const database = withDatabase();
   let user: RunningService;
   let http: ReturnType<typeof client>;
@@ -111,6 +111,7 @@ describe('signing up', () => {
     it(`refuses ${what}, naming every field at fault`, async () => {
       const answer = await http.post('/users', body);
       expect(answer.status).to.equal(400);
-      expect(answer.body.errors.map(({ path }: { path: string }) => path)).to.have.members(paths);
+      const named = new Set(answer.body.errors.map(({ path }: { path: string }) => path));
+      expect([...named]).to.have.members(paths);
     });
 });

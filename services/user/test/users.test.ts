@@ -6,7 +6,7 @@ import { service } from '../src/service.ts';
 import { client } from './client.ts';
 
 describe('reading users', () => {
-  const broker = withBroker();
+  const broker = withBroker({ services: ['user'] });
   const database = withDatabase();
   let user: RunningService;
   let http: ReturnType<typeof client>;
