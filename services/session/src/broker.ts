@@ -1,4 +1,10 @@
-import { type BrokerConfig, type BrokerSettings, consumes, publications, sharedExchanges } from '@warren/chassis';
+import {
+  type BrokerConfig,
+  type BrokerSettings,
+  consumes,
+  publications,
+  sharedExchanges,
+} from '@warren/chassis';
 import { sessionOpened, userCreated } from '@warren/contracts';
 
 /** Hears `user.created`, publishes `session.opened`. */

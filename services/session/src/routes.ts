@@ -13,7 +13,11 @@ const session = Joi.object<Session>({
 });
 
 const unknown = (sessionId: string) =>
-  problem(404, { code: 'session_unknown', title: 'Session unknown', detail: `There is no session ${sessionId}.` });
+  problem(404, {
+    code: 'session_unknown',
+    title: 'Session unknown',
+    detail: `There is no session ${sessionId}.`,
+  });
 
 export const routes: Route<SessionSchema, SessionConfig>[] = [
   get(

@@ -83,7 +83,11 @@ export async function findSession(
   return row && toSession(row, now);
 }
 
-export async function sessionsOf(database: Kysely<SessionSchema>, userId: string, now: Date): Promise<Session[]> {
+export async function sessionsOf(
+  database: Kysely<SessionSchema>,
+  userId: string,
+  now: Date,
+): Promise<Session[]> {
   const rows = await database
     .selectFrom('sessions')
     .selectAll()

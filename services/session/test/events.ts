@@ -19,5 +19,9 @@ export function signUpOf(userId: string = randomUUID(), id: string = randomUUID(
     contentType: 'application/cloudevents+json',
     deliveryMode: 2,
   };
-  return { userId, event, publish: ['events', userCreated.routingKey, Buffer.from(JSON.stringify(event)), properties] as const };
+  return {
+    userId,
+    event,
+    publish: ['events', userCreated.routingKey, Buffer.from(JSON.stringify(event)), properties] as const,
+  };
 }

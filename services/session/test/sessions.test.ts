@@ -77,7 +77,9 @@ describe('reading and revoking sessions', () => {
   it('shows what it consumed and how late', async () => {
     await open();
     const { text } = await client(session.adminUrl).get('/metrics');
-    expect(text).to.match(/events_consumed_total\{(?=[^}]*queue="session.user.created")(?=[^}]*outcome="handled")/);
+    expect(text).to.match(
+      /events_consumed_total\{(?=[^}]*queue="session.user.created")(?=[^}]*outcome="handled")/,
+    );
     expect(text).to.match(/event_lag_seconds_count\{(?=[^}]*type="user.created")/);
     expect(text).to.match(/tasks_pending\{[^}]*kind="session.expire"[^}]*\} \d+/);
     expect(text).to.match(/broker_connected(\{[^}]*\})? 1/);

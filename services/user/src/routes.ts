@@ -48,7 +48,12 @@ export const routes: Route<UserSchema, UserConfig>[] = [
     { summary: 'One user', params: { id: id.required() }, responses: { 200: user } },
     async ({ params }, { database }) => {
       const found = await findUser(database, params.id);
-      if (found === undefined) throw problem(404, { code: 'user_unknown', title: 'User unknown', detail: `There is no user ${params.id}.` });
+      if (found === undefined)
+        throw problem(404, {
+          code: 'user_unknown',
+          title: 'User unknown',
+          detail: `There is no user ${params.id}.`,
+        });
       return found;
     },
   ),

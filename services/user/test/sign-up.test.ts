@@ -35,7 +35,10 @@ describe('signing up', () => {
 
   for (const alias of ['/users/save', '/create_user'])
     it(`is also found at ${alias}`, async () => {
-      const { status, body } = await http.post(alias, { name: 'Grace', email: `grace${alias.length}@example.com` });
+      const { status, body } = await http.post(alias, {
+        name: 'Grace',
+        email: `grace${alias.length}@example.com`,
+      });
       expect(status).to.equal(201);
       expect((await http.get(`/users/${body.id}`)).body).to.deep.equal(body);
     });
@@ -77,7 +80,9 @@ describe('signing up', () => {
 
   it('gives an address to one of many who ask for it at the same time', async () => {
     const answers = await Promise.all(
-      Array.from({ length: 20 }, (_, n) => http.post('/users', { name: `Twin ${n}`, email: 'twin@example.com' })),
+      Array.from({ length: 20 }, (_, n) =>
+        http.post('/users', { name: `Twin ${n}`, email: 'twin@example.com' }),
+      ),
     );
     expect(answers.map(({ status }) => status).sort()).to.deep.equal([201, ...Array(19).fill(409)]);
   });
@@ -103,7 +108,11 @@ describe('signing up', () => {
     ['a name that is no string', { name: 42, email: 'a@example.com' }, ['name']],
     ['no e-mail', { name: 'Ada' }, ['email']],
     ['an e-mail without a host', { name: 'Ada', email: 'ada@' }, ['email']],
-    ['an e-mail of 255 characters', { name: 'Ada', email: `ada@${'x'.repeat(60)}.${'y'.repeat(186)}.com` }, ['email']],
+    [
+      'an e-mail of 255 characters',
+      { name: 'Ada', email: `ada@${'x'.repeat(60)}.${'y'.repeat(186)}.com` },
+      ['email'],
+    ],
     ['an unknown field', { name: 'Ada', email: 'a@example.com', admin: true }, ['admin']],
     ['nothing right', { name: '', email: 'no' }, ['name', 'email']],
   ];

@@ -43,7 +43,9 @@ describe('reading users', () => {
     const seen: string[] = [];
     let next: string | null = null;
     do {
-      const page: Awaited<ReturnType<typeof http.get>> = await http.get(`/users?limit=3${next ? `&after=${next}` : ''}`);
+      const page: Awaited<ReturnType<typeof http.get>> = await http.get(
+        `/users?limit=3${next ? `&after=${next}` : ''}`,
+      );
       expect(page.status).to.equal(200);
       expect(page.body.items.length).to.be.within(1, 3);
       seen.push(...page.body.items.map(({ id }: { id: string }) => id));
