@@ -14,7 +14,10 @@ export interface Patience {
  * await eventually(async () => expect(await countSessions()).to.equal(1));
  * const session = await eventually(() => findSession(userId) ?? false);
  */
-export async function eventually<T>(check: () => T | Promise<T>, patience: Patience = {}): Promise<Exclude<T, false>> {
+export async function eventually<T>(
+  check: () => T | Promise<T>,
+  patience: Patience = {},
+): Promise<Exclude<T, false>> {
   const { timeout = 10_000, interval = 50 } = patience;
   const deadline = Date.now() + timeout;
   for (;;) {

@@ -1,4 +1,5 @@
 export { eventually, type Patience } from './eventually.ts';
+export { keep } from './keeper.ts';
 export { freePort, freePorts, isTaken } from './ports.ts';
 export { createDatabase, databaseExists, databaseUrl, dropDatabase, query } from './postgres/database.ts';
 export type { DatabaseServer, PrivateDatabaseServer } from './postgres/server.ts';
@@ -7,7 +8,13 @@ export { type Change, type Watch, watchTransactions } from './postgres/watch.ts'
 export { type TestDatabase, type WithDatabaseOptions, withDatabase } from './postgres/with-database.ts';
 export { type RunningProcess, type StartProcess, startProcess } from './process.ts';
 export type { Broker, PrivateBroker } from './rabbitmq/broker.ts';
-export { type Definitions, findDefinitions, type Loaded, loadDefinitions, platformDefinitions } from './rabbitmq/definitions.ts';
+export {
+  type Definitions,
+  findDefinitions,
+  type Loaded,
+  loadDefinitions,
+  platformDefinitions,
+} from './rabbitmq/definitions.ts';
 export { managementOf } from './rabbitmq/management.ts';
 export type { Probe, Recorded } from './rabbitmq/probe.ts';
 export { startBroker, startPrivateBroker } from './rabbitmq/start.ts';

@@ -3,12 +3,12 @@ import { fileURLToPath } from 'node:url';
 
 /** Something that must not outlive this process, whatever ends it. */
 export type Keepsake =
-  | { type: 'processes'; /** Leader of a process group. */ group: number; signal: NodeJS.Signals }
+  | { type: 'processes' /** Leader of a process group. */; group: number; signal: NodeJS.Signals }
   | { type: 'directory'; path: string }
   | { type: 'container'; id: string }
-  | { type: 'resource'; /** Deleted by HTTP. */ url: string; authorization: string }
+  | { type: 'resource' /** Deleted by HTTP. */; url: string; authorization: string }
   | { type: 'database'; server: string; name: string; role?: string }
-  | { type: 'file'; /** Moved back to where it was. */ path: string; from?: string };
+  | { type: 'file' /** Moved back to where it was. */; path: string; from?: string };
 
 /**
  * Hands something over to the keeper: a process of its own that waits for this one to end (Ctrl-C, a crash, SIGKILL) and then

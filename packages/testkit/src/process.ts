@@ -118,9 +118,12 @@ export function startProcess(options: StartProcess): RunningProcess {
       const deadline = Date.now() + timeout;
       let last = 'no answer';
       for (;;) {
-        if (running.exitCode !== undefined) throw new Error(`${cwd} ended before it was ready: ${words(output)}`);
+        if (running.exitCode !== undefined)
+          throw new Error(`${cwd} ended before it was ready: ${words(output)}`);
         try {
-          const response = await fetch(`http://127.0.0.1:${port}/readyz`, { signal: AbortSignal.timeout(2_000) });
+          const response = await fetch(`http://127.0.0.1:${port}/readyz`, {
+            signal: AbortSignal.timeout(2_000),
+          });
           last = `${response.status} ${await response.text()}`;
           if (response.ok) return;
         } catch {}

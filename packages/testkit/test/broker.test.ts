@@ -7,7 +7,12 @@ describe('withBroker', () => {
 
   it('records what is published, and waits for facts', async () => {
     const probe = await broker.probe('events', 'user.#');
-    await broker.publish('events', 'user.created.v1', { type: 'user.created', data: { userId: '1' } }, { messageId: 'a' });
+    await broker.publish(
+      'events',
+      'user.created.v1',
+      { type: 'user.created', data: { userId: '1' } },
+      { messageId: 'a' },
+    );
     await broker.publish('events', 'session.opened.v1', { type: 'session.opened' });
     await broker.publish('events', 'user.created.v1', Buffer.from([0, 1, 2]));
 
@@ -25,10 +30,14 @@ describe('withBroker', () => {
     await broker.publish('events', 'user.created.v1', { type: 'user.created' });
     await probe.waitFor({ type: 'user.created' });
 
-    const error = await probe.waitFor({ type: 'session.opened' }, { timeout: 50 }).catch((failure: Error) => failure);
+    const error = await probe
+      .waitFor({ type: 'session.opened' }, { timeout: 50 })
+      .catch((failure: Error) => failure);
 
     expect(error).to.be.an('error');
-    expect((error as Error).message).to.include('0 of 1').and.to.include('user.created');
+    expect((error as Error).message)
+      .to.include('0 of 1')
+      .and.to.include('user.created');
     await probe.close();
   });
 
@@ -82,7 +91,9 @@ describe('withBroker', () => {
   }
 
   it('names the services when another is asked for', () => {
-    expect(() => broker.url('order')).to.throw("no broker user was made for 'order', only for: user, session");
+    expect(() => broker.url('order')).to.throw(
+      "no broker user was made for 'order', only for: user, session",
+    );
   });
 });
 
@@ -90,6 +101,8 @@ async function open(url: string) {
   const connection = await connect(url);
   connection.on('error', () => {});
   const channel = await connection.createConfirmChannel();
-  const refused = new Promise<string>((resolve) => channel.once('error', (error: Error) => resolve(error.message)));
+  const refused = new Promise<string>((resolve) =>
+    channel.once('error', (error: Error) => resolve(error.message)),
+  );
   return { connection, channel, refused };
 }

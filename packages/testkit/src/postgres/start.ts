@@ -31,9 +31,17 @@ async function givenServer(url: string): Promise<DatabaseServer> {
   try {
     version = await serverVersion(url);
   } catch (error) {
-    throw new Error(`PostgreSQL does not answer at ${new URL(url).host} (DATABASE_URL): ${(error as Error).message}`, {
-      cause: error,
-    });
+    throw new Error(
+      `PostgreSQL does not answer at ${new URL(url).host} (DATABASE_URL): ${(error as Error).message}`,
+      {
+        cause: error,
+      },
+    );
   }
-  return { url, version, description: `PostgreSQL ${version} at ${new URL(url).host} (DATABASE_URL)`, stop: async () => {} };
+  return {
+    url,
+    version,
+    description: `PostgreSQL ${version} at ${new URL(url).host} (DATABASE_URL)`,
+    stop: async () => {},
+  };
 }

@@ -15,37 +15,37 @@ export interface Watch {
 
 /**
  * Tells of every committed transaction which rows it inserted and deleted, in order, by triggers that are removed on `close`.
- * For looking on, not for load: NOTIFY serialises commits.
+ * `at` is when the last of them was written, in ms since the epoch by this machine's clock. For looking on, not for load: NOTIFY
+ * serialises commits.
  *
- * @param url of a user who may create triggers on these tables
- * @param tables as in `Change.table`
+ * @param url of a user who may create triggers on all the tables there are
  *
  * @example
- * const watch = await watchTransactions(url, ['users', 'warren.outbox'], (changes) => console.log(changes));
+ * const watch = await watchTransactions(database.adminUrl, (changes) => console.log(changes));
  */
 export async function watchTransactions(
   url: string,
-  tables: string[],
-  listener: (changes: Change[]) => void,
+  listener: (changes: Change[], at: number) => void,
 ): Promise<Watch> {
   const client = new pg.Client({ connectionString: url });
   client.on('error', () => {});
   await client.connect();
 
+  const ahead = await clockDifference(client);
   const pending = new Map<string, Change[]>();
   client.on('notification', ({ payload }) => {
-    const { transaction, ...change } = JSON.parse(payload as string) as Change & { transaction: string };
+    const { transaction, at, ...change } = JSON.parse(payload as string) as Notification;
     const changes = pending.get(transaction);
     if (changes) {
       changes.push(change);
       return;
     }
-    pending.set(transaction, [change]);
+    const all = [change];
+    pending.set(transaction, all);
     // All of a transaction is notified at its commit, in one go.
     setTimeout(() => {
-      const all = pending.get(transaction) as Change[];
       pending.delete(transaction);
-      listener(all);
+      listener(all, at - ahead);
     }, 2);
   });
 
@@ -59,15 +59,20 @@ export async function watchTransactions(
     begin
       perform pg_notify('warren_watch', jsonb_build_object(
         'transaction', pg_current_xact_id()::text,
+        'at', extract(epoch from clock_timestamp()) * 1000,
         'operation', lower(tg_op),
         'table', case tg_table_schema when 'public' then '' else tg_table_schema || '.' end || tg_table_name,
         'row', (select jsonb_object_agg(key, left(value, 200)) from jsonb_each_text(changed))
       )::text);
       return null;
     end $$`);
-  for (const table of tables) {
+  const { rows } = await client.query(
+    "select schemaname, tablename from pg_tables where schemaname not in ('pg_catalog', 'information_schema')",
+  );
+  for (const { schemaname, tablename } of rows) {
+    const table = `${pg.escapeIdentifier(schemaname)}.${pg.escapeIdentifier(tablename)}`;
     await client.query(
-      `create trigger warren_watch after insert or delete on ${quoted(table)} for each row execute function warren_watch.tell()`,
+      `create trigger warren_watch after insert or delete on ${table} for each row execute function warren_watch.tell()`,
     );
   }
   await client.query('listen warren_watch');
@@ -83,4 +88,13 @@ export async function watchTransactions(
   };
 }
 
-const quoted = (table: string): string => table.split('.').map(pg.escapeIdentifier).join('.');
+type Notification = Change & { transaction: string; at: number };
+
+/** By how many ms the server's clock is ahead of ours. */
+async function clockDifference(client: pg.Client): Promise<number> {
+  const sent = epoch();
+  const { rows } = await client.query('select extract(epoch from clock_timestamp())::float8 * 1000 as now');
+  return rows[0].now - (sent + epoch()) / 2;
+}
+
+const epoch = () => performance.timeOrigin + performance.now();

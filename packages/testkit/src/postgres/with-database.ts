@@ -56,7 +56,9 @@ export function withDatabase(options: WithDatabaseOptions = {}): TestDatabase {
 
   const make = async (database: string): Promise<string> => {
     const { url: at } = ready();
-    const forget = options.private ? () => {} : keep({ type: 'database', server: at, name: database, role: database });
+    const forget = options.private
+      ? () => {}
+      : keep({ type: 'database', server: at, name: database, role: database });
     if (!options.private) {
       removals.push(async () => {
         await dropDatabase(at, database, database);
@@ -68,11 +70,13 @@ export function withDatabase(options: WithDatabaseOptions = {}): TestDatabase {
   };
 
   const ready = (): DatabaseServer => {
-    if (!server) throw new Error('withDatabase() is ready from before() on: use the database inside hooks and tests');
+    if (!server)
+      throw new Error('withDatabase() is ready from before() on: use the database inside hooks and tests');
     return server;
   };
   const own = (): PrivateDatabaseServer => {
-    if (!options.private) throw new Error('only withDatabase({ private: true }) gives a server that can be stopped');
+    if (!options.private)
+      throw new Error('only withDatabase({ private: true }) gives a server that can be stopped');
     return ready() as PrivateDatabaseServer;
   };
   const adminUrl = () => {

@@ -75,19 +75,26 @@ export function platformDefinitions(services: string[]): Definitions {
       },
     ],
     bindings: [
-      { source: 'unrouted', vhost, destination: 'unrouted', destination_type: 'queue', routing_key: '', arguments: {} },
+      {
+        source: 'unrouted',
+        vhost,
+        destination: 'unrouted',
+        destination_type: 'queue',
+        routing_key: '',
+        arguments: {},
+      },
     ],
     users: services.map((name) => ({ name, tags: [] })),
     permissions: services.map((user) => ({
       user,
       vhost,
-      configure: `^${escape(user)}\\.`,
-      write: `^(${escape(user)}\\..*|events|rpc)$`,
-      read: `^(${escape(user)}\\..*|events|rpc)$`,
+      configure: `^${literally(user)}\\.`,
+      write: `^(${literally(user)}\\..*|events|rpc)$`,
+      read: `^(${literally(user)}\\..*|events|rpc)$`,
     })),
     topic_permissions: services.flatMap((user) => [
-      { user, vhost, exchange: 'events', write: `^${escape(user)}\\.`, read: '.*' },
-      { user, vhost, exchange: 'rpc', write: '.*', read: `^${escape(user)}\\.` },
+      { user, vhost, exchange: 'events', write: `^${literally(user)}\\.`, read: '.*' },
+      { user, vhost, exchange: 'rpc', write: '.*', read: `^${literally(user)}\\.` },
     ]),
   };
 }
@@ -154,7 +161,13 @@ export async function loadDefinitions(options: LoadOptions): Promise<Loaded> {
       const typed = type ? { ...queue, arguments: { 'x-queue-type': type, ...queue.arguments } } : queue;
       await api.request('PUT', `queues/${at}/${encodeURIComponent(name)}`, typed);
     }
-    for (const { source, destination, destination_type, routing_key, arguments: args } of definitions.bindings ?? []) {
+    for (const {
+      source,
+      destination,
+      destination_type,
+      routing_key,
+      arguments: args,
+    } of definitions.bindings ?? []) {
       const kind = destination_type === 'queue' ? 'q' : 'e';
       await api.request(
         'POST',
@@ -166,13 +179,15 @@ export async function loadDefinitions(options: LoadOptions): Promise<Loaded> {
       await api.request('PUT', `policies/${at}/${encodeURIComponent(name)}`, policy);
     }
     for (const service of services) {
-      if (!names.includes(service)) throw new Error(`the definitions name no user '${service}', only: ${names.join(', ')}`);
+      if (!names.includes(service))
+        throw new Error(`the definitions name no user '${service}', only: ${names.join(', ')}`);
       const path = `users/${encodeURIComponent(account(service))}`;
       removeLater(path);
       await api.request('PUT', path, { password: passwords.get(service), tags: '' });
     }
     for (const { user, vhost: _, ...permission } of definitions.permissions ?? []) {
-      if (wanted(user)) await api.request('PUT', `permissions/${at}/${encodeURIComponent(account(user))}`, permission);
+      if (wanted(user))
+        await api.request('PUT', `permissions/${at}/${encodeURIComponent(account(user))}`, permission);
     }
     // After the exchanges: RabbitMQ 4.3 answers 400 to a topic permission on an exchange that is not there.
     for (const { user, vhost: _, ...permission } of definitions.topic_permissions ?? []) {
@@ -200,7 +215,9 @@ export async function loadDefinitions(options: LoadOptions): Promise<Loaded> {
     url(service) {
       const password = passwords.get(service);
       if (!password) {
-        throw new Error(`no broker user was made for '${service}', only for: ${services.join(', ') || '(nobody)'}`);
+        throw new Error(
+          `no broker user was made for '${service}', only for: ${services.join(', ') || '(nobody)'}`,
+        );
       }
       return urlOf(account(service), password);
     },
@@ -214,4 +231,4 @@ function exchange(name: string, type: string, args: object = {}): DefinedExchang
   return { name, vhost: '/', type, durable: true, auto_delete: false, internal: false, arguments: args };
 }
 
-const escape = (name: string) => name.replace(/[.*+?^${}()|[\]\\]/g, '\\$&');
+const literally = (name: string) => name.replace(/[.*+?^${}()|[\]\\]/g, '\\$&');

@@ -25,7 +25,11 @@ export async function containerBroker(image: string, say: Say): Promise<Broker |
  *
  * @param required the image was asked for by name: say so when it cannot be had
  */
-export async function privateContainer(image: string, say: Say, required = false): Promise<PrivateBroker | undefined> {
+export async function privateContainer(
+  image: string,
+  say: Say,
+  required = false,
+): Promise<PrivateBroker | undefined> {
   const pass = (reason: string) => say(`Docker is passed over: ${reason}`);
   if (!mayHaveEngine()) {
     if (required) pass(`there is no engine to run ${image}`);
@@ -71,7 +75,9 @@ function mayHaveEngine(): boolean {
   ];
   if (sockets.some((path) => existsSync(path))) return true;
   const windows = process.platform === 'win32';
-  return windows && (process.env.PATH ?? '').split(delimiter).some((path) => existsSync(join(path, 'docker.exe')));
+  return (
+    windows && (process.env.PATH ?? '').split(delimiter).some((path) => existsSync(join(path, 'docker.exe')))
+  );
 }
 
 type Client = Awaited<ReturnType<typeof engine>>;
@@ -139,8 +145,10 @@ async function run(client: Client, image: string): Promise<PrivateBroker> {
         return;
       } catch (error) {
         const { State } = await container.inspect();
-        if (!State.Running) throw new Error(`its container ended with exit code ${State.ExitCode}`, { cause: error });
-        if (Date.now() > deadline) throw new Error(`not ready within ${startTimeout / 1000} s`, { cause: error });
+        if (!State.Running)
+          throw new Error(`its container ended with exit code ${State.ExitCode}`, { cause: error });
+        if (Date.now() > deadline)
+          throw new Error(`not ready within ${startTimeout / 1000} s`, { cause: error });
       }
       await wait(150);
     }

@@ -38,9 +38,14 @@ export const findServer = (): string | undefined => findProgram('rabbitmq-server
 export async function findEpmd(): Promise<string> {
   const onPath = findProgram('epmd');
   if (onPath) return onPath;
-  const { stdout } = await execute('erl', ['-noshell', '-eval', 'io:format("~s", [code:root_dir()]), halt().']);
+  const { stdout } = await execute('erl', [
+    '-noshell',
+    '-eval',
+    'io:format("~s", [code:root_dir()]), halt().',
+  ]);
   const found = findProgram('epmd', [join(stdout.trim(), 'bin')]);
-  if (!found) throw new Error(`Erlang's epmd is neither on the PATH nor in ${stdout.trim()}/bin: install Erlang again`);
+  if (!found)
+    throw new Error(`Erlang's epmd is neither on the PATH nor in ${stdout.trim()}/bin: install Erlang again`);
   return found;
 }
 
@@ -101,7 +106,9 @@ async function apt(parameters: string[], say: Say): Promise<void> {
   });
   if (code !== 0) {
     const errors = output.split('\n').filter((line) => line.startsWith('E: '));
-    throw new Error(`apt-get ${parameters[0]} failed: ${errors.join(' ') || output.trim().split('\n').at(-1)}`);
+    throw new Error(
+      `apt-get ${parameters[0]} failed: ${errors.join(' ') || output.trim().split('\n').at(-1)}`,
+    );
   }
 }
 

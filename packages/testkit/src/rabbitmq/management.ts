@@ -3,7 +3,11 @@ import { keep } from '../keeper.ts';
 /** The management HTTP API, as far as the testkit needs it. */
 export interface Management {
   /** @throws when the answer is neither 2xx nor, for a GET or DELETE, 404 (then it is undefined). */
-  request<T = unknown>(method: 'GET' | 'PUT' | 'POST' | 'DELETE', path: string, body?: object): Promise<T | undefined>;
+  request<T = unknown>(
+    method: 'GET' | 'PUT' | 'POST' | 'DELETE',
+    path: string,
+    body?: object,
+  ): Promise<T | undefined>;
   /** Has a vhost or user deleted when this process ends, whatever ends it; returns how to delete it now. */
   deleteLater(path: string): () => Promise<void>;
 }
@@ -58,5 +62,9 @@ export function management(managementUrl: string, user: string, password: string
 /** The management API of a broker by its two URLs: the credentials are those of `url`. */
 export function managementOf({ url, managementUrl }: { url: string; managementUrl: string }): Management {
   const { username, password } = new URL(url);
-  return management(managementUrl, decodeURIComponent(username) || 'guest', decodeURIComponent(password) || 'guest');
+  return management(
+    managementUrl,
+    decodeURIComponent(username) || 'guest',
+    decodeURIComponent(password) || 'guest',
+  );
 }

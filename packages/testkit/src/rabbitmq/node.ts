@@ -24,7 +24,12 @@ const startTimeout = 90_000;
  */
 export async function startNode(server: string): Promise<PrivateBroker> {
   const epmd = await findEpmd();
-  const [amqpPort, managementPort, distributionPort, epmdPort] = (await freePorts(4)) as [number, number, number, number];
+  const [amqpPort, managementPort, distributionPort, epmdPort] = (await freePorts(4)) as [
+    number,
+    number,
+    number,
+    number,
+  ];
   const directory = await mkdtemp(join(tmpdir(), 'warren-rabbitmq-'));
   const forgetDirectory = keep({ type: 'directory', path: directory });
   const user = 'operator';
@@ -32,7 +37,8 @@ export async function startNode(server: string): Promise<PrivateBroker> {
   const url = `amqp://${user}:${password}@127.0.0.1:${amqpPort}`;
 
   await mkdir(join(directory, 'conf.d'));
-  const file = (name: string, content: string, mode?: number) => writeFile(join(directory, name), content, { mode });
+  const file = (name: string, content: string, mode?: number) =>
+    writeFile(join(directory, name), content, { mode });
   await file('.erlang.cookie', randomBytes(20).toString('hex'), 0o400);
   await file('enabled_plugins', '[rabbitmq_management].\n');
   await file('rabbitmq-env.conf', '');
@@ -52,7 +58,9 @@ export async function startNode(server: string): Promise<PrivateBroker> {
 
   const env: NodeJS.ProcessEnv = {
     // Nothing of the caller's that speaks of another node or another Erlang.
-    ...Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^(RABBITMQ_|ERL_|NODE_|NOTIFY_)/.test(name))),
+    ...Object.fromEntries(
+      Object.entries(process.env).filter(([name]) => !/^(RABBITMQ_|ERL_|NODE_|NOTIFY_)/.test(name)),
+    ),
     HOME: directory,
     ERL_EPMD_PORT: String(epmdPort),
     ERL_EPMD_ADDRESS: '127.0.0.1',
@@ -70,10 +78,16 @@ export async function startNode(server: string): Promise<PrivateBroker> {
     RABBITMQ_PID_FILE: join(directory, 'rabbitmq.pid'),
     // With it the script becomes the server, instead of staying as its parent.
     RUNNING_UNDER_SYSTEMD: 'true',
-    RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS: '+sbwt none +sbwtdcpu none +sbwtdio none -kernel inet_dist_use_interface {127,0,0,1}',
+    RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS:
+      '+sbwt none +sbwtdcpu none +sbwtdio none -kernel inet_dist_use_interface {127,0,0,1}',
   };
 
-  const names = await runInGroup(epmd, ['-port', String(epmdPort), '-address', '127.0.0.1'], env, join(directory, 'epmd.log'));
+  const names = await runInGroup(
+    epmd,
+    ['-port', String(epmdPort), '-address', '127.0.0.1'],
+    env,
+    join(directory, 'epmd.log'),
+  );
   let node: Group | undefined;
 
   const start = async () => {
@@ -97,7 +111,9 @@ export async function startNode(server: string): Promise<PrivateBroker> {
       } catch {}
       if (Date.now() > deadline) {
         await endGroup(started.group, { signal: 'SIGKILL' });
-        throw new Error(`${server} was not ready within ${startTimeout / 1000} s; its last words: ${await lastWords(directory)}`);
+        throw new Error(
+          `${server} was not ready within ${startTimeout / 1000} s; its last words: ${await lastWords(directory)}`,
+        );
       }
       await wait(100);
     }
@@ -150,7 +166,12 @@ interface Group {
   forget(): void;
 }
 
-async function runInGroup(program: string, parameters: string[], env: NodeJS.ProcessEnv, log: string): Promise<Group> {
+async function runInGroup(
+  program: string,
+  parameters: string[],
+  env: NodeJS.ProcessEnv,
+  log: string,
+): Promise<Group> {
   const output = openSync(log, 'a');
   const child: ChildProcess = spawn(program, parameters, {
     env,

@@ -31,7 +31,10 @@ export interface Probe {
    * @param options timeout in ms, default 10,000
    * @throws when it does not hold in time, with a list of what did arrive
    */
-  waitFor(fact: Fact | ((event: Recorded) => boolean), options?: { timeout?: number; count?: number }): Promise<Recorded[]>;
+  waitFor(
+    fact: Fact | ((event: Recorded) => boolean),
+    options?: { timeout?: number; count?: number },
+  ): Promise<Recorded[]>;
   /** Called at every message from now on. */
   onEvent(listener: (event: Recorded) => void): void;
   close(): Promise<void>;
@@ -58,7 +61,8 @@ export async function openProbe(channel: Channel, exchange: string, key: string)
     events,
     onEvent: (listener) => void listeners.add(listener),
     waitFor(fact, options = {}) {
-      const matches = typeof fact === 'function' ? fact : (event: Recorded) => !fact.type || typeOf(event) === fact.type;
+      const matches =
+        typeof fact === 'function' ? fact : (event: Recorded) => !fact.type || typeOf(event) === fact.type;
       const count = (typeof fact === 'function' ? undefined : fact.count) ?? options.count ?? 1;
       const { timeout = 10_000 } = options;
       return new Promise((resolve, reject) => {
@@ -99,7 +103,15 @@ export function record(message: { content: Buffer; fields: unknown; properties: 
   try {
     body = JSON.parse(content.toString());
   } catch {}
-  return { body, content, routingKey: fields.routingKey, exchange: fields.exchange, properties, fields, at: Date.now() };
+  return {
+    body,
+    content,
+    routingKey: fields.routingKey,
+    exchange: fields.exchange,
+    properties,
+    fields,
+    at: Date.now(),
+  };
 }
 
 const typeOf = (event: Recorded): string | undefined => event.body?.type ?? event.properties.type;

@@ -41,7 +41,11 @@ export async function startPrivateBroker(options: StartBrokerOptions = {}): Prom
   const server = findServer();
   if (server && !env.WARREN_RABBITMQ_IMAGE) return startNode(server);
   const { privateContainer } = await import('./docker.ts');
-  const container = await privateContainer(env.WARREN_RABBITMQ_IMAGE ?? defaultImage, say, env.WARREN_RABBITMQ_IMAGE !== undefined);
+  const container = await privateContainer(
+    env.WARREN_RABBITMQ_IMAGE ?? defaultImage,
+    say,
+    env.WARREN_RABBITMQ_IMAGE !== undefined,
+  );
   if (container) return container;
   return startNode(server ?? (await obtainServer(say)));
 }
@@ -50,7 +54,10 @@ async function givenBroker(env: Record<string, string | undefined>): Promise<Bro
   const url = env.AMQP_URL;
   if (!url) return undefined;
   const managementUrl = env.AMQP_MANAGEMENT_URL || managementBeside(url);
-  const overview = await managementOf({ url, managementUrl }).request<{ rabbitmq_version: string }>('GET', 'overview');
+  const overview = await managementOf({ url, managementUrl }).request<{ rabbitmq_version: string }>(
+    'GET',
+    'overview',
+  );
   const version = overview?.rabbitmq_version ?? 'of an unknown version';
   return {
     url,

@@ -16,7 +16,12 @@ export interface Vhost {
   /** The messages of a queue, oldest first. They stay in it, unless `remove` is set. */
   get(queue: string, options?: { limit?: number; remove?: boolean }): Promise<Recorded[]>;
   /** Publishes as the operator, and waits for the confirm. An object goes out as JSON. */
-  publish(exchange: string, key: string, content: Buffer | string | object, properties?: Options.Publish): Promise<void>;
+  publish(
+    exchange: string,
+    key: string,
+    content: Buffer | string | object,
+    properties?: Options.Publish,
+  ): Promise<void>;
   purge(queue: string): Promise<void>;
   deleteQueue(queue: string): Promise<void>;
 }
@@ -123,10 +128,16 @@ export function operate(loaded: () => Loaded): Vhost & { disconnect(): Promise<v
 
     async publish(exchange, key, content, properties = {}) {
       const json = typeof content === 'object' && !Buffer.isBuffer(content);
-      const bytes = Buffer.isBuffer(content) ? content : Buffer.from(json ? JSON.stringify(content) : (content as string));
+      const bytes = Buffer.isBuffer(content)
+        ? content
+        : Buffer.from(json ? JSON.stringify(content) : (content as string));
       publisher ??= openPublisher();
       const channel = await publisher;
-      const options = { persistent: true, ...(json ? { contentType: 'application/json' } : {}), ...properties };
+      const options = {
+        persistent: true,
+        ...(json ? { contentType: 'application/json' } : {}),
+        ...properties,
+      };
       await new Promise<void>((resolve, reject) => {
         channel.publish(exchange, key, bytes, options, (error) => (error ? reject(error) : resolve()));
       });

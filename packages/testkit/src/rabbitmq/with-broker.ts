@@ -1,7 +1,13 @@
 import { randomBytes } from 'node:crypto';
 import { atTheEnd } from '../mocha.ts';
 import type { Broker, PrivateBroker } from './broker.ts';
-import { type Definitions, findDefinitions, type Loaded, loadDefinitions, platformDefinitions } from './definitions.ts';
+import {
+  type Definitions,
+  findDefinitions,
+  type Loaded,
+  loadDefinitions,
+  platformDefinitions,
+} from './definitions.ts';
 import { managementOf } from './management.ts';
 import { startBroker, startPrivateBroker } from './start.ts';
 import { operate, type Vhost } from './vhost.ts';
@@ -46,7 +52,8 @@ export function withBroker(options: WithBrokerOptions = {}): TestBroker {
   let broker: Broker | undefined;
   let loaded: Loaded | undefined;
   const vhost = operate(() => {
-    if (!loaded) throw new Error('withBroker() is ready from before() on: use the broker inside hooks and tests');
+    if (!loaded)
+      throw new Error('withBroker() is ready from before() on: use the broker inside hooks and tests');
     return loaded;
   });
 
@@ -78,7 +85,8 @@ export function withBroker(options: WithBrokerOptions = {}): TestBroker {
   });
 
   const own = (): PrivateBroker => {
-    if (!options.private) throw new Error('only withBroker({ private: true }) gives a broker that can be stopped');
+    if (!options.private)
+      throw new Error('only withBroker({ private: true }) gives a broker that can be stopped');
     return broker as PrivateBroker;
   };
 
@@ -102,7 +110,9 @@ function definitionsFor({ services, definitions }: WithBrokerOptions): Definitio
   const known = found?.users?.map(({ name }) => name) ?? [];
   if (found && (services ?? known).every((service) => known.includes(service))) return found;
   if (!services) {
-    throw new Error('there is no definitions file above this directory: name the services, withBroker({ services: [...] })');
+    throw new Error(
+      'there is no definitions file above this directory: name the services, withBroker({ services: [...] })',
+    );
   }
   return platformDefinitions(services);
 }

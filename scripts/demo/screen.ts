@@ -1,0 +1,73 @@
+// What the demo looks like: a line a fact, in three columns: when, who, what.
+import { stripVTControlCharacters } from 'node:util';
+
+export interface Screen {
+  title(text: string): void;
+  /** A line of its own, with nothing in front of it. */
+  line(text?: string): void;
+  /** Something about the way to a running system: `broker  RabbitMQ 4.3.6 …  4.1 s`. */
+  step(who: string, what: string, ms?: number): void;
+  /** One hop of the tour, `ms` after its start. */
+  hop(ms: number, who: string, what: string): void;
+  /** More about the hop above. */
+  detail(what: string): void;
+  fault(sentence: string): void;
+  bold(text: string): string;
+  faint(text: string): string;
+}
+
+const timeWidth = 8;
+const nameWidth = 10;
+
+export function createScreen(out: NodeJS.WriteStream = process.stdout): Screen {
+  const coloured = out.isTTY === true && !process.env.NO_COLOR && process.env.TERM !== 'dumb';
+  const paint = (code: number | string) => (text: string) =>
+    coloured ? `\x1b[${code}m${text}\x1b[0m` : text;
+  const faint = paint(2);
+  const bold = paint(1);
+  const red = paint(31);
+  const palette = [36, 35, 34, 32, 33, 96, 95].map(paint);
+  const painters = new Map<string, (text: string) => string>([
+    ['you', bold],
+    ['exchange', paint(33)],
+  ]);
+  const name = (who: string) => {
+    const known = painters.get(who);
+    const painter = known ?? (palette[(painters.size - 2) % palette.length] as (text: string) => string);
+    painters.set(who, painter);
+    return painter(who.padEnd(nameWidth));
+  };
+  const width = () => Math.max(60, out.isTTY ? out.columns : 100);
+  const write = (text: string) => void out.write(`${text}\n`);
+
+  /** Cut where the screen ends: a wrapped line breaks the columns. */
+  const cut = (text: string, room: number) => {
+    const plain = stripVTControlCharacters(text);
+    return plain.length <= room ? text : `${plain.slice(0, room - 1)}…`;
+  };
+
+  return {
+    bold,
+    faint,
+    title: (text) => write(`\n${bold(text)}`),
+    line: (text = '') => write(text),
+    step(who, what, ms) {
+      const time = ms === undefined ? '' : `${(ms / 1000).toFixed(1)} s`;
+      const room = width() - nameWidth - 2 - timeWidth;
+      const text = cut(what, room);
+      const filled = text + ' '.repeat(Math.max(0, room - stripVTControlCharacters(text).length));
+      write(
+        `  ${name(who)}${ms === undefined ? faint(text) : filled + faint(time.padStart(timeWidth))}`.trimEnd(),
+      );
+    },
+    hop(ms, who, what) {
+      const time = `${Math.round(ms)} ms`.padStart(timeWidth);
+      write(`${faint(time)}  ${name(who)}${cut(what, width() - timeWidth - 2 - nameWidth)}`);
+    },
+    detail(what) {
+      const indent = timeWidth + 2 + nameWidth;
+      write(`${' '.repeat(indent)}${faint(cut(what, width() - indent))}`);
+    },
+    fault: (sentence) => void process.stderr.write(`${red(sentence)}\n`),
+  };
+}
