@@ -116,7 +116,7 @@ function parseDelays(text: string): readonly RetryDelay[] | undefined {
     return { name, ms: parseDuration(name) ?? 0 };
   });
   const different = new Set(delays.map(({ name }) => name)).size === delays.length;
-  return different && delays.every(({ ms }) => ms > 0) ? Object.freeze(delays) : undefined;
+  return different && delays.every(({ ms }) => ms > 0) ? delays : undefined;
 }
 
 const positive = (fallback: string): Joi.AnySchema<number> =>
@@ -183,6 +183,7 @@ export function loadConfig<Config>(options: {
     mistakes.push(`ADMIN_PORT: must be another port than PORT, got ${value.PORT} for both`);
   }
   if (mistakes.length > 0) throw new ConfigError(mistakes);
+  for (const part of Object.values(value)) Object.freeze(part);
   return Object.freeze(value as Config & ChassisConfig);
 }
 

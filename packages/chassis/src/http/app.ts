@@ -106,7 +106,7 @@ async function answerOf(ctx: Context, dispatch: Middleware): Promise<Answer> {
 
 function unmatched(ctx: Context): Answer {
   const layers = (ctx as unknown as { matched?: { methods: string[] }[] }).matched ?? [];
-  const methods = [...new Set(layers.flatMap(({ methods }) => methods))];
+  const methods = [...new Set(layers.flatMap(({ methods }) => methods))].sort();
   if (methods.length === 0)
     return problemAnswer(problem(404, { detail: `There is nothing at ${ctx.path}.` }));
   const allow = [...methods, 'OPTIONS'].join(', ');

@@ -29,10 +29,11 @@ export function createLog(options: {
       serializers: { err: describeError, error: describeError },
       hooks: {
         logMethod(args, method) {
-          method.apply(
-            this,
-            args.map((arg) => (typeof arg === 'string' ? maskCredentials(arg) : arg)) as typeof args,
-          );
+          const given = args.map((arg) => (typeof arg === 'string' ? maskCredentials(arg) : arg));
+          const error = args[0] instanceof Error ? args[0] : (args[0] as { err?: unknown } | null)?.err;
+          // Without a message pino takes the error's own.
+          if (given.length === 1 && error instanceof Error) given.push(maskCredentials(error.message));
+          method.apply(this, given as typeof args);
         },
       },
     },

@@ -1,6 +1,7 @@
 // Traces. Off (no OTEL_EXPORTER_OTLP_ENDPOINT) nothing of the SDK is loaded and no span is made; a caller's trace context
 // is passed on unchanged, so that the others' traces stay whole.
 import { AsyncLocalStorage } from 'node:async_hooks';
+import { setTimeout as sleep } from 'node:timers/promises';
 import {
   type Attributes,
   type Context,
@@ -114,6 +115,9 @@ export const tracing = {
   },
 };
 
+/** ms the last spans may take to get out. */
+const FLUSH = 1_000;
+
 async function load(options: {
   service: string;
   version: string;
@@ -142,7 +146,7 @@ async function load(options: {
     users: 0,
     async shutdown() {
       // A collector that is away must neither fail nor hold up the end of a service.
-      await provider.shutdown().catch(() => {});
+      await Promise.race([provider.shutdown().catch(() => {}), sleep(FLUSH, undefined, { ref: false })]);
       trace.disable();
       context.disable();
     },
