@@ -10,10 +10,9 @@ const inContracts = ['joi'];
 
 /** Our own packages that a directory's sources may import; its tests may import the testkit besides. */
 function mayImport(directory: string): string[] {
-  if (directory.startsWith('services/')) return ['@warren/chassis', '@warren/contracts'];
   if (directory === 'packages/contracts') return [];
   if (directory === 'packages/chassis') return ['@warren/contracts'];
-  return ['@warren/chassis', '@warren/contracts', '@warren/testkit'];
+  return ['@warren/chassis', '@warren/contracts'];
 }
 
 export function checkImports(): string[] {
@@ -36,9 +35,8 @@ function faultOf(specifier: string, file: string, directory: string): string | u
   if (specifier.startsWith('/') || specifier.startsWith('file:'))
     return 'import by package name or relatively';
   if (specifier.startsWith('node:')) return undefined;
-  const [scope, name, ...path] = specifier.split('/');
-  const packageName = scope?.startsWith('@') ? `${scope}/${name}` : `${scope}`;
-  if (packageName.startsWith('@warren/') && (specifier !== packageName || path.length > 0))
+  const [packageName = specifier] = /^(@[^/]+\/)?[^/]+/.exec(specifier) ?? [];
+  if (packageName.startsWith('@warren/') && specifier !== packageName)
     return `import what ${packageName} exports, not its files`;
   return faultOfPackage(packageName, directory, /\/test\//.test(file));
 }
@@ -47,19 +45,23 @@ function faultOfPath(target: string, directory: string): string | undefined {
   if (target.startsWith(`${directory}/`)) return undefined;
   const service = /^services\/[^/]+/.exec(target)?.[0];
   if (service && directory !== 'scripts') return `nothing imports ${service} but itself`;
-  if (directory === 'scripts' || directory.startsWith('e2e/')) return undefined;
+  if (isOfTheWhole(directory)) return undefined;
   return `it leads out of ${directory}: what is shared is imported by its package's name`;
+}
+
+/** Scripts and the tests of the whole may know everything but the inside of a service. */
+function isOfTheWhole(directory: string): boolean {
+  return directory === 'scripts' || directory.startsWith('e2e/');
 }
 
 function faultOfPackage(name: string, directory: string, inTest: boolean): string | undefined {
   const service = directories('services').find((other) => name === nameOf(other));
   if (service) return service === directory ? undefined : `nothing imports ${service} but itself`;
-  if (name === '@warren/testkit' && !mayImport(directory).includes(name))
-    return inTest ? undefined : 'the testkit is for tests alone';
-  if (name.startsWith('@warren/') && !mayImport(directory).includes(name) && name !== nameOf(directory))
+  if (isOfTheWhole(directory) || name === nameOf(directory)) return undefined;
+  if (name === '@warren/testkit') return inTest ? undefined : 'the testkit is for tests alone';
+  if (name.startsWith('@warren/') && !mayImport(directory).includes(name))
     return `${directory} may import ${mayImport(directory).join(' and ') || 'none of our packages'}`;
-  const isService = directory.startsWith('services/');
-  if (isService && (inChassis.includes(name) || name.startsWith('@koa/')))
+  if (directory.startsWith('services/') && (inChassis.includes(name) || name.startsWith('@koa/')))
     return 'it reaches a service through @warren/chassis alone';
   if (inContracts.includes(name) && directory !== 'packages/contracts')
     return 'it is reached through @warren/contracts alone';

@@ -3,30 +3,25 @@
 // what the services say today.
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import type { BrokerConfig } from '../packages/chassis/src/messaging/rascal.ts';
-import {
-  type Definitions,
-  definitionsPath,
-  platformDefinitions,
-} from '../packages/testkit/src/rabbitmq/definitions.ts';
+import type { BrokerConfig } from '../packages/chassis/src/index.ts';
+import { type Definitions, platformDefinitions } from '../packages/testkit/src/index.ts';
 import { brokerConfigs } from './brokers.ts';
 import { root } from './tree.ts';
 
 const configs = await brokerConfigs();
 const definitions = { vhosts: [{ name: '/' }], ...platformDefinitions([...configs.keys()]) };
-const file = join(root, definitionsPath);
+const file = 'charts/rabbitmq/files/definitions.json';
+const path = join(root, file);
 const wanted = `${JSON.stringify(definitions, null, 2)}\n`;
 
 const faults = [...configs].flatMap(([service, config]) => faultsOf(service, config, definitions));
 if (process.argv.includes('--check')) {
-  if (readIfThere(file) !== wanted)
-    faults.push(
-      `${definitionsPath} is not what the services' broker.ts say: write it anew with \`make definitions\``,
-    );
+  if (readIfThere(path) !== wanted)
+    faults.push(`${file} is not what the services' broker.ts say: write it anew with \`make definitions\``);
 } else if (faults.length === 0) {
-  mkdirSync(dirname(file), { recursive: true });
-  writeFileSync(file, wanted);
-  console.log(`${definitionsPath}: users for ${[...configs.keys()].join(', ')}`);
+  mkdirSync(dirname(path), { recursive: true });
+  writeFileSync(path, wanted);
+  console.log(`${file}: users for ${[...configs.keys()].join(', ')}`);
 }
 for (const fault of faults) console.error(fault);
 process.exitCode = faults.length > 0 ? 1 : 0;
