@@ -1,6 +1,7 @@
 // A web face without the rest of a service, on a real socket.
 import type { Units } from '../src/context.ts';
-import { createHttp, type Http, type Route } from '../src/http/index.ts';
+import { createHttp, type Http } from '../src/http/app.ts';
+import type { Route } from '../src/http/routes.ts';
 import { createLog, createMetrics, type Metrics } from '../src/telemetry/index.ts';
 
 export interface Line {

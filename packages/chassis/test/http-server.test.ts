@@ -5,7 +5,8 @@ import { eventually } from '@warren/testkit';
 import { expect } from 'chai';
 import type { Units } from '../src/context.ts';
 import { WarrenError } from '../src/errors.ts';
-import { createAdmin, get, post } from '../src/http/index.ts';
+import { createAdmin } from '../src/http/admin.ts';
+import { get, post } from '../src/http/routes.ts';
 import { closeWebs, json, openWeb, type WebOptions } from './http-fixture.ts';
 
 /** A handler in whose way one can stand. */

@@ -5,7 +5,7 @@ import { expect } from 'chai';
 import { request } from 'undici';
 import type { Units } from '../src/context.ts';
 import { problem, WarrenError } from '../src/errors.ts';
-import { created, del, get, noContent, patch, post, put, type Route, reply } from '../src/http/index.ts';
+import { created, del, get, noContent, patch, post, put, type Route, reply } from '../src/http/routes.ts';
 import { closeWebs, json, openWeb, type Web } from './http-fixture.ts';
 
 const id = Joi.string().guid();

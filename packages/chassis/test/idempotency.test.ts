@@ -9,7 +9,7 @@ import { type Database, openDatabase } from '../src/database/database.ts';
 import { migrate } from '../src/database/migrate.ts';
 import { problem } from '../src/errors.ts';
 import { canonicalJson, digestOf, pruneIdempotencyKeys } from '../src/http/idempotency.ts';
-import { created, noContent, post, type Route, reply } from '../src/http/index.ts';
+import { created, noContent, post, type Route, reply } from '../src/http/routes.ts';
 import { createLog } from '../src/telemetry/index.ts';
 import { createUnits } from '../src/units.ts';
 import { closeWebs, json, openWeb, type WebOptions } from './http-fixture.ts';

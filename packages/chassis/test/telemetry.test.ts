@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net';
 import { promisify } from 'node:util';
 import { eventually } from '@warren/testkit';
 import { expect } from 'chai';
-import { get } from '../src/http/index.ts';
+import { get } from '../src/http/routes.ts';
 import {
   createLog,
   createMetrics,

@@ -14,7 +14,7 @@ const OPTIONS: Joi.ValidationOptions = { abortEarly: false, errors: { wrap: { la
 export function compileValidation(route: Route): Validate {
   const params = route.params === undefined ? undefined : schemaOf(route, 'params', route.params);
   const query = schemaOf(route, 'query', route.query ?? {});
-  const { body } = route;
+  const body = route.body?.prefs(OPTIONS);
 
   return (input) => {
     const errors: FieldError[] = [];
@@ -25,7 +25,7 @@ export function compileValidation(route: Route): Validate {
         return undefined;
       }
       if (schema === undefined) return value;
-      const result = schema.validate(value, OPTIONS);
+      const result = schema.validate(value);
       for (const { path, message } of result.error?.details ?? []) {
         // Joi calls the value as a whole "value".
         errors.push({
@@ -56,9 +56,9 @@ export function invalid(errors: FieldError[]): Problem {
 }
 
 function schemaOf(route: Route, part: string, fields: object): Joi.Schema {
-  if (Joi.isSchema(fields)) return fields as Joi.Schema;
+  if (Joi.isSchema(fields)) return (fields as Joi.Schema).prefs(OPTIONS);
   try {
-    return Joi.object(fields as Joi.SchemaMap);
+    return Joi.object(fields as Joi.SchemaMap).prefs(OPTIONS);
   } catch (cause) {
     throw new WarrenError(
       'invalid_route',

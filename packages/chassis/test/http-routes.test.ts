@@ -1,0 +1,87 @@
+// What TypeScript knows in a handler. The compiler is the judge: each `@ts-expect-error` must be one.
+import { Joi } from '@warren/contracts';
+import { expect } from 'chai';
+import type { Kysely, Transaction } from 'kysely';
+import { created, del, get, noContent, post, type Route } from '../src/http/routes.ts';
+
+interface Schema {
+  users: { id: string };
+}
+interface Config {
+  LIMIT: number;
+}
+interface NewUser {
+  name: string;
+  email?: string;
+}
+interface Page {
+  limit: number;
+  after?: string;
+}
+
+const list = async (_: Kysely<Schema>, page: Page) => ({ items: [], page });
+const save = async (_: Transaction<Schema>, user: NewUser) => user;
+const id = Joi.string().guid();
+
+const routes: Route<Schema, Config>[] = [
+  post(
+    '/users',
+    { body: Joi.object<NewUser>({ name: Joi.string() }) },
+    async ({ body }, { transaction, config }) => {
+      const limit: number = config.LIMIT;
+      // @ts-expect-error a setting is of its type
+      const text: string = config.LIMIT;
+      // @ts-expect-error the body has no such field
+      const age = body.age;
+      // @ts-expect-error the database has no such table
+      transaction.selectFrom('orders');
+      return created(
+        `/users/${body.name}`,
+        await save(transaction, { ...body, name: `${limit}${text}${age}` }),
+      );
+    },
+  ),
+  get('/users/:id/friends/:friend', {}, async ({ params }, { database }) => {
+    // @ts-expect-error the path has no such parameter
+    const other = params.other;
+    // @ts-expect-error the database has no such table
+    database.selectFrom('orders');
+    return { id: params.id satisfies string, friend: params.friend satisfies string, other };
+  }),
+  get('/users/:id', { params: { id: Joi.number() } }, async ({ params }) => ({
+    id: params.id satisfies number,
+  })),
+  get('/users', { query: { limit: Joi.number().default(50), after: id } }, async ({ query }, { database }) =>
+    list(database, query),
+  ),
+  get(
+    '/pages',
+    { query: Joi.object<Page>({ limit: Joi.number().default(50), after: id }) },
+    async ({ query }, { database }) => {
+      // @ts-expect-error it may be missing
+      const after: string = query.after;
+      return list(database, { ...query, after });
+    },
+  ),
+  get('/reads', {}, async (_, context) => {
+    // @ts-expect-error what only reads has no transaction
+    return context.transaction;
+  }),
+  del('/users/:id', { params: { id }, responses: { 204: null } }, async () => noContent()),
+  // @ts-expect-error a handler answers with an object
+  get('/text', {}, async () => 'text'),
+];
+
+describe('a route', () => {
+  it('is plain data, from which documents can be made', () => {
+    const [first] = routes;
+    expect(first).to.include({ method: 'POST', path: '/users' });
+    expect(Joi.isSchema(first?.body)).to.equal(true);
+    expect(routes.map(({ method }) => method)).to.deep.equal([
+      'POST',
+      ...Array(5).fill('GET'),
+      'DELETE',
+      'GET',
+    ]);
+  });
+});
