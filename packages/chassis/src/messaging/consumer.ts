@@ -6,7 +6,7 @@ import type { Logger, Units, Work } from '../context.ts';
 import { isDatabaseUnavailable } from '../database/database.ts';
 import { remember } from '../inbox/inbox.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
-import { SpanKind, withSpan } from '../telemetry/tracing.ts';
+import { SpanKind, traceIdOf, withSpan } from '../telemetry/tracing.ts';
 import { PublishError } from './confirms.ts';
 import { attemptsOf, type Failure, type Forwarder } from './forwarder.ts';
 import type { AckOrNack, RascalMessage, RascalSession } from './rascal.ts';
@@ -113,17 +113,24 @@ export class Consumer {
       return this.#deadLetter(delivery, { reason, error: error as Error, at: now() }, log, count);
     }
 
-    const bound = log.child({ eventId: event.id, eventType: event.type, correlationId: event.correlationid ?? event.id });
+    const traceId = traceIdOf(event.traceparent);
+    const bound = log.child({
+      eventId: event.id,
+      eventType: event.type,
+      correlationId: event.correlationid ?? event.id,
+      ...(traceId !== undefined && { traceId }),
+    });
     const delays = backoff({ min: 100, max: 5_000 });
     for (;;) {
       try {
         const outcome = await this.#handle(event, bound);
         ackOrNack();
         count(outcome);
-        metrics.eventHandlingDuration.observe({ queue, type }, (performance.now() - started) / 1000);
+        const seconds = (performance.now() - started) / 1000;
+        metrics.eventHandlingDuration.observe({ queue, type }, seconds);
         if (outcome === 'handled')
           metrics.eventLag.observe({ queue, type }, Math.max(0, now().getTime() - Date.parse(event.time)) / 1000);
-        else bound.debug({ queue }, 'a duplicate, already handled');
+        bound.info({ queue, outcome, ms: Math.round(seconds * 1e6) / 1e3 }, 'event');
         return;
       } catch (error) {
         // Without its database nothing can be handled: wait, rather than march every message up the ladder.
