@@ -243,7 +243,9 @@ describe('the web face', () => {
     it('what is no HTTP with a problem too', async () => {
       const answer = await raw(web.port, 'NONSENSE\r\n\r\n');
       expect(answer).to.match(/^HTTP\/1\.1 400 /);
-      expect(answer).to.contain('application/problem+json');
+      expect(answer)
+        .to.contain('application/problem+json')
+        .and.match(/x-correlation-id: [\da-f-]{36}/);
       expect(await raw(web.port, `GET / HTTP/1.1\r\nx: ${'y'.repeat(20_000)}\r\n\r\n`)).to.match(
         /^HTTP\/1\.1 431 /,
       );

@@ -1,6 +1,6 @@
 // What an error means to the client.
 import { isDatabaseUnavailable } from '../database/database.ts';
-import { Problem, problem } from '../errors.ts';
+import { Problem, problem, WarrenError } from '../errors.ts';
 
 const RETRY = { 'retry-after': '1' };
 
@@ -11,6 +11,9 @@ const CONTENTION = /^(40001|40P01|55P03)$/;
 /** The answer to an error: its own if it is a problem, 503 for what passes by itself, and 500 that says nothing for all else. */
 export function toProblem(error: unknown): Problem {
   if (error instanceof Problem) return error;
+  // Nobody hears this one; it is what the trace shows.
+  if (error instanceof WarrenError && error.code === 'client_gone')
+    return problem(499, { title: 'Client gone', code: error.code });
   if (isDatabaseUnavailable(error)) {
     const detail = 'The database does not answer; try again shortly.';
     return problem(503, { code: 'database_unavailable', detail, headers: RETRY, cause: error });

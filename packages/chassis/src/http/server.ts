@@ -3,6 +3,8 @@ import { createServer, type RequestListener, STATUS_CODES } from 'node:http';
 import { type AddressInfo, Server as NetServer, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { problem, WarrenError } from '../errors.ts';
+import { newId } from '../id.ts';
+import { CORRELATION_HEADER } from './correlation.ts';
 
 export interface Server {
   /** @returns the port; another one than asked for when that was 0 */
@@ -96,7 +98,7 @@ function refuse(error: NodeJS.ErrnoException, socket: Socket): void {
   const status = { HPE_HEADER_OVERFLOW: 431, ERR_HTTP_REQUEST_TIMEOUT: 408 }[error.code ?? ''] ?? 400;
   const body = JSON.stringify(problem(status));
   socket.end(
-    `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nConnection: close\r\n` +
+    `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nConnection: close\r\n${CORRELATION_HEADER}: ${newId()}\r\n` +
       `Content-Type: application/problem+json\r\nContent-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
     () => socket.destroySoon(),
   );

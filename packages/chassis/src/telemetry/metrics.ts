@@ -119,7 +119,7 @@ export function createMetrics(options: {
     }),
     dbPoolConnections: new Gauge({
       name: 'db_pool_connections',
-      help: 'Connections to the database, by state: active, idle or waited for.',
+      help: 'Connections to the database, by state: used, idle, or waiting (wanted, and not yet had).',
       labelNames: ['state'],
       registers: registers(database),
     }),
