@@ -8,7 +8,7 @@ import { directories, files, read } from './tree.ts';
 const inChassis = ['koa', 'koa-helmet', 'rascal', 'amqplib', 'pg', 'kysely', 'pino', 'prom-client'];
 const inContracts = ['joi'];
 
-/** Our own packages that a directory's sources may import; its tests may import the testkit besides. */
+/** Our own packages that a directory's sources may import; its tests and benchmarks may import the testkit besides. */
 function mayImport(directory: string): string[] {
   if (directory === 'packages/contracts') return [];
   if (directory === 'packages/chassis') return ['@warren/contracts'];
@@ -38,7 +38,7 @@ function faultOf(specifier: string, file: string, directory: string): string | u
   const [packageName = specifier] = /^(@[^/]+\/)?[^/]+/.exec(specifier) ?? [];
   if (packageName.startsWith('@warren/') && specifier !== packageName)
     return `import what ${packageName} exports, not its files`;
-  return faultOfPackage(packageName, directory, /\/test\//.test(file));
+  return faultOfPackage(packageName, directory, /\/(test|bench)\//.test(file));
 }
 
 function faultOfPath(target: string, directory: string): string | undefined {
@@ -58,7 +58,7 @@ function faultOfPackage(name: string, directory: string, inTest: boolean): strin
   const service = directories('services').find((other) => name === nameOf(other));
   if (service) return service === directory ? undefined : `nothing imports ${service} but itself`;
   if (isOfTheWhole(directory) || name === nameOf(directory)) return undefined;
-  if (name === '@warren/testkit') return inTest ? undefined : 'the testkit is for tests alone';
+  if (name === '@warren/testkit') return inTest ? undefined : 'the testkit is for tests and benchmarks';
   if (name.startsWith('@warren/') && !mayImport(directory).includes(name))
     return `${directory} may import ${mayImport(directory).join(' and ') || 'none of our packages'}`;
   if (directory.startsWith('services/') && (inChassis.includes(name) || name.startsWith('@koa/')))

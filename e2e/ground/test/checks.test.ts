@@ -187,7 +187,7 @@ function faults(): Fault[] {
       'imports',
       'a service that imports the testkit',
       { [user]: "import '@warren/testkit';\n" },
-      ['the testkit is for tests alone'],
+      ['the testkit is for tests and benchmarks'],
     ],
     [
       'imports',
