@@ -2,7 +2,7 @@ import { expect } from 'chai';
 import { type Copy, copyCheckout } from './support/copy.ts';
 
 describe('make check', function () {
-  this.timeout(60_000);
+  this.timeout(180_000);
   let copy: Copy;
 
   before(() => {
