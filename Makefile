@@ -19,7 +19,8 @@ node:
 install: node ## Node.js where it is missing, and the dependencies of every directory
 	@node scripts/packages.mjs --all
 
-demo: install ## broker, databases and services on this machine, and a tour; ONCE=1 ends after the tour
+demo: node ## broker, databases and services on this machine, and a tour; ONCE=1 ends after the tour
+	@node scripts/packages.mjs --services
 	@node scripts/demo.ts
 
 test: install ## every test, against a real broker and real databases; SUITES="services/user" for some
