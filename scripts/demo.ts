@@ -16,6 +16,7 @@ import {
   managementOf,
   operate,
   platformDefinitions,
+  removeKept,
   startBroker,
   startDatabase,
   watchTransactions,
@@ -249,6 +250,8 @@ function end(code: number): Promise<never> {
     };
     await Promise.all(steps.filter(({ what }) => names.has(what)).map(stop));
     for (const step of steps.filter(({ what }) => !names.has(what))) await stop(step);
+    // What was only just being started.
+    await removeKept();
     screen.line(
       screen.faint(
         `Stopped in ${((performance.now() - since) / 1000).toFixed(1)} s; nothing is left running.`,

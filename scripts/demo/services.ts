@@ -34,19 +34,17 @@ export function findServices(): Service[] {
         return Number(digits);
       };
       return { name, port: defaultOf('PORT'), adminPort: defaultOf('ADMIN_PORT') };
-    });
+    })
+    .sort((one, other) => one.port - other.port);
 }
 
 /** One sentence about the first port that something else listens on. */
 export async function takenPort(services: Service[]): Promise<string | undefined> {
   for (const { name, port, adminPort } of services) {
-    for (const [number, use] of [
-      [port, `the ${name} service`],
-      [adminPort, `the ${name} service's metrics`],
-    ] as const) {
-      if (await isTaken(number))
-        return `Port ${number} is taken, and ${use} needs it: stop what listens there.`;
-    }
+    if (await isTaken(port))
+      return `Port ${port} is taken, and the ${name} service needs it: stop what listens there.`;
+    if (await isTaken(adminPort))
+      return `Port ${adminPort} is taken, and the ${name} service needs it for its metrics: stop what listens there.`;
   }
   return undefined;
 }

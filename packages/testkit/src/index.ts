@@ -1,5 +1,5 @@
 export { eventually, type Patience } from './eventually.ts';
-export { keep } from './keeper.ts';
+export { keep, removeKept } from './keeper.ts';
 export { freePort, freePorts, isTaken } from './ports.ts';
 export { createDatabase, databaseExists, databaseUrl, dropDatabase, query } from './postgres/database.ts';
 export type { DatabaseServer, PrivateDatabaseServer } from './postgres/server.ts';

@@ -37,7 +37,7 @@ async function remove(keepsake: Keepsake): Promise<void> {
       return;
     case 'container': {
       const { removeContainer } = await import('./rabbitmq/docker.ts');
-      return removeContainer(keepsake.id);
+      return removeContainer(keepsake.name);
     }
     case 'database': {
       const { dropDatabase } = await import('./postgres/database.ts');

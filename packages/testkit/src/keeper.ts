@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 export type Keepsake =
   | { type: 'processes' /** Leader of a process group. */; group: number; signal: NodeJS.Signals }
   | { type: 'directory'; path: string }
-  | { type: 'container'; id: string }
+  | { type: 'container'; name: string }
   | { type: 'resource' /** Deleted by HTTP. */; url: string; authorization: string }
   | { type: 'database'; server: string; name: string; role?: string }
   | { type: 'file' /** Moved back to where it was. */; path: string; from?: string };
@@ -19,6 +19,17 @@ export function keep(keepsake: Keepsake): () => void {
   const id = ++lastId;
   tell({ id, keepsake });
   return () => tell({ id });
+}
+
+/** Has everything that is still in the keeper's hands removed now, and waits for it. For the end of a program, also a hasty one. */
+export async function removeKept(): Promise<void> {
+  const ending = keeper;
+  if (!ending) return;
+  keeper = undefined;
+  const ended = new Promise((resolve) => ending.once('exit', resolve));
+  ending.ref();
+  ending.stdin?.end();
+  await ended;
 }
 
 let keeper: ChildProcess | undefined;

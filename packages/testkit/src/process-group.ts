@@ -1,13 +1,29 @@
+import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as wait } from 'node:timers/promises';
 
-/** Whether any process of this group is left. */
+/** Whether any process of this group runs. */
 export function groupLives(group: number): boolean {
   try {
     process.kill(-group, 0);
-    return true;
   } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM';
+    if ((error as NodeJS.ErrnoException).code === 'ESRCH') return false;
   }
+  return process.platform === 'linux' ? membersRun(group) : true;
+}
+
+/** The dead answer signals too, until their parent collects them: who inherited them may be slow to. */
+function membersRun(group: number): boolean {
+  return readdirSync('/proc').some((pid) => {
+    if (!/^\d+$/.test(pid)) return false;
+    try {
+      // pid (name, which may hold anything) state parent group …
+      const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+      const [state, , processGroup] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+      return processGroup === String(group) && state !== 'Z' && state !== 'X';
+    } catch {
+      return false;
+    }
+  });
 }
 
 export function signalGroup(group: number, signal: NodeJS.Signals): void {
@@ -31,8 +47,7 @@ export async function endGroup(
       signalGroup(group, 'SIGKILL');
       killed = true;
     }
-    // What still answers now is dead, and waits for a parent that does not collect its children.
-    if (Date.now() > deadline + 5_000) return;
-    await wait(20);
+    if (Date.now() > deadline + 5_000) throw new Error(`the processes of group ${group} do not end`);
+    await wait(25);
   }
 }

@@ -55,9 +55,14 @@ export async function privateContainer(
 }
 
 /** For the keeper: removes a container, whatever state it is in. */
-export async function removeContainer(id: string): Promise<void> {
+export async function removeContainer(name: string): Promise<void> {
   const client = await engine();
-  await client.container.dockerode.getContainer(id).remove({ force: true, v: true });
+  await client.container.dockerode
+    .getContainer(name)
+    .remove({ force: true, v: true })
+    .catch((error: { statusCode?: number }) => {
+      if (error.statusCode !== 404) throw error;
+    });
 }
 
 /** Loading testcontainers takes half a second: look first whether there can be an engine. */
@@ -119,9 +124,11 @@ async function run(client: Client, image: string): Promise<PrivateBroker> {
   const local = /^(localhost|127\.|::1)/.test(host);
   const bind = (port: number) => [{ HostPort: String(port), ...(local ? { HostIp: '127.0.0.1' } : {}) }];
 
+  const name = `warren-rabbitmq-${randomBytes(4).toString('hex')}`;
+  const forget = keep({ type: 'container', name });
   const container = await docker.createContainer({
     Image: image,
-    name: `warren-rabbitmq-${randomBytes(4).toString('hex')}`,
+    name,
     // The data lies under the host name.
     Hostname: 'rabbitmq',
     Env: [`RABBITMQ_DEFAULT_USER=${user}`, `RABBITMQ_DEFAULT_PASS=${password}`],
@@ -129,7 +136,6 @@ async function run(client: Client, image: string): Promise<PrivateBroker> {
     HostConfig: { PortBindings: { '5672/tcp': bind(amqpPort), '15672/tcp': bind(managementPort) } },
     Labels: { 'warren.testkit': 'true' },
   });
-  const forget = keep({ type: 'container', id: container.id });
   let running = false;
 
   const start = async () => {
