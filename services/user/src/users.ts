@@ -71,7 +71,7 @@ export async function listUsers(
  * Two addresses that differ in case alone are one. RFC 5321 lets a host tell `Ada@` from `ada@`; hardly one does, and
  * a second account by a slip of the shift key is the likelier mistake. Mail still goes to the address as it was written.
  */
-export const emailKey = (email: string): string => email.normalize('NFC').toLowerCase();
+const emailKey = (email: string): string => email.normalize('NFC').toLowerCase();
 
 const withLowerCaseDomain = (email: string): string =>
   email.replace(/@[^@]*$/, (domain) => domain.toLowerCase());
