@@ -1,9 +1,11 @@
-// The whole of Warren on this machine: broker, databases, services, then one sign-up followed hop by hop. Stays up until Ctrl-C;
-// ONCE=1 ends after the tour, with exit code 0 or 1. AMQP_URL and DATABASE_URL are used where they are given.
+// The whole of Warren on this machine: broker, databases, services, then one sign-up followed hop by hop. Stays up until Ctrl-C,
+// shows what happens, and breaks at the press of a key; ONCE=1 ends after the tour, with exit code 0 or 1. AMQP_URL and
+// DATABASE_URL are used where they are given.
 import { randomBytes } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as wait } from 'node:timers/promises';
 import {
   type Change,
   createDatabase,
@@ -21,8 +23,10 @@ import {
   startDatabase,
   watchTransactions,
 } from '../packages/testkit/src/index.ts';
+import { type Key, listenForKeys } from './demo/keys.ts';
+import { inOrder } from './demo/order.ts';
 import { createScreen } from './demo/screen.ts';
-import { findServices, type Service, startService, takenPort } from './demo/services.ts';
+import { findServices, type Running, type Service, startService, takenPort } from './demo/services.ts';
 import { describe, tour } from './demo/tour.ts';
 import { root } from './tree.ts';
 
@@ -32,13 +36,13 @@ const screen = createScreen();
 const undo: { what: string; run(): Promise<unknown> | unknown }[] = [];
 let ending: Promise<never> | undefined;
 
-for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-  process.on(signal, () => {
-    // Again: at once. What is left then is removed by the testkit's keeper.
-    if (ending) process.exit(130);
-    screen.line();
-    end(toured && !once ? 0 : 130);
-  });
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, interrupt);
+
+function interrupt(): void {
+  // Again: at once. What is left then is removed by the testkit's keeper.
+  if (ending) process.exit(130);
+  screen.line();
+  void end(toured && !once ? 0 : 130);
 }
 
 let toured = false;
@@ -74,27 +78,30 @@ async function demo(): Promise<void> {
   const { vhost } = platform;
   const environment = (name: string) => ({ AMQP_URL: vhost.url(name), DATABASE_URL: databases.url(name) });
 
-  await Promise.all(
+  const running: Running[] = await Promise.all(
     services.map(async (service) => {
       const { name } = service;
       const since = performance.now();
-      const running = await startService(service, {
+      const started = await startService(service, {
         env: environment(name),
         log: join(scratch, `${name}.log`),
-        onDeath: (how) => screen.step(name, `${how}; it is started again`),
-        onReturn: () => screen.step(name, 'is ready again'),
+        onDeath: (how) => live(name, `${how}; it is started again`),
+        onReturn: () => live(name, 'is ready again'),
+        onWarning: (message) => live(name, message),
       });
-      undo.push({ what: name, run: () => running.stop() });
+      undo.push({ what: name, run: () => started.stop() });
       screen.step(name, `http://localhost:${service.port}, ready`, performance.now() - since);
+      return started;
     }),
   );
 
   const listeners = new Set<(service: string, changes: Change[], at: number) => void>();
   for (const { name } of services) {
-    const watch = await databases.watch(name, (changes, at) => {
-      for (const listener of listeners) listener(name, changes, at);
-    });
-    if (watch) undo.push({ what: 'looking on', run: watch.close });
+    await lookOn(() =>
+      databases.watch(name, (changes, at) => {
+        for (const listener of listeners) listener(name, changes, at);
+      }),
+    );
   }
   const probe = await vhost.probe('events', '#');
 
@@ -123,9 +130,94 @@ async function demo(): Promise<void> {
   if (once) await end(0);
 
   addresses(services, userId, platform, databases, scratch);
-  listeners.add((service, changes) => live(service, describe(changes)));
-  probe.onEvent((event) => live('exchange', `${event.routingKey} from ${event.properties.appId}`));
+  breakable(running, platform, databases);
+  listeners.add((service, changes, at) => live(service, describe(changes), at - performance.timeOrigin));
+  await probe.close();
+  await lookOn(async () => {
+    const opened = await vhost.probe('events', '#');
+    opened.onEvent((event) => live('exchange', `${event.routingKey} from ${event.properties.appId}`));
+    return opened;
+  });
   // Stays up: the connections keep the process alive.
+  setInterval(() => {}, 60_000);
+}
+
+/** Opens a view of what happens, and again whenever it was lost with what it looks at. */
+async function lookOn(
+  open: () => Promise<{ ended: Promise<void>; close(): Promise<void> } | undefined>,
+): Promise<void> {
+  const view = await open();
+  if (!view) return;
+  const closing = { what: 'looking on', run: view.close };
+  undo.push(closing);
+  void view.ended.then(async () => {
+    const place = undo.indexOf(closing);
+    if (place >= 0) undo.splice(place, 1);
+    while (!ending) {
+      await wait(500);
+      if (
+        await lookOn(open).then(
+          () => true,
+          () => false,
+        )
+      )
+        return;
+    }
+  });
+}
+
+/** Says what can be broken with a key, and does it. */
+function breakable(running: Running[], { broker }: Platform, { server }: Databases): void {
+  const keys: Key[] = running.map((service) => ({
+    key: service.name.slice(0, 1),
+    does: `SIGKILL the ${service.name} service: it is started again`,
+    press: () => service.kill(),
+  }));
+  for (const [key, what, own, until] of [
+    ['b', 'broker', broker, 'sign-ups are answered, events wait'],
+    ['d', 'database', server, '503'],
+  ] as const) {
+    if (!('kill' in own)) continue;
+    let busy = false;
+    const toggle = async () => {
+      if (busy) return;
+      busy = true;
+      live(what, own.running ? 'is killed' : 'is started');
+      await (own.running ? own.kill() : own.start());
+      live(what, own.running ? 'is back' : `is gone, and ${key} starts it again; until then: ${until}`);
+      busy = false;
+    };
+    keys.push({
+      key,
+      does: `SIGKILL the ${what}, again: start it`,
+      press: () => void toggle().catch((error) => screen.fault(sentenceOf(error))),
+    });
+  }
+  keys.push({ key: 'n', does: 'a new sign-up', press: () => void signUp(running) });
+
+  if (listenForKeys(keys, interrupt)) {
+    screen.title('Break it');
+    for (const { key, does } of keys) screen.line(`  ${screen.bold(key)}  ${does}`);
+  }
+  screen.line();
+  screen.line(screen.bold('What happens is shown here. Ctrl-C stops all of it.'));
+}
+
+async function signUp(services: Service[]): Promise<void> {
+  const port = services.find(({ name }) => name === 'user')?.port;
+  const email = `guest.${randomBytes(3).toString('hex')}@example.com`;
+  try {
+    const since = performance.now();
+    const response = await fetch(`http://localhost:${port}/users/save`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ name: 'A Guest', email }),
+    });
+    await response.text();
+    live('you', `signed up ${email}: ${response.status} in ${Math.round(performance.now() - since)} ms`);
+  } catch (error) {
+    live('you', `could not sign up ${email}: ${sentenceOf(error)}`);
+  }
 }
 
 /** The broker, with the platform's exchanges and a user for each service. */
@@ -193,11 +285,14 @@ async function startDatabases(services: Service[]) {
   };
 }
 
+type Platform = Awaited<ReturnType<typeof startPlatform>>;
+type Databases = Awaited<ReturnType<typeof startDatabases>>;
+
 function addresses(
   services: Service[],
   userId: string,
-  { broker, vhost }: Awaited<ReturnType<typeof startPlatform>>,
-  { server }: Awaited<ReturnType<typeof startDatabases>>,
+  { broker, vhost }: Platform,
+  { server }: Databases,
   scratch: string,
 ): void {
   const { username, password } = new URL(broker.url);
@@ -214,22 +309,23 @@ function addresses(
   screen.line(screen.faint(`  ${''.padEnd(10)}user ${username}, password ${password}`));
   screen.line(`  ${'database'.padEnd(10)}${databaseUrl(server.url, 'warren_user')}`);
   screen.line(`  ${'logs'.padEnd(10)}${scratch}/*.log`);
-  screen.line();
-  screen.line(screen.bold('Events are shown as they happen. Ctrl-C stops all of it.'));
 }
 
 const shown = { second: 0, lines: 0 };
-
-/** After the tour: a line a fact, but no more of them in a second than can be read. */
-function live(who: string, what: string): void {
-  const second = Math.floor(performance.now() / 1000);
+const facts = inOrder<{ who: string; what: string }>(({ at, who, what }) => {
+  const second = Math.floor(at / 1000);
   if (second !== shown.second) {
     if (shown.lines > 20) screen.step('…', `and ${shown.lines - 20} more`);
     shown.second = second;
     shown.lines = 0;
   }
   shown.lines += 1;
-  if (shown.lines <= 20) screen.step(who, what, performance.now() - begun);
+  if (shown.lines <= 20) screen.step(who, what, at - begun);
+});
+
+/** After the tour: a line a fact, but no more of them in a second than can be read. `at` as of performance.now(). */
+function live(who: string, what: string, at = performance.now()): void {
+  facts.add({ at, who, what });
 }
 
 /** Undoes all that was done, the last first, and ends the process. */

@@ -13,6 +13,8 @@ export interface Service {
 
 export interface Running extends Service {
   stop(): Promise<void>;
+  /** SIGKILL, as of a crash; it is started again a second later. */
+  kill(): void;
 }
 
 /** Names of the caller's environment that mean something else to a service. */
@@ -57,12 +59,14 @@ export interface StartOptions {
   onDeath(how: string): void;
   /** It is back. */
   onReturn(): void;
+  /** It logs something that is no everyday matter. */
+  onWarning(message: string): void;
 }
 
 /** Returns when the service is ready. */
 export async function startService(
   service: Service,
-  { env, log, onDeath, onReturn }: StartOptions,
+  { env, log, onDeath, onReturn, onWarning }: StartOptions,
 ): Promise<Running> {
   const output = createWriteStream(log, { flags: 'a' });
   let stopping = false;
@@ -79,7 +83,11 @@ export async function startService(
         PORT: service.port,
         ADMIN_PORT: service.adminPort,
       },
-      onLine: (line) => void output.write(`${line}\n`),
+      onLine(line) {
+        output.write(`${line}\n`);
+        const warning = warningIn(line);
+        if (warning) onWarning(warning);
+      },
     });
     return running;
   }
@@ -100,6 +108,7 @@ export async function startService(
 
   return {
     ...service,
+    kill: () => current.signal('SIGKILL'),
     async stop() {
       stopping = true;
       const patience = setTimeout(() => current.signal('SIGKILL'), 7_000);
@@ -108,4 +117,21 @@ export async function startService(
       output.end();
     },
   };
+}
+
+/** What a line of the log says, when it is a warning or worse. */
+function warningIn(line: string): string | undefined {
+  try {
+    const { level, msg, err } = JSON.parse(line) as {
+      level: number | string;
+      msg: string;
+      err?: { message?: string };
+    };
+    // An answer of 500 and more is told by its cause, in a line of its own.
+    if (msg === 'request') return undefined;
+    const grave = typeof level === 'number' ? level >= 40 : /warn|error|fatal/i.test(level);
+    return grave ? [msg, err?.message].filter(Boolean).join(': ') : undefined;
+  } catch {
+    return undefined;
+  }
 }

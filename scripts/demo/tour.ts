@@ -7,6 +7,7 @@ import {
   type Recorded,
   type Vhost,
 } from '../../packages/testkit/src/index.ts';
+import { inOrder } from './order.ts';
 import type { Screen } from './screen.ts';
 
 export interface Stage {
@@ -35,14 +36,17 @@ export async function tour({ screen, probe, vhost, url, adminUrl, onTransaction 
   const correlationId = `tour-${randomUUID().slice(0, 8)}`;
   const person = { name: 'Ada Lovelace', email: `ada.${Date.now().toString(36)}@example.com` };
   const startedAt = performance.now();
-  const now = () => performance.now() - startedAt;
-  const hops = inOrder(screen);
-  const hop = (who: string, what: string, detail?: string) => hops.add({ ms: now(), who, what, detail });
+  const hops = inOrder<{ who: string; what: string; detail?: string }>(({ at, who, what, detail }) => {
+    screen.hop(at - startedAt, who, what);
+    if (detail) screen.detail(detail);
+  });
+  const hop = (who: string, what: string, detail?: string) =>
+    hops.add({ at: performance.now(), who, what, detail });
 
   const seen: { service: string; changes: Change[] }[] = [];
   const stopListening = onTransaction((service, changes, at) => {
     seen.push({ service, changes });
-    hops.add({ ms: at - performance.timeOrigin - startedAt, who: service, what: describe(changes) });
+    hops.add({ at: at - performance.timeOrigin, who: service, what: describe(changes) });
   });
   let showing = true;
   probe.onEvent((event) => {
@@ -84,7 +88,7 @@ export async function tour({ screen, probe, vhost, url, adminUrl, onTransaction 
       { timeout: patience },
     );
     if (!session) throw new Error(`GET ${sessions} shows no session`);
-    const elapsed = now();
+    const elapsed = performance.now() - startedAt;
     // The broker's confirms are on their way still.
     await eventually(() => drained(seen), { timeout: patience });
     hop('you', 'GET /sessions?userId=…', `one session, ${session.status}, until ${session.expiresAt}`);
@@ -116,35 +120,6 @@ export async function tour({ screen, probe, vhost, url, adminUrl, onTransaction 
     showing = false;
     stopListening();
   }
-}
-
-interface Hop {
-  ms: number;
-  who: string;
-  what: string;
-  detail?: string;
-}
-
-/** Shows each hop as soon as none can come that was before it: news of a commit is a few ms behind the answer it gave. */
-function inOrder(screen: Screen) {
-  const delay = 15;
-  const waiting: Hop[] = [];
-  const flush = (until: number) => {
-    for (const { ms, who, what, detail } of waiting.splice(0, until)) {
-      screen.hop(ms, who, what);
-      if (detail) screen.detail(detail);
-    }
-  };
-  return {
-    add(hop: Hop) {
-      waiting.push(hop);
-      waiting.sort((one, other) => one.ms - other.ms);
-      setTimeout(() => flush(waiting.indexOf(hop) + 1), delay);
-    },
-    async shown() {
-      await eventually(() => waiting.length === 0, { interval: 5 });
-    },
-  };
 }
 
 async function heard(probe: Probe, type: string, matches: (event: Recorded) => boolean): Promise<Recorded[]> {

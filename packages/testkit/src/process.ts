@@ -145,4 +145,14 @@ export function startProcess(options: StartProcess): RunningProcess {
   return running;
 }
 
-const words = (output: string[]): string => output.slice(-5).join(' | ') || '(it said nothing)';
+const words = (output: string[]): string => output.slice(-5).map(wordsOf).join(' | ') || '(it said nothing)';
+
+/** Of a line of the log the message, and the error where there is one. */
+function wordsOf(line: string): string {
+  try {
+    const { msg, err } = JSON.parse(line) as { msg?: string; err?: { message?: string } };
+    return [msg, err?.message].filter(Boolean).join(': ') || line;
+  } catch {
+    return line;
+  }
+}

@@ -11,6 +11,8 @@ export interface Change {
 
 export interface Watch {
   close(): Promise<void>;
+  /** Resolves when it has been closed, or lost with the server. */
+  ended: Promise<void>;
 }
 
 /**
@@ -72,12 +74,13 @@ export async function watchTransactions(
   for (const { schemaname, tablename } of rows) {
     const table = `${pg.escapeIdentifier(schemaname)}.${pg.escapeIdentifier(tablename)}`;
     await client.query(
-      `create trigger warren_watch after insert or delete on ${table} for each row execute function warren_watch.tell()`,
+      `create or replace trigger warren_watch after insert or delete on ${table} for each row execute function warren_watch.tell()`,
     );
   }
   await client.query('listen warren_watch');
 
   return {
+    ended: new Promise((resolve) => client.once('end', resolve)),
     async close() {
       try {
         await client.query('drop schema warren_watch cascade');

@@ -7,7 +7,7 @@ import { connect } from 'amqplib';
 import { keep } from '../keeper.ts';
 import { freePorts } from '../ports.ts';
 import type { Say } from '../say.ts';
-import type { Broker, PrivateBroker } from './broker.ts';
+import { type Broker, type PrivateBroker, settling } from './broker.ts';
 import { management } from './management.ts';
 
 /** How long the engine may take to pull the image, in ms. */
@@ -174,7 +174,9 @@ async function run(client: Client, image: string): Promise<PrivateBroker> {
       running = false;
     },
     async kill() {
-      if (running) await container.kill({ signal: 'SIGKILL' });
+      if (!running) return;
+      await wait(settling);
+      await container.kill({ signal: 'SIGKILL' });
       running = false;
       await container.wait();
     },

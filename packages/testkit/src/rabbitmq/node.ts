@@ -9,7 +9,7 @@ import { connect } from 'amqplib';
 import { keep } from '../keeper.ts';
 import { freePorts } from '../ports.ts';
 import { endGroup, groupLives } from '../process-group.ts';
-import type { PrivateBroker } from './broker.ts';
+import { type PrivateBroker, settling } from './broker.ts';
 import { findEpmd } from './install.ts';
 import { management } from './management.ts';
 
@@ -137,7 +137,10 @@ export async function startNode(server: string): Promise<PrivateBroker> {
     },
     start,
     halt: () => end('SIGTERM'),
-    kill: () => end('SIGKILL'),
+    async kill() {
+      await wait(settling);
+      await end('SIGKILL');
+    },
     async stop() {
       // Its data goes with it: there is nothing to put in order.
       await end('SIGKILL');

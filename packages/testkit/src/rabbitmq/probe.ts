@@ -38,6 +38,8 @@ export interface Probe {
   /** Called at every message from now on. */
   onEvent(listener: (event: Recorded) => void): void;
   close(): Promise<void>;
+  /** Resolves when it has been closed, or lost with the broker. */
+  ended: Promise<void>;
 }
 
 /** Records what is routed to `key` of `exchange`, by an exclusive queue of its own. */
@@ -57,8 +59,11 @@ export async function openProbe(channel: Channel, exchange: string, key: string)
     { noAck: true },
   );
 
+  const ended = new Promise<void>((resolve) => channel.once('close', resolve));
+
   return {
     events,
+    ended,
     onEvent: (listener) => void listeners.add(listener),
     waitFor(fact, options = {}) {
       const matches =

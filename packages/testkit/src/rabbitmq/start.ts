@@ -25,7 +25,7 @@ export const defaultImage = 'rabbitmq:4-management';
  *
  * @throws one sentence that says what to install, when there is no way to a broker
  */
-export async function startBroker(options: StartBrokerOptions = {}): Promise<Broker> {
+export async function startBroker(options: StartBrokerOptions = {}): Promise<Broker | PrivateBroker> {
   const { say = tell, env = process.env } = options;
   const broker = (await givenBroker(env)) ?? (await dockerBroker(say, env)) ?? (await localBroker(say));
   say(`broker: ${broker.description}`);
@@ -38,16 +38,15 @@ export async function startBroker(options: StartBrokerOptions = {}): Promise<Bro
  */
 export async function startPrivateBroker(options: StartBrokerOptions = {}): Promise<PrivateBroker> {
   const { say = tell, env = process.env } = options;
+  const image = env.WARREN_RABBITMQ_IMAGE;
   const server = findServer();
-  if (server && !env.WARREN_RABBITMQ_IMAGE) return startNode(server);
-  const { privateContainer } = await import('./docker.ts');
-  const container = await privateContainer(
-    env.WARREN_RABBITMQ_IMAGE ?? defaultImage,
-    say,
-    env.WARREN_RABBITMQ_IMAGE !== undefined,
-  );
-  if (container) return container;
-  return startNode(server ?? (await obtainServer(say)));
+  const contained = async () =>
+    (await import('./docker.ts')).privateContainer(image || defaultImage, say, Boolean(image));
+  const broker =
+    (server && !image ? undefined : await contained()) ??
+    (await startNode(server ?? (await obtainServer(say))));
+  say(`private broker: ${broker.description}`);
+  return broker;
 }
 
 async function givenBroker(env: Record<string, string | undefined>): Promise<Broker | undefined> {
