@@ -43,13 +43,13 @@ export async function privateContainer(
   try {
     await obtain(client, image, say);
   } catch (error) {
-    pass(`its engine has no ${image} and cannot pull it: ${firstSentence(error)}`);
+    pass(`its engine has no ${image} and cannot pull it (${reasonOf(error)})`);
     return undefined;
   }
   try {
     return await run(client, image);
   } catch (error) {
-    pass(`${image} does not run: ${firstSentence(error)}`);
+    pass(`${image} does not run (${reasonOf(error)})`);
     return undefined;
   }
 }
@@ -199,8 +199,8 @@ async function run(client: Client, image: string): Promise<PrivateBroker> {
   return broker;
 }
 
-function firstSentence(error: unknown): string {
+/** Of `Get "https://…": dial tcp: lookup …: no such host` the last. */
+function reasonOf(error: unknown): string {
   const [line = ''] = (error as Error).message.trim().split('\n');
-  const text = line.replace(/^\(HTTP code \d+\) [a-z ]+ - /, '');
-  return text.length > 160 ? `${text.slice(0, 157)}...` : text;
+  return line.split(': ').at(-1) || 'no reason given';
 }
