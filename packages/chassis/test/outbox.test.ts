@@ -23,7 +23,10 @@ describe('the outbox', function () {
   });
 
   const origin = { correlationId: 'from-the-test', log: silent };
-  const rows = () => database.admin<{ event_id: string; body: string; [column: string]: unknown }>('select * from warren.outbox order by id');
+  const rows = () =>
+    database.admin<{ event_id: string; body: string; [column: string]: unknown }>(
+      'select * from warren.outbox order by id',
+    );
   const counters = () => database.admin('select * from counters');
   const failure = async (work: Parameters<typeof writer.units.work>[1]): Promise<Error> =>
     writer.units.work(origin, work).then(
@@ -50,7 +53,11 @@ describe('the outbox', function () {
       correlation_id: 'from-the-test',
       parked_at: null,
     });
-    expect(JSON.parse(row?.body as string)).to.deep.include({ id, subject: 'a', correlationid: 'from-the-test' });
+    expect(JSON.parse(row?.body as string)).to.deep.include({
+      id,
+      subject: 'a',
+      correlationid: 'from-the-test',
+    });
   });
 
   it('holds nothing of a transaction that was rolled back', async () => {
@@ -88,13 +95,19 @@ describe('the outbox', function () {
     });
 
     it('an event that broker.ts does not publish', async () => {
-      const foreign = defineEvent<{ x: number }>({ type: 'beta.done', version: 1, data: { x: Joi.number() } });
+      const foreign = defineEvent<{ x: number }>({
+        type: 'beta.done',
+        version: 1,
+        data: { x: Joi.number() },
+      });
       const error = await attempt(({ emit }) => emit(foreign, { x: 1 }, { aggregate: 'a' }));
       expect(error.message).to.contain('beta.done.v1').and.to.contain('broker.ts');
     });
 
     it('data that does not fit the contract', async () => {
-      const error = await attempt(({ emit }) => emit(written, { noteId: 'no id', text: 'x' }, { aggregate: 'a' }));
+      const error = await attempt(({ emit }) =>
+        emit(written, { noteId: 'no id', text: 'x' }, { aggregate: 'a' }),
+      );
       expect(error.name).to.equal('ContractError');
       expect(error.message).to.contain('noteId');
     });
@@ -107,14 +120,18 @@ describe('the outbox', function () {
 
     it('text that PostgreSQL cannot hold', async () => {
       // U+0000 is legal in JSON, as \u0000, and illegal in PostgreSQL's text; here it is in the aggregate.
-      const error = await attempt(({ emit }) => emit(written, { noteId: NOTE, text: 'x' }, { aggregate: 'a\u0000b' }));
+      const error = await attempt(({ emit }) =>
+        emit(written, { noteId: NOTE, text: 'x' }, { aggregate: 'a\u0000b' }),
+      );
       expect(error).to.be.instanceOf(Error);
     });
   });
 
   it('holds what JSON can say: U+0000, lone surrogates and all', async () => {
     for (const text of ['a\u0000b', '\ud800', '😀', '"\\', '\u2028'])
-      await writer.units.work(origin, ({ emit }) => emit(written, { noteId: NOTE, text }, { aggregate: 'a' }));
+      await writer.units.work(origin, ({ emit }) =>
+        emit(written, { noteId: NOTE, text }, { aggregate: 'a' }),
+      );
     const texts = (await rows()).map(({ body }) => JSON.parse(body).data.text);
     expect(texts).to.deep.equal(['a\u0000b', '\ud800', '😀', '"\\', '\u2028']);
   });
@@ -132,7 +149,9 @@ describe('the outbox', function () {
     expect(await outboxStats(writer.database.kysely)).to.deep.equal({ pending: 0, oldestAge: 0, parked: 0 });
     await database.admin(FILL, [5, 5]);
     await database.admin(`update warren.outbox set parked_at = now() where aggregate in ('a0', 'a1')`);
-    await database.admin(`update warren.outbox set created_at = now() - interval '90 s' where aggregate = 'a2'`);
+    await database.admin(
+      `update warren.outbox set created_at = now() - interval '90 s' where aggregate = 'a2'`,
+    );
     const { pending, parked, oldestAge } = await outboxStats(writer.database.kysely);
     expect({ pending, parked }).to.deep.equal({ pending: 3, parked: 2 });
     expect(oldestAge).to.be.within(90, 100);

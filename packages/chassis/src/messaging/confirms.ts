@@ -1,6 +1,10 @@
 // Publishing with pipelined confirms: one channel, hundreds of messages in flight. Rascal's pooled publications hold a
 // channel for every unconfirmed message, which is a tenth of the speed.
 import type { Channel, ConfirmChannel, Connection, Options } from 'amqplib/callback_api';
+import { pause } from '../backoff.ts';
+
+/** ms a broker may take to answer a farewell. */
+const CLOSE_TIMEOUT = 1_000;
 
 /** Why a publish failed. Unless it says `refused`, the message may be on the broker all the same: repeat it under its id. */
 export class PublishError extends Error {
@@ -28,6 +32,7 @@ export class Publisher {
   readonly #channel: ConfirmChannel;
   readonly #pending = new Set<Confirmed>();
   #closed: PublishError | undefined;
+  #closing: Promise<void> | undefined;
   #drained: (() => void)[] = [];
   #full = false;
   /** Called once, with the reason, when it can no longer be used. */
@@ -66,8 +71,9 @@ export class Publisher {
     connection.on('unblocked', () => this.onBlocked(false));
   }
 
-  get closed(): boolean {
-    return this.#closed !== undefined;
+  /** Why it can no longer be used. */
+  get closed(): PublishError | undefined {
+    return this.#closed;
   }
 
   /** Unconfirmed messages. */
@@ -76,7 +82,13 @@ export class Publisher {
   }
 
   /** Hands a message to the socket. `confirmed` is called once: without an error when the broker has it safe. */
-  publish(exchange: string, routingKey: string, content: Buffer, options: Options.Publish, confirmed: Confirmed): void {
+  publish(
+    exchange: string,
+    routingKey: string,
+    content: Buffer,
+    options: Options.Publish,
+    confirmed: Confirmed,
+  ): void {
     if (this.#closed !== undefined) return confirmed(this.#closed);
     const settle: Confirmed = (error) => {
       if (this.#pending.delete(settle)) confirmed(error);
@@ -86,7 +98,12 @@ export class Publisher {
       const room = this.#channel.publish(exchange, routingKey, content, options, (nack: Error | null) => {
         if (nack === null || nack === undefined) return settle();
         // On a close, amqplib fails what is pending before it says why: #end settles those with the reason.
-        setImmediate(() => settle(this.#closed ?? new PublishError('nacked', 'the broker could not take the message', { cause: nack })));
+        setImmediate(() =>
+          settle(
+            this.#closed ??
+              new PublishError('nacked', 'the broker could not take the message', { cause: nack }),
+          ),
+        );
       });
       this.#full ||= !room;
     } catch (cause) {
@@ -95,23 +112,39 @@ export class Publisher {
     }
   }
 
-  /** Resolves when the socket's buffer has room. */
-  async room(): Promise<void> {
-    if (!this.#full || this.#closed !== undefined) return;
-    await new Promise<void>((resolve) => this.#drained.push(resolve));
+  /** Resolves when the socket's buffer has room, or the signal aborts. */
+  async room(signal?: AbortSignal): Promise<void> {
+    if (!this.#full || this.#closed !== undefined || signal?.aborted) return;
+    await new Promise<void>((resolve) => {
+      const done = () => {
+        signal?.removeEventListener('abort', done);
+        resolve();
+      };
+      signal?.addEventListener('abort', done);
+      this.#drained.push(done);
+    });
   }
 
   /** At once, without a farewell: nothing may leave after this. */
   destroy(): void {
     this.#end(new PublishError('lost', 'closed by this process'));
-    (this.#connection as unknown as { connection: { stream: { destroy(): void } } }).connection.stream.destroy();
+    this.#closing = undefined;
+    this.#cut();
   }
 
-  /** In order, for when nothing is in flight. */
+  /** In order, unless the broker does not answer: one that blocks publishers does not read their farewells either. */
   async close(): Promise<void> {
-    if (this.#closed !== undefined) return;
-    this.#closed = new PublishError('lost', 'closed by this process');
-    await closeQuietly(this.#connection);
+    this.#end(new PublishError('lost', 'closed by this process'));
+    const late = new AbortController();
+    await Promise.race([this.#closing, pause(CLOSE_TIMEOUT, late.signal)]);
+    late.abort();
+    this.#cut();
+  }
+
+  #cut(): void {
+    (
+      this.#connection as unknown as { connection: { stream: { destroy(): void } } }
+    ).connection.stream.destroy();
   }
 
   #end(reason: PublishError): void {
@@ -121,7 +154,7 @@ export class Publisher {
     for (const resume of this.#drained.splice(0)) resume();
     this.onClose(reason);
     // A channel that the broker closed leaves its connection open.
-    closeQuietly(this.#connection);
+    this.#closing = closeQuietly(this.#connection);
   }
 }
 
@@ -137,7 +170,10 @@ export function closeQuietly(closable: { close(callback: () => void): void }): P
 }
 
 /** Declares and inspects through a plain channel; the promise rejects with amqplib's error, which has the reply `code`. */
-export async function withChannel<T>(connection: Connection, use: (channel: Channel) => Promise<T>): Promise<T> {
+export async function withChannel<T>(
+  connection: Connection,
+  use: (channel: Channel) => Promise<T>,
+): Promise<T> {
   const channel = await new Promise<Channel>((resolve, reject) =>
     connection.createChannel((error, opened) => (error ? reject(error) : resolve(opened))),
   );

@@ -39,7 +39,9 @@ export async function append<Data extends object>(
   });
   const body = JSON.stringify(event);
   if (Buffer.byteLength(body) > MAX_EVENT_BYTES)
-    throw new Error(`${definition.type} ${id} has ${Buffer.byteLength(body)} bytes; an event has at most ${MAX_EVENT_BYTES}`);
+    throw new Error(
+      `${definition.type} ${id} has ${Buffer.byteLength(body)} bytes; an event has at most ${MAX_EVENT_BYTES}`,
+    );
   await sql`
     insert into warren.outbox (event_id, type, routing_key, aggregate, body, correlation_id, traceparent)
     values (${id}, ${definition.type}, ${definition.routingKey}, ${options.aggregate}, ${body},

@@ -12,6 +12,8 @@ import type { Logger } from '../context.ts';
 import { type PublishError, Publisher } from '../messaging/confirms.ts';
 import { EVENTS } from '../messaging/topology.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
+import { PoolerError, refusePooler } from './pooler.ts';
+import { hangUp, type Row, Session } from './session.ts';
 
 export interface RelayOptions {
   service: string;
@@ -27,21 +29,10 @@ export interface RelayOptions {
   metrics: Metrics;
 }
 
-interface Row {
-  id: string;
-  event_id: string;
-  type: string;
-  routing_key: string;
-  aggregate: string;
-  body: string;
-  correlation_id: string;
-  traceparent: string | null;
-  created: number;
-}
-
-/** Events in flight to the broker at once, and rows read at once. */
+/** Events in flight to the broker at once, rows read at once, and bytes of either (the last event may exceed them). */
 const WINDOW = 1_000;
 const BATCH = 500;
+const BYTES = 8 * 1024 * 1024;
 /** ms between looks into an outbox whose writers are in other processes: while events flow, and when nothing happens. */
 const BUSY_POLL = 50;
 const IDLE_POLL = 800;
@@ -50,19 +41,17 @@ const BUSY_FOR = 2_000;
 const STANDBY_POLL = 1_000;
 /** ms a statement of the relay may take before its connection counts as lost. */
 const STATEMENT_TIMEOUT = 10_000;
+/** ms without trouble after which the next trouble is a new one. */
+const CALM = 10_000;
+/** ms to settle what has come back, once its time is over. */
+const LAST_WORDS = 500;
+/** ms until a broker that refuses every event is tried again. */
+const REFUSED_PAUSE = 5_000;
+/** Refusals, and events looked through, after which the broker is thought to refuse every event. */
+const REFUSALS = 100;
+const SUSPECTS = 100_000;
 
-const TRY_LOCK = `select pg_try_advisory_lock(hashtextextended('warren.outbox', 0)) as locked, pg_backend_pid() as pid`;
-
-// Everything but the rows of $1, which are in flight. `id > cursor` would be quicker to say, but ids are drawn before
-// commits: it would miss a late one, and publish a later event of the same aggregate first.
-const READ = `
-  select id, event_id, type, routing_key, aggregate, body, correlation_id, traceparent,
-         floor(extract(epoch from created_at))::float8 as created
-  from warren.outbox
-  where parked_at is null and id <> all($1::bigint[]) and aggregate <> all($2::text[])
-  order by id limit $3`;
-// The select does not see what the same statement deletes: $1 has the deleted ones too.
-const DELETE_AND_READ = `with done as (delete from warren.outbox where id = any($4::bigint[])) ${READ}`;
+const TRY_LOCK = `select pg_try_advisory_lock(hashtextextended('warren.outbox', 0)) as locked`;
 
 export class Relay {
   readonly #options: RelayOptions;
@@ -72,6 +61,10 @@ export class Relay {
   #woken = false;
   /** Aborts when this process is to publish what is there and end. */
   readonly #draining = new AbortController();
+  readonly #stopped = aborted(this.#stopping.signal);
+  readonly #drained = aborted(this.#draining.signal);
+  /** The broker has refused every event, and that has been told. */
+  #refusing = false;
   /** Whether this process holds the lock. */
   active = false;
 
@@ -107,12 +100,15 @@ export class Relay {
     const delays = backoff({ min: 100, max: 5_000 });
     let complained = false;
     while (!this.#draining.signal.aborted) {
-      let client: pg.Client | undefined;
+      const client = this.#newClient();
       try {
-        client = await this.#openDatabase();
+        const locked = await Promise.race([this.#elect(client), this.#drained]);
+        if (locked !== true) continue;
         complained = false;
-        delays.reset();
-        if (await this.#lock(client)) await this.#lead(client);
+        const since = performance.now();
+        await this.#lead(await Session.open(client)).finally(() => {
+          if (performance.now() - since > CALM) delays.reset();
+        });
       } catch (error) {
         if (error instanceof PoolerError) return onFatal(error);
         if (!complained) log.warn({ err: error }, 'the outbox relay lost its database; events wait');
@@ -120,13 +116,12 @@ export class Relay {
         await pause(delays.next(), this.#draining.signal);
       } finally {
         this.active = false;
-        // Not awaited: a host that has vanished does not answer a farewell.
-        client?.end().catch(() => {});
+        hangUp(client);
       }
     }
   }
 
-  async #openDatabase(): Promise<pg.Client> {
+  #newClient(): pg.Client {
     const client = new pg.Client({
       connectionString: this.#options.databaseUrl,
       application_name: `${this.#options.service} relay`,
@@ -136,18 +131,18 @@ export class Relay {
       keepAliveInitialDelayMillis: 2_000,
     });
     client.on('error', () => {});
+    return client;
+  }
+
+  /** Connects and waits, as a stand-by, for the lock. False when this process is ending. */
+  async #elect(client: pg.Client): Promise<boolean> {
     await client.connect();
     // When this host vanishes, the server notices in 6 s, and the lock is free. What a lost delete costs is a duplicate,
     // so there is no need to wait for the disk.
     await client.query(`
       set tcp_keepalives_idle = 2; set tcp_keepalives_interval = 2; set tcp_keepalives_count = 2; set tcp_user_timeout = 6000;
       set synchronous_commit = off; set statement_timeout = ${STATEMENT_TIMEOUT}`);
-    return client;
-  }
-
-  /** Waits, as a stand-by, for the lock. False when this process is ending. */
-  async #lock(client: pg.Client): Promise<boolean> {
-    await this.#refusePooler(client);
+    await refusePooler(client, this.#options.databaseUrl);
     while (!this.#draining.signal.aborted) {
       const { rows } = await client.query(TRY_LOCK);
       if (rows[0].locked) return true;
@@ -156,64 +151,60 @@ export class Relay {
     return false;
   }
 
-  /**
-   * A pooler in transaction mode gives a session's lock to whoever comes next. It shows when a second client opens a
-   * transaction: this one's statements then run on another backend.
-   */
-  async #refusePooler(client: pg.Client): Promise<void> {
-    const pid = async (through: pg.Client) => (await through.query('select pg_backend_pid() as pid')).rows[0].pid as number;
-    const other = new pg.Client({ connectionString: this.#options.databaseUrl, connectionTimeoutMillis: 5_000 });
-    other.on('error', () => {});
-    await other.connect();
-    try {
-      const mine = await pid(client);
-      await other.query('begin');
-      const theirs = await pid(other);
-      const still = await pid(client);
-      if (mine === theirs || mine !== still) throw new PoolerError();
-    } finally {
-      await other.end();
-    }
-  }
-
   /** As the active relay, until the database or this process ends. */
-  async #lead(client: pg.Client): Promise<void> {
+  async #lead(session: Session): Promise<void> {
     const { log, connected } = this.#options;
     const delays = backoff({ min: 100, max: 5_000 });
-    const session = new Session(client);
+    const stopping = this.#stopping.signal;
     let cautious = false;
     this.active = true;
     log.debug('this process is the active relay');
+    // Whatever hangs when the time is over hangs on one of the two lines.
+    let timer: NodeJS.Timeout | undefined;
+    const onStopping = () => {
+      timer = setTimeout(() => session.end(new Error('its time was over')), LAST_WORDS);
+    };
+    stopping.addEventListener('abort', onStopping);
     try {
-      while (!this.#stopping.signal.aborted && !session.lost) {
-        let publisher: Publisher | undefined;
+      while (!stopping.aborted && !session.lost) {
+        const since = performance.now();
         try {
-          await Promise.race([connected(), session.ended, aborted(this.#draining.signal)]);
-          if (session.lost || this.#stopping.signal.aborted) break;
-          publisher = await this.#openPublisher(session);
-          if (cautious) await this.#onebyone(session, publisher);
+          await Promise.race([connected(), session.ended, this.#drained]);
+          if (session.lost || stopping.aborted) break;
+          const publisher = await this.#openPublisher(session);
+          const sifted = cautious ? await this.#sift(session, publisher) : publisher;
           cautious = false;
-          if (await this.#flow(session, publisher, delays)) return;
+          if (await this.#flow(session, sifted)) return;
         } catch (error) {
           const { reason, code } = error as Partial<PublishError>;
           cautious = reason === 'refused' && code !== 320;
-          if (session.lost || this.#stopping.signal.aborted) break;
-          if (cautious) log.warn({ err: error }, 'the broker refused an event; finding out which');
-          else log.debug({ err: error }, 'the relay waits for the broker');
+          if (session.lost || stopping.aborted) break;
+          if (performance.now() - since > CALM) delays.reset();
+          if (!cautious) log.debug({ err: error }, 'the relay waits for the broker');
+          else if (!this.#refusing)
+            log.warn({ err: error }, 'the broker refused an event; finding out which');
           if (this.#draining.signal.aborted && !cautious) return;
-          if (!cautious) await Promise.race([pause(delays.next(), this.#stopping.signal), session.ended]);
+          if (!cautious) await Promise.race([pause(delays.next(), stopping), session.ended]);
         } finally {
-          await publisher?.close();
+          await session.publisher?.close();
+          session.publisher = undefined;
         }
       }
-      if (session.lost) throw session.reason;
+      if (session.lost && !stopping.aborted) throw session.reason;
     } finally {
-      session.publisher = undefined;
+      stopping.removeEventListener('abort', onStopping);
+      clearTimeout(timer);
     }
   }
 
   async #openPublisher(session: Session): Promise<Publisher> {
-    const publisher = await Publisher.open(this.#options.connect);
+    const opening = Publisher.open(this.#options.connect);
+    // It may take as long as a broker that does not answer takes to be noticed.
+    const publisher = await Promise.race([opening, session.ended, this.#stopped]);
+    if (publisher === undefined) {
+      opening.then((late) => late.destroy()).catch(() => {});
+      throw session.reason ?? new Error('its time was over');
+    }
     publisher.onBlocked = this.#options.onBlocked;
     publisher.onClose = () => this.#wake();
     session.publisher = publisher;
@@ -226,103 +217,132 @@ export class Relay {
    * @returns true when it has flushed the outbox because this process is ending
    * @throws {PublishError} when the broker is lost, or refused one of the messages in flight
    */
-  async #flow(session: Session, publisher: Publisher, delays: { reset(): void }): Promise<boolean> {
+  async #flow(session: Session, publisher: Publisher): Promise<boolean> {
     const inFlight = new Map<string, Row>();
+    let bytes = 0;
     let done: string[] = [];
     let failure: PublishError | undefined;
     let busyUntil = 0;
     let wait = IDLE_POLL;
-    let held: string[] = [];
-    let heldAt = 0;
+    const halfFree = () => inFlight.size <= WINDOW / 2 && bytes <= BYTES / 2;
 
+    const send = (row: Row) => {
+      inFlight.set(row.id, row);
+      bytes += row.bytes;
+      this.#publish(publisher, row, (error) => {
+        const wasFull = !halfFree();
+        inFlight.delete(row.id);
+        bytes -= row.bytes;
+        if (error === undefined) done.push(row.id);
+        else failure ??= error;
+        // A full window is read anew when half of it is free; otherwise when all is in, or somebody commits.
+        if (error !== undefined || inFlight.size === 0 || (wasFull && halfFree())) this.#wake();
+      });
+    };
+
+    await session.look();
     for (;;) {
       if (session.lost) throw session.reason;
       if (failure !== undefined && failure.reason !== 'nacked') break;
       if (failure !== undefined && inFlight.size === 0) break; // the others' confirms are in
       if (this.#stopping.signal.aborted) break;
-      if (performance.now() - heldAt > 1_000) {
-        held = await session.heldAggregates();
-        heldAt = performance.now();
-      }
+      if (publisher.closed !== undefined) failure ??= publisher.closed;
 
-      const room = failure === undefined ? Math.min(BATCH, WINDOW - inFlight.size) : 0;
+      const room = failure === undefined && bytes < BYTES ? Math.min(BATCH, WINDOW - inFlight.size) : 0;
       this.#woken = false;
       const finished = done;
       done = [];
-      const rows = await session.deleteAndRead(finished, [...inFlight.keys()], held, room);
+      const { rows, more } = await session.deleteAndRead(finished, [...inFlight.keys()], room, BYTES - bytes);
       if (session.lost) throw session.reason;
-      for (const row of rows) {
-        inFlight.set(row.id, row);
-        this.#publish(publisher, row, (error) => {
-          inFlight.delete(row.id);
-          if (error === undefined) done.push(row.id);
-          else failure ??= error;
-          // A full window is read anew when half of it is free; otherwise when all is in, or somebody commits.
-          if (error !== undefined || inFlight.size === 0 || inFlight.size === WINDOW / 2) this.#wake();
-        });
+      for (const row of rows) send(row);
+      await publisher.room(this.#stopping.signal);
+      await session.look();
+      if (finished.length > 0 && this.#refusing) {
+        this.#refusing = false;
+        this.#options.log.info('the broker takes events again');
       }
-      await publisher.room();
 
       const now = performance.now();
       if (rows.length > 0 || finished.length > 0) {
-        delays.reset();
         busyUntil = now + BUSY_FOR;
         wait = BUSY_POLL;
       } else if (now > busyUntil) wait = Math.min(IDLE_POLL, wait * 2);
 
-      const backlog = rows.length === room && inFlight.size <= WINDOW / 2;
-      if (this.#woken || backlog || failure !== undefined) continue;
-      if (inFlight.size === 0 && done.length > 0) continue;
-      if (this.#draining.signal.aborted && inFlight.size === 0 && rows.length === 0) return true;
+      const idle = inFlight.size === 0;
+      if (failure !== undefined && (failure.reason !== 'nacked' || idle)) continue;
+      if (failure === undefined && (this.#woken || (more && halfFree()))) continue;
+      if (idle && done.length > 0) continue;
+      if (this.#draining.signal.aborted && idle && room > 0 && rows.length === 0) return true;
       await this.#idle(wait);
     }
-    if (done.length > 0) await session.deleteAndRead(done, [], [], 0);
+    if (done.length > 0) await session.delete(done);
     if (failure !== undefined) throw failure;
     return false;
   }
 
   /**
-   * After a refusal: one event at a time, up to what was there when it happened. What the broker refuses when it is alone in
-   * flight is at fault; but when it refuses every one, it is the broker that is (its permissions, a missing exchange).
+   * After a refusal: one event at a time, up to what was there when it happened. What the broker refuses for its own sake,
+   * while it takes others, can never be published: it is parked. When it takes none it is the broker that is at fault (its
+   * permissions, a missing exchange), and nothing is parked.
+   * @returns the publisher to go on with: a refusal ends the one that it hits
    */
-  async #onebyone(session: Session, first: Publisher): Promise<void> {
+  async #sift(session: Session, first: Publisher): Promise<Publisher> {
     const { log } = this.#options;
-    const suspects = await session.deleteAndRead([], [], await session.heldAggregates(), WINDOW);
     const refused: { row: Row; error: PublishError }[] = [];
+    /** Aggregates with an event in `refused`: what came after it waits. */
     const held = new Set<string>();
+    /** A topic permission speaks of a routing key, not of an event. */
+    const refusedKeys = new Map<string, PublishError>();
     let publisher = first;
     let accepted = 0;
-    try {
-      for (const row of suspects) {
-        if (this.#stopping.signal.aborted || session.lost) return;
+    let looked = 0;
+    let after = '0';
+    let culprit: PublishError | undefined;
+
+    sifting: while (looked < SUSPECTS && (accepted === 0 || looked < WINDOW)) {
+      const rows = await session.readAfter(after, BATCH, BYTES);
+      if (rows.length === 0) break;
+      for (const row of rows) {
+        if (this.#stopping.signal.aborted || session.lost) return publisher;
+        after = row.id;
+        looked += 1;
         if (held.has(row.aggregate)) continue;
-        const error = await new Promise<PublishError | undefined>((resolve) => this.#publish(publisher, row, resolve));
+        let error = refusedKeys.get(row.routing_key);
+        if (error === undefined) {
+          error = await new Promise<PublishError | undefined>((resolve) =>
+            this.#publish(publisher, row, resolve),
+          );
+          if (publisher.closed !== undefined && error?.reason === 'refused')
+            publisher = await this.#openPublisher(session);
+        }
         if (error === undefined) {
           accepted += 1;
-          await session.deleteAndRead([row.id], [], [], 0);
-        } else if (error.reason === 'refused') {
-          refused.push({ row, error });
-          held.add(row.aggregate);
-          if (accepted === 0 && refused.length === 20) break;
-          if (publisher.closed) publisher = await this.#openPublisher(session);
-        } else throw error;
-      }
-      for (const { row, error } of refused) {
-        if (accepted === 0 && error.code !== 406) {
-          log.error({ err: error }, 'the broker refuses every event; they wait');
-          await Promise.race([pause(5_000, this.#stopping.signal), session.ended]);
-          return;
+          await session.delete([row.id]);
+          continue;
         }
-        await session.park(row.id, error.message);
-        this.#options.metrics.eventsPublished.inc({ type: row.type, outcome: 'parked' });
-        log.error(
-          { err: error, eventId: row.event_id, eventType: row.type, aggregate: row.aggregate },
-          'an event was parked: the broker will never take it; later events of its aggregate wait behind it',
-        );
+        if (error.reason !== 'refused') throw error;
+        culprit ??= error;
+        if (!isAboutTheEvent(error)) break sifting;
+        if (isAboutTheKey(error)) refusedKeys.set(row.routing_key, error);
+        refused.push({ row: { ...row, body: '' }, error });
+        held.add(row.aggregate);
+        if (accepted === 0 && refusedKeys.size === REFUSALS) break sifting;
       }
-    } finally {
-      if (publisher !== first) await publisher.close();
     }
+    const certain = refused.filter(({ error }) => accepted > 0 || !isAboutTheKey(error));
+    for (const { row, error } of certain) {
+      await session.park(row.id, error.message);
+      this.#options.metrics.eventsPublished.inc({ type: row.type, outcome: 'parked' });
+      log.error(
+        { err: error, eventId: row.event_id, eventType: row.type, aggregate: row.aggregate },
+        'an event was parked: the broker will never take it; later events of its aggregate wait behind it',
+      );
+    }
+    if (culprit === undefined || accepted > 0 || certain.length > 0) return publisher;
+    if (!this.#refusing) log.error({ err: culprit }, 'the broker refuses every event; they wait');
+    this.#refusing = true;
+    await Promise.race([pause(REFUSED_PAUSE, this.#stopping.signal), session.ended]);
+    return publisher;
   }
 
   #publish(publisher: Publisher, row: Row, settled: (error?: PublishError) => void): void {
@@ -343,7 +363,10 @@ export class Relay {
         headers: row.traceparent === null ? {} : { traceparent: row.traceparent },
       },
       (error) => {
-        metrics.eventsPublished.inc({ type: row.type, outcome: error === undefined ? 'confirmed' : 'failed' });
+        metrics.eventsPublished.inc({
+          type: row.type,
+          outcome: error === undefined ? 'confirmed' : 'failed',
+        });
         if (error === undefined)
           metrics.eventPublishDuration.observe({ type: row.type }, (performance.now() - started) / 1_000);
         settled(error);
@@ -371,75 +394,7 @@ const aborted = (signal: AbortSignal) =>
     else signal.addEventListener('abort', () => resolve(), { once: true });
   });
 
-/** The relay's connection to the database, while it holds the lock. */
-class Session {
-  readonly #client: pg.Client;
-  readonly ended: Promise<void>;
-  publisher: Publisher | undefined;
-  reason: Error | undefined;
-
-  constructor(client: pg.Client) {
-    this.#client = client;
-    this.ended = new Promise((resolve) => {
-      const end = (error?: Error) => {
-        if (this.reason !== undefined) return;
-        this.reason = error ?? new Error('the connection to the database was closed');
-        this.publisher?.destroy();
-        resolve();
-      };
-      client.on('error', end);
-      client.on('end', () => end());
-      this.#end = end;
-    });
-  }
-
-  #end: (error?: Error) => void = () => {};
-
-  get lost(): boolean {
-    return this.reason !== undefined;
-  }
-
-  async deleteAndRead(done: string[], inFlight: string[], held: string[], limit: number): Promise<Row[]> {
-    if (done.length === 0 && limit === 0) return [];
-    const query =
-      done.length === 0
-        ? { name: 'warren-read', text: READ, values: [inFlight, held, limit] }
-        : { name: 'warren-delete-and-read', text: DELETE_AND_READ, values: [[...inFlight, ...done], held, limit, done] };
-    return (await this.#query(query)).rows;
-  }
-
-  /** Aggregates whose next event is parked: what came after it waits. */
-  async heldAggregates(): Promise<string[]> {
-    const { rows } = await this.#query({
-      text: 'select distinct aggregate from warren.outbox where parked_at is not null limit 1000',
-    });
-    return rows.map(({ aggregate }) => aggregate);
-  }
-
-  async park(id: string, reason: string): Promise<void> {
-    await this.#query({
-      text: 'update warren.outbox set parked_at = now(), parked_reason = $2 where id = $1',
-      values: [id, reason.slice(0, 1_000)],
-    });
-  }
-
-  // Whatever goes wrong here, a time-out too, leaves in doubt whether the lock is still held.
-  async #query(query: pg.QueryConfig): Promise<pg.QueryResult> {
-    try {
-      return await this.#client.query(query);
-    } catch (error) {
-      this.#end(error as Error);
-      throw error;
-    }
-  }
-}
-
-class PoolerError extends Error {
-  override readonly name = 'PoolerError';
-  constructor() {
-    super(
-      'DATABASE_URL leads to a connection pooler in transaction mode, but the outbox relay needs a session of its own: ' +
-        'point DATABASE_URL at PostgreSQL itself, or at a pool in session mode',
-    );
-  }
-}
+/** The broker's answer to this one event, not to this service: a topic it may not write, a size it does not take. */
+const isAboutTheEvent = (error: PublishError) =>
+  error.code === 406 || error.code === 311 || isAboutTheKey(error);
+const isAboutTheKey = ({ code, message }: PublishError) => code === 403 && /access to topic/.test(message);

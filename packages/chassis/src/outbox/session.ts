@@ -1,0 +1,248 @@
+// The active relay's view of the outbox: one connection to the database, which also holds the lock. Whoever loses it has lost
+// the lock.
+//
+// What is left of the outbox's past must not be read again and again: rows that were deleted stay in the index until they
+// are vacuumed, for hours while somebody holds an old snapshot. So a read begins above a low-water mark. `id > the last one`
+// would be wrong: ids are drawn before commits, so a lower one may still come, and with it an event that belongs before one
+// of the same aggregate. The mark passes an id when no transaction is left that can have drawn it or a lower one: who inserts
+// holds a lock on the table from before the draw until after the commit, and pg_locks tells who does.
+import type { Socket } from 'node:net';
+import type pg from 'pg';
+import type { Publisher } from '../messaging/confirms.ts';
+
+export interface Row {
+  id: string;
+  event_id: string;
+  type: string;
+  routing_key: string;
+  aggregate: string;
+  body: string;
+  correlation_id: string;
+  traceparent: string | null;
+  created: number;
+  /** Of the body. */
+  bytes: number;
+}
+
+export interface Batch {
+  rows: Row[];
+  /** There may be more. */
+  more: boolean;
+}
+
+/** ms between looks at who inserts and at what is parked. */
+const LOOK = 250;
+/** ms after which the rows below the mark are read again, in case somebody has put some there by hand. */
+const RESCAN = 30_000;
+/** More parked events than this are not kept in mind: the database is asked about them at every read. */
+const HELD_LIMIT = 1_000;
+
+// What is in flight is in $2, with $6 the highest of it; what has an earlier event of its aggregate parked waits.
+const READ = `
+  select id, event_id, type, routing_key, aggregate, body, correlation_id, traceparent, bytes,
+         floor(extract(epoch from created_at))::float8 as created
+  from (
+    select *, octet_length(body) as bytes,
+           sum(octet_length(body)) over (order by id rows between unbounded preceding and 1 preceding) as before
+    from (
+      select * from warren.outbox o
+      where id > $1 and parked_at is null and (id > $6 or id <> all($2::bigint[])) and aggregate <> all($3::text[])
+        and not exists (select from warren.outbox p where p.aggregate = o.aggregate and p.parked_at is not null and p.id < o.id)
+      order by id limit $4
+    ) batch
+  ) sized
+  where coalesce(before, 0) < $5
+  order by id`;
+// The select does not see what the same statement deletes: $2 has the deleted ones too.
+const DELETE_AND_READ = `with done as (delete from warren.outbox where id = any($7::bigint[])) ${READ}`;
+const DELETE = 'delete from warren.outbox where id = any($1::bigint[])';
+
+const PARKED = `select id, aggregate from warren.outbox where parked_at is not null limit ${HELD_LIMIT + 1}`;
+const DRAWN =
+  'select case when is_called then last_value else last_value - 1 end as id from warren.outbox_id_seq';
+const INSERTING = `
+  select distinct virtualtransaction as transaction from pg_locks
+  where relation = 'warren.outbox'::regclass and mode = 'RowExclusiveLock' and pid is distinct from pg_backend_pid()
+    and database = (select oid from pg_database where datname = current_database())`;
+// The few statements of this connection have one good plan each, whatever the statistics say of a table that is empty one
+// minute and holds a million rows the next.
+const PLANS = `set enable_seqscan = off; set enable_bitmapscan = off; set enable_sort = off; set enable_hashjoin = off;
+  set enable_mergejoin = off; set plan_cache_mode = force_generic_plan`;
+
+export class Session {
+  readonly #client: pg.Client;
+  /** Resolves when the connection is lost. */
+  readonly ended: Promise<void>;
+  readonly #resolveEnded: () => void;
+  /** Cut off at once when the connection is lost. */
+  publisher: Publisher | undefined;
+  reason: Error | undefined;
+
+  #lookedAt = Number.NEGATIVE_INFINITY;
+  #rescannedAt = 0;
+  /** Nothing that can be published has this id or a lower one. */
+  #low = 0n;
+  /** No insert with this id or a lower one is still to be seen. */
+  #decided = 0n;
+  /** Becomes `#decided` when these transactions have ended. */
+  #undecided: { drawn: bigint; transactions: Set<string> } | undefined;
+  /** Aggregates that have a parked event, when those are few. */
+  #held: string[] = [];
+  #parked = '';
+  #manyParked = false;
+
+  static async open(client: pg.Client): Promise<Session> {
+    await client.query(PLANS);
+    return new Session(client);
+  }
+
+  private constructor(client: pg.Client) {
+    this.#client = client;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.ended = promise;
+    this.#resolveEnded = resolve;
+    client.on('error', (error) => this.end(error));
+    client.on('end', () => this.end(new Error('the connection to the database was closed')));
+  }
+
+  get lost(): boolean {
+    return this.reason !== undefined;
+  }
+
+  /** Gives the lock up, and cuts both lines. */
+  end(reason: Error): void {
+    if (this.reason !== undefined) return;
+    this.reason = reason;
+    this.publisher?.destroy();
+    hangUp(this.#client);
+    this.#resolveEnded();
+  }
+
+  /**
+   * Deletes the events that are `done`, and reads those that come next.
+   * @param limit rows at most; 0 reads none
+   * @param bytes the last row read may exceed this, no further one is read
+   */
+  async deleteAndRead(done: string[], inFlight: string[], limit: number, bytes: number): Promise<Batch> {
+    if (limit === 0) {
+      if (done.length > 0) await this.delete(done);
+      return { rows: [], more: false };
+    }
+    const decided = this.#decided; // known before the snapshot of the read
+    const skipped = [...inFlight, ...done];
+    const highest = skipped.reduce((high, id) => most(high, BigInt(id)), this.#low);
+    const values = [this.#low, skipped, this.#held, limit, bytes, highest];
+    const { rows } =
+      done.length === 0
+        ? await this.#query<Row>({ name: 'warren-read', text: READ, values })
+        : await this.#query<Row>({
+            name: 'warren-delete-and-read',
+            text: DELETE_AND_READ,
+            values: [...values, done],
+          });
+    const total = rows.reduce((sum, row) => sum + row.bytes, 0);
+    const more = rows.length === limit || total >= bytes;
+    this.#raise(decided, inFlight, rows[0]?.id);
+    if (!more) this.#rescanNowAndThen();
+    return { rows, more };
+  }
+
+  async delete(done: string[]): Promise<void> {
+    await this.#query({ name: 'warren-delete', text: DELETE, values: [done] });
+  }
+
+  /** What comes after the event with this id ('0': from the start), parked events and what waits behind them left out. */
+  async readAfter(id: string, limit: number, bytes: number): Promise<Row[]> {
+    return (
+      await this.#query<Row>({ name: 'warren-read', text: READ, values: [id, [], [], limit, bytes, id] })
+    ).rows;
+  }
+
+  async park(id: string, reason: string): Promise<void> {
+    await this.#query({
+      text: 'update warren.outbox set parked_at = now(), parked_reason = $2 where id = $1',
+      values: [id, reason.slice(0, 1_000)],
+    });
+    this.#lookedAt = Number.NEGATIVE_INFINITY;
+  }
+
+  /** Raises the low-water mark, and notices what was parked or un-parked. Cheap when called too often. */
+  async look(): Promise<void> {
+    const now = performance.now();
+    if (now - this.#lookedAt < LOOK) return;
+    this.#lookedAt = now;
+
+    const { rows: parked } = await this.#query<{ id: string; aggregate: string }>({ text: PARKED });
+    const ids = parked
+      .map(({ id }) => id)
+      .sort()
+      .join();
+    // What was un-parked, and what waited behind it, may be below the mark.
+    if (ids !== this.#parked) this.#low = 0n;
+    this.#parked = ids;
+    this.#manyParked = parked.length > HELD_LIMIT;
+    this.#held = this.#manyParked ? [] : [...new Set(parked.map(({ aggregate }) => aggregate))];
+
+    if (this.#undecided === undefined) {
+      // In this order: a transaction that draws after the first look is of no concern to it.
+      const drawn = BigInt((await this.#query<{ id: string }>({ text: DRAWN })).rows[0]?.id ?? 0);
+      this.#undecided = { drawn, transactions: await this.#inserting() };
+      if (drawn < this.#low) this.#restart(); // somebody has set the sequence back
+    } else {
+      const still = await this.#inserting();
+      for (const transaction of this.#undecided.transactions)
+        if (!still.has(transaction)) this.#undecided.transactions.delete(transaction);
+    }
+    if (this.#undecided?.transactions.size === 0) {
+      this.#decided = this.#undecided.drawn;
+      this.#undecided = undefined;
+    }
+  }
+
+  /** All below the first row read has been read, is in flight, or is parked, up to what may still be inserted. */
+  #raise(decided: bigint, inFlight: string[], first: string | undefined): void {
+    if (this.#manyParked) return;
+    const unfinished = first === undefined ? inFlight : [...inFlight, first];
+    const low = unfinished.reduce((low, id) => least(low, BigInt(id) - 1n), decided);
+    this.#low = most(this.#low, low);
+  }
+
+  #rescanNowAndThen(): void {
+    const now = performance.now();
+    if (now - this.#rescannedAt < RESCAN) return;
+    this.#rescannedAt = now;
+    this.#low = 0n;
+  }
+
+  #restart(): void {
+    this.#low = 0n;
+    this.#decided = 0n;
+    this.#undecided = undefined;
+  }
+
+  async #inserting(): Promise<Set<string>> {
+    const { rows } = await this.#query<{ transaction: string }>({ text: INSERTING });
+    return new Set(rows.map(({ transaction }) => transaction));
+  }
+
+  // Whatever goes wrong here, a time-out too, leaves in doubt whether the lock is still held.
+  async #query<R extends object>(query: pg.QueryConfig): Promise<pg.QueryResult<R>> {
+    if (this.reason !== undefined) throw this.reason;
+    try {
+      return await this.#client.query<R>(query);
+    } catch (error) {
+      this.end(error as Error);
+      throw error;
+    }
+  }
+}
+
+const least = (a: bigint, b: bigint) => (a < b ? a : b);
+const most = (a: bigint, b: bigint) => (a > b ? a : b);
+
+/** Ends a connection without waiting: a host that has vanished does not answer a farewell. */
+export function hangUp(client: pg.Client): void {
+  client.end().catch(() => {});
+  const { stream } = (client as unknown as { connection: { stream: Socket } }).connection;
+  setTimeout(() => stream.destroy(), 1_000).unref();
+}
