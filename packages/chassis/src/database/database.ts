@@ -37,6 +37,8 @@ export function openDatabase<Schema>({ url, connections, name, log }: DatabaseOp
   // Cancelling takes a connection of its own: the pool may be what is exhausted.
   const cancellers = new pg.Pool({ ...settings, max: 1, idleTimeoutMillis: 1_000 });
   cancellers.on('error', () => {});
+  // The pool listens to idle clients alone. One that is lost in use also fails its query, and that is where it is handled.
+  for (const each of [pool, cancellers]) each.on('connect', (client) => client.on('error', () => {}));
 
   const current = new AsyncLocalStorage<{ client?: pg.PoolClient }>();
   const kysely = new Kysely<Schema>({
