@@ -42,6 +42,8 @@ export interface LoadOptions {
 export interface Load {
   /** Sends no new sign-ups; resolves when every one has its answer. */
   stop(): Promise<SignUp[]>;
+  /** Sends nothing more at all, and waits for nothing. */
+  abandon(): void;
   signUps: SignUp[];
 }
 
@@ -56,6 +58,7 @@ export function startLoad(options: LoadOptions): Load {
   const signUps: SignUp[] = [];
   const underWay = new Set<Promise<void>>();
   const began = performance.now();
+  const abandoned = new AbortController();
   let sent = 0;
 
   const sendDue = () => {
@@ -65,7 +68,8 @@ export function startLoad(options: LoadOptions): Load {
       signUps.push(signUp);
       ledger.push(signUp);
       const due = began + sent * (1_000 / rate);
-      const work = persist(client, signUp, () => random.pick(targets()), due);
+      const target = () => random.pick(targets());
+      const work = persist(client, signUp, target, due, abandoned.signal);
       underWay.add(work);
       void work.then(() => underWay.delete(work));
     }
@@ -81,6 +85,11 @@ export function startLoad(options: LoadOptions): Load {
       await Promise.all(underWay);
       client.close();
       return signUps;
+    },
+    abandon() {
+      clearTimeout(timer);
+      abandoned.abort();
+      client.close();
     },
   };
 }
@@ -112,15 +121,18 @@ function newSignUp(id: string, path: string, keyed: boolean): SignUp {
 }
 
 /** Tries until there is an answer that is final. Who has no key cannot tell whether a failed request had its effect. */
-async function persist(client: HttpClient, signUp: SignUp, target: () => string, due: number): Promise<void> {
+async function persist(
+  client: HttpClient,
+  signUp: SignUp,
+  target: () => string,
+  due: number,
+  abandoned: AbortSignal,
+): Promise<void> {
   const deadline = performance.now() + PERSISTENCE;
+  const isUnsure = () => signUp.key !== undefined && isPassing(signUp.attempts.at(-1) as Attempt);
   let pause = 50;
   await attempt(client, signUp, target(), due);
-  while (
-    signUp.key !== undefined &&
-    isPassing(signUp.attempts.at(-1) as Attempt) &&
-    performance.now() < deadline
-  ) {
+  while (isUnsure() && performance.now() < deadline && !abandoned.aborted) {
     await wait(pause);
     pause = Math.min(1_000, pause * 2);
     await attempt(client, signUp, target(), performance.now());

@@ -58,6 +58,7 @@ export function withSystem(options: SystemOptions = {}): System {
   let sessionAdminUrl = '';
   const replicas: Replica[] = [];
   const ledger: SignUp[] = [];
+  const loads: Load[] = [];
 
   before('a tape of all events, and a second database', async () => {
     sessionUrl = await database.another();
@@ -73,7 +74,8 @@ export function withSystem(options: SystemOptions = {}): System {
     await api.request('POST', `bindings/${vhost}/e/events/q/${TAPE}`, { routing_key: '#' });
   });
 
-  afterEach('last words', function () {
+  afterEach('the end of the load', function () {
+    for (const load of loads.splice(0)) load.abandon();
     if (this.currentTest?.state !== 'failed') return;
     for (const { service, process } of replicas) {
       const words = process.output
@@ -112,7 +114,11 @@ export function withSystem(options: SystemOptions = {}): System {
       return replica;
     },
     ledger,
-    load: (load) => startLoad({ ...load, ledger }),
+    load(load) {
+      const started = startLoad({ ...load, ledger });
+      loads.push(started);
+      return started;
+    },
     end: () =>
       Promise.all(replicas.filter(({ running }) => running).map((replica) => replica.end('SIGTERM'))),
     accounts: (wanted) => takeAccounts(system, wanted),
