@@ -10,6 +10,7 @@ export { type RunningProcess, type StartProcess, startProcess } from './process.
 export type { Broker, PrivateBroker } from './rabbitmq/broker.ts';
 export {
   type Definitions,
+  definitionsPath,
   findDefinitions,
   type Loaded,
   loadDefinitions,

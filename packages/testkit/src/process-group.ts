@@ -26,7 +26,7 @@ function membersRun(group: number): boolean {
   });
 }
 
-export function signalGroup(group: number, signal: NodeJS.Signals): void {
+function signalGroup(group: number, signal: NodeJS.Signals): void {
   try {
     process.kill(-group, signal);
   } catch (error) {

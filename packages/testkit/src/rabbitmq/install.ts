@@ -18,7 +18,7 @@ const places = [
   '/opt/homebrew/sbin',
 ];
 
-export function findProgram(name: string, directories: string[] = places): string | undefined {
+function findProgram(name: string, directories: string[] = places): string | undefined {
   return directories
     .filter(Boolean)
     .map((directory) => join(directory, name))

@@ -12,7 +12,7 @@ export interface StartBrokerOptions {
 }
 
 /** The image that is run where there is a Docker engine and WARREN_RABBITMQ_IMAGE names no other. */
-export const defaultImage = 'rabbitmq:4-management';
+const defaultImage = 'rabbitmq:4-management';
 
 /**
  * Finds or starts a broker: AMQP_URL, else a Docker engine that has or can pull the image, else a private node of the
