@@ -4,7 +4,7 @@ import { backoff, pause } from '../backoff.ts';
 import type { Logger } from '../context.ts';
 import { closeQuietly } from './confirms.ts';
 import { prepareTopology, TopologyError } from './declare.ts';
-import { type BrokerConfig, type RascalBroker, type RascalSession, rascal } from './rascal.ts';
+import { type BrokerConfig, promised, type RascalBroker, type RascalSession, rascal } from './rascal.ts';
 
 export interface MessagingOptions {
   url: string;
@@ -65,12 +65,15 @@ export class Messaging {
   /** A further connection, for a `Publisher`. Rejects while the broker is away. */
   async connect(): Promise<Connection> {
     if (this.#broker === undefined) throw new Error(this.problem ?? 'the broker is not connected');
-    return this.#broker.connect('publish');
+    const broker = this.#broker;
+    return promised((done) => broker.connect('publish', done));
   }
 
   /** Stops taking messages; resolves when what is in hand has been settled, or `timeout` ms have passed. */
   async unsubscribe(timeout: number): Promise<void> {
-    const cancelled = Promise.allSettled(this.#sessions.splice(0).map((session) => session.cancel()));
+    const cancelled = Promise.allSettled(
+      this.#sessions.splice(0).map((session) => promised<void>((done) => session.cancel(done))),
+    );
     await Promise.race([cancelled, pause(timeout, undefined)]);
   }
 
@@ -89,49 +92,47 @@ export class Messaging {
       const lost = new Promise<Error>((resolve) => {
         this.#lose = resolve;
       });
+      // Ends every socket of this attempt: Rascal leaves one open when a declaration fails, and may wait for one that is dead.
+      const cut = new AbortController();
+      let broker: RascalBroker | undefined;
       try {
-        const broker = await this.#open();
-        try {
-          await this.#options.onDeclared?.();
-          await this.#subscribeAll(broker);
-          if (this.problem === undefined) log.info('connected to the broker');
-          else log.info({ was: this.problem }, 'the broker is back');
-          this.problem = undefined;
-          this.#broker = broker;
-          this.#move('connected');
-          for (const resume of this.#waiters.splice(0)) resume();
-          delays.reset();
-          throw await lost;
-        } finally {
-          this.#broker = undefined;
-          this.#sessions = [];
-          await shutdown(broker);
-        }
+        broker = await this.#open(cut.signal);
+        await this.#options.onDeclared?.();
+        await this.#subscribeAll(broker);
+        if (this.problem === undefined) log.info('connected to the broker');
+        else log.info({ was: this.problem }, 'the broker is back');
+        this.problem = undefined;
+        this.#broker = broker;
+        this.#move('connected');
+        for (const resume of this.#waiters.splice(0)) resume();
+        delays.reset();
+        throw await lost;
       } catch (error) {
-        if (signal.aborted) break;
-        this.#move('connecting');
-        this.#complain(error as Error);
-        await pause(delays.next(), signal);
+        this.#broker = undefined;
+        this.#sessions = [];
+        if (!signal.aborted) {
+          this.#move('connecting');
+          this.#complain(error as Error);
+        }
+        await shutdown(broker);
+        cut.abort();
+        if (!signal.aborted) await pause(delays.next(), signal);
       }
     }
     this.#move('closed');
   }
 
-  async #open(): Promise<RascalBroker> {
-    const connection = await connectRaw(this.#options.url, this.#socketOptions('prepare'));
-    try {
-      await prepareTopology(connection, this.#options.config);
-    } finally {
-      await closeQuietly(connection);
-    }
-    let broker: RascalBroker;
-    try {
-      broker = await rascal.BrokerAsPromised.create(this.#rascalConfig());
-    } catch (error) {
-      const half = error as Error & { broker?: symbol } & Record<symbol, RascalBroker | undefined>;
-      if (half.broker !== undefined) await half[half.broker]?.shutdown().catch(() => {});
-      throw error;
-    }
+  async #open(cut: AbortSignal): Promise<RascalBroker> {
+    const connection = await connectRaw(this.#options.url, this.#socketOptions('prepare', cut));
+    await prepareTopology(connection, this.#options.config);
+    await closeQuietly(connection);
+    const broker = await new Promise<RascalBroker>((resolve, reject) =>
+      rascal.Broker.create(this.#rascalConfig(cut), (error, made) => {
+        if (!error) return resolve(made as RascalBroker);
+        clearInterval(made?.keepActive);
+        reject(error);
+      }),
+    );
     broker.on('error', (error: Error) => this.#lose(error));
     broker.on('disconnect', () => this.#lose(new Error('the connection was closed')));
     broker.on('blocked', (reason: string) => this.blocked(true, reason));
@@ -141,7 +142,7 @@ export class Messaging {
 
   async #subscribeAll(broker: RascalBroker): Promise<void> {
     for (const [name, subscriber] of this.#subscribers) {
-      const session = await broker.subscribe(name);
+      const session = await promised<RascalSession>((done) => broker.subscribe(name, done));
       // A queue that was deleted, or a consumer that the broker cancelled: declare and subscribe again.
       session.on('error', (error: Error) => this.#lose(error));
       session.on('cancel', (error: Error) => this.#lose(error));
@@ -174,25 +175,30 @@ export class Messaging {
     this.#options.onState?.(state);
   }
 
-  #socketOptions(role: string) {
+  #socketOptions(role: string, signal: AbortSignal) {
     return {
+      signal,
       noDelay: true, // amqplib leaves Nagle's algorithm on
       timeout: 10_000,
       clientProperties: { connection_name: `${this.#options.name} ${role}` },
     };
   }
 
-  #rascalConfig(): object {
+  #rascalConfig(cut: AbortSignal): object {
     const vhosts = Object.entries(this.#options.config.vhosts).map(([name, vhost]) => [
       name,
       {
         ...structuredClone(vhost),
-        connection: { url: withHeartbeat(this.#options.url), socketOptions: this.#socketOptions(name) },
+        connection: { url: withHeartbeat(this.#options.url), socketOptions: this.#socketOptions(name, cut) },
       },
     ]);
     return {
       defaults: {
-        vhosts: { connection: { retry: false } },
+        vhosts: {
+          connection: { retry: false },
+          // A pool that keeps a channel ready waits for a new one when the connection is lost, and so does its end.
+          publicationChannelPools: { regularPool: { min: 0 }, confirmPool: { min: 0 } },
+        },
         subscriptions: { retry: false, closeTimeout: 60_000, contentType: 'application/octet-stream' },
       },
       vhosts: Object.fromEntries(vhosts),
@@ -200,9 +206,13 @@ export class Messaging {
   }
 }
 
-async function shutdown(broker: RascalBroker): Promise<void> {
-  // A connection that is half dead may never answer: what is left of it ends with its socket's heartbeat.
-  await Promise.race([broker.shutdown().catch(() => {}), pause(5_000)]);
+/** What is half dead may never answer; its sockets are cut after this. */
+async function shutdown(broker: RascalBroker | undefined): Promise<void> {
+  if (broker === undefined) return;
+  // What dies while it is shut down tells nobody any more.
+  broker.on('error', () => {});
+  await Promise.race([promised((done) => broker.shutdown(done)).catch(() => {}), pause(1_000)]);
+  clearInterval(broker.keepActive);
 }
 
 /** The broker notices a dead client, and the client a dead broker, in 20 s; an URL may say otherwise. */

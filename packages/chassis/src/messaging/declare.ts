@@ -2,6 +2,7 @@
 // do is worth more than a channel closed with 406, again and again.
 import type { Connection } from 'amqplib/callback_api';
 import { withChannel } from './confirms.ts';
+import { guardHeaders } from './guard.ts';
 import type { BrokerConfig, VhostConfig } from './rascal.ts';
 import { EVENTS, RPC, UNROUTED } from './topology.ts';
 
@@ -18,6 +19,7 @@ type Refusal = Error & { code?: number };
  * @throws {TopologyError}
  */
 export async function prepareTopology(connection: Connection, config: BrokerConfig): Promise<void> {
+  await withChannel(connection, async (channel) => guardHeaders(channel));
   if (!(await sharedExchangesExist(connection))) await declareShared(connection);
   for (const vhost of vhostsOf(config)) {
     for (const [name, { options }] of Object.entries(vhost.queues ?? {})) {

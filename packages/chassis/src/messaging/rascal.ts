@@ -80,19 +80,28 @@ export interface RascalMessage {
 /** No error acknowledges; an error with `nack` dead-letters. */
 export type AckOrNack = (error?: Error, recovery?: { strategy: 'nack'; requeue?: boolean }[]) => void;
 
+type Callback<T> = (error: Error | null | undefined, result: T) => void;
+
 export interface RascalSession extends EventEmitter {
   name: string;
-  cancel(): Promise<void>;
+  cancel(done: Callback<void>): void;
 }
 
+/** The callback flavour: the one with promises hides `keepActive`, a timer that outlives a shutdown that fails. */
 export interface RascalBroker extends EventEmitter {
-  connect(vhost: string): Promise<Connection>;
-  subscribe(name: string): Promise<RascalSession>;
-  shutdown(): Promise<void>;
+  keepActive?: NodeJS.Timeout;
+  connect(vhost: string, done: Callback<Connection>): void;
+  subscribe(name: string, done: Callback<RascalSession>): void;
+  shutdown(done: Callback<void>): void;
 }
 
 interface Rascal {
-  BrokerAsPromised: { create(config: object): Promise<RascalBroker> };
+  /** On an error the half-made broker comes with it. */
+  Broker: { create(config: object, done: Callback<RascalBroker | undefined>): void };
 }
 
 export const rascal = createRequire(import.meta.url)('rascal') as Rascal;
+
+/** A callback call of Rascal or amqplib as a promise. */
+export const promised = <T>(start: (done: Callback<T>) => void): Promise<T> =>
+  new Promise((resolve, reject) => start((error, result) => (error ? reject(error) : resolve(result))));
