@@ -1,18 +1,25 @@
+import { randomInt } from 'node:crypto';
 import { connect, createServer } from 'node:net';
 
-/** A TCP port that nothing listened on a moment ago. */
+/**
+ * Below the ports that systems take for outgoing connections: a client that knocks again and again on the port of a stopped
+ * server would sooner or later be given that very port for its own end.
+ */
+const [lowest, highest] = [20_000, 29_999];
+const given = new Set<number>();
+
+/** A TCP port that nothing listened on a moment ago, and that was not given to anyone else in this process. */
 export async function freePort(): Promise<number> {
-  const [port] = await freePorts(1);
-  return port as number;
+  for (;;) {
+    const port = randomInt(lowest, highest + 1);
+    if (given.has(port) || (await isTaken(port))) continue;
+    given.add(port);
+    return port;
+  }
 }
 
-/** Several at once, so that no two of them are the same. */
-export async function freePorts(count: number): Promise<number[]> {
-  const servers = await Promise.all(Array.from({ length: count }, () => listen(0)));
-  const ports = servers.map((server) => (server.address() as { port: number }).port);
-  await Promise.all(servers.map((server) => new Promise((closed) => server.close(closed))));
-  return ports;
-}
+export const freePorts = (count: number): Promise<number[]> =>
+  Promise.all(Array.from({ length: count }, () => freePort()));
 
 /** Whether something listens on this port already, on any address of this machine. */
 export async function isTaken(port: number): Promise<boolean> {
@@ -42,7 +49,7 @@ function accepts(port: number, host: string): Promise<boolean> {
   });
 }
 
-function listen(port: number, host = '127.0.0.1') {
+function listen(port: number, host: string) {
   return new Promise<ReturnType<typeof createServer>>((resolve, reject) => {
     const server = createServer();
     server.once('error', reject);
