@@ -18,6 +18,7 @@ export interface Screen {
 
 const timeWidth = 8;
 const nameWidth = 10;
+const indent = timeWidth + 2 + nameWidth;
 
 export function createScreen(out: NodeJS.WriteStream = process.stdout): Screen {
   const coloured = out.isTTY === true && !process.env.NO_COLOR && process.env.TERM !== 'dumb';
@@ -62,12 +63,26 @@ export function createScreen(out: NodeJS.WriteStream = process.stdout): Screen {
     },
     hop(ms, who, what) {
       const time = `${Math.round(ms)} ms`.padStart(timeWidth);
-      write(`${faint(time)}  ${name(who)}${cut(what, width() - timeWidth - 2 - nameWidth)}`);
+      const [first, ...rest] = wrap(what, width() - indent);
+      write(`${faint(time)}  ${name(who)}${first}`);
+      for (const line of rest) write(' '.repeat(indent) + line);
     },
     detail(what) {
-      const indent = timeWidth + 2 + nameWidth;
-      write(`${' '.repeat(indent)}${faint(cut(what, width() - indent))}`);
+      for (const line of wrap(what, width() - indent)) write(' '.repeat(indent) + faint(line));
     },
     fault: (sentence) => void process.stderr.write(`${red(sentence)}\n`),
   };
+}
+
+/** Lines of at most so many characters, broken at spaces. */
+function wrap(text: string, room: number): string[] {
+  const lines: string[] = [];
+  let rest = text;
+  while (rest.length > room) {
+    const space = rest.lastIndexOf(' ', room);
+    const end = space > 0 ? space : room;
+    lines.push(rest.slice(0, end));
+    rest = rest.slice(end).trimStart();
+  }
+  return [...lines, rest];
 }
