@@ -32,7 +32,11 @@ export interface Work<Schema = any, Config = any> {
    * per aggregate: lock or write the aggregate's row before.
    * @returns the event's id
    */
-  emit<Data extends object>(event: EventDefinition<Data>, data: Data, options: { aggregate: string }): Promise<string>;
+  emit<Data extends object>(
+    event: EventDefinition<Data>,
+    data: Data,
+    options: { aggregate: string },
+  ): Promise<string>;
   /** Writes a pending row for the worker of that kind, in this transaction. */
   schedule(kind: string, task: ScheduledTask): Promise<void>;
   config: Config;

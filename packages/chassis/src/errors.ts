@@ -62,6 +62,10 @@ export const catalogue = {
     cause: 'The description of a service contradicts itself.',
     remedy: 'Mend service.ts; the message says what and where.',
   },
+  event_refused: {
+    cause: 'An event was emitted that the service does not declare, or that is larger than 1 MiB.',
+    remedy: 'Add it to the publications in broker.ts, or send a reference in place of the content.',
+  },
   shutdown_overdue: {
     cause: 'Work in hand was not done within SHUTDOWN_GRACE.',
     remedy: 'Nothing is lost: it is rolled back and comes again. Raise SHUTDOWN_GRACE if it happens often.',

@@ -17,5 +17,11 @@ export {
   sharedExchanges,
 } from './messaging/topology.ts';
 export { run } from './run.ts';
-export { defineService, type RunningService, type ServiceDescription, start, type StartOptions } from './service.ts';
+export {
+  defineService,
+  type RunningService,
+  type ServiceDescription,
+  type StartOptions,
+  start,
+} from './service.ts';
 export type { Task, Worker } from './tasks/worker.ts';

@@ -11,14 +11,14 @@ const SIGNALS = { SIGINT: 130, SIGTERM: 143 } as const;
  * second signal ends it at once. A wrong environment is told on stderr, one line a mistake; an error that nobody handles is
  * logged, and both end with 1.
  */
-// biome-ignore lint/suspicious/noExplicitAny: any service
-export async function run(service: ServiceDescription<any, any>): Promise<void> {
+export async function run(service: ServiceDescription): Promise<void> {
   const aborting = new AbortController();
   let running: RunningService | undefined;
   let signalled = false;
 
   const die = (error: unknown, message: string) => {
-    const log = running?.log ?? createLog({ service: service.name, version: service.version, level: 'fatal' });
+    const log =
+      running?.log ?? createLog({ service: service.name, version: service.version, level: 'fatal' });
     log.fatal({ err: error }, message);
     process.exit(1);
   };

@@ -1,10 +1,12 @@
 // A service, from its description to a process that serves and dies well.
 import type { Joi } from '@warren/contracts';
+import { sql } from 'kysely';
 import { backoff, pause } from './backoff.ts';
 import { type ChassisConfig, type Environment, loadConfig } from './config.ts';
 import type { Logger, Units } from './context.ts';
 import { type Database, isDatabaseUnavailable, openDatabase } from './database/database.ts';
 import { migrate } from './database/migrate.ts';
+import { WarrenError } from './errors.ts';
 import { createAdmin } from './http/admin.ts';
 import { createHttp } from './http/app.ts';
 import { pruneIdempotencyKeys } from './http/idempotency.ts';
@@ -18,7 +20,6 @@ import type { BrokerConfig } from './messaging/rascal.ts';
 import { type BrokerSettings, defaultBrokerSettings, EVENTS, workQueueName } from './messaging/topology.ts';
 import { outboxStats } from './outbox/outbox.ts';
 import { Relay } from './outbox/relay.ts';
-import { sql } from 'kysely';
 import { tasksPending, type Worker, WorkerRunner } from './tasks/worker.ts';
 import { createLog, createMetrics, type Metrics, tracing } from './telemetry/index.ts';
 import { createUnits } from './units.ts';
@@ -78,14 +79,14 @@ const CHASSIS_MIGRATIONS = new URL('../migrations/', import.meta.url);
 
 /**
  * Describes a service.
- * @throws {TypeError} when the parts do not fit: a handler for an event that broker.ts does not subscribe to, a publication
+ * @throws {WarrenError} `invalid_service`, when the parts do not fit: a handler for an event that broker.ts does not subscribe to, a publication
  * under another service's name, handlers without a database
  */
 export function defineService<Config, Schema>(
   description: ServiceDescription<Config, Schema>,
 ): ServiceDescription<Config, Schema> {
   const { name, broker, migrations, handlers = [], workers = [] } = description;
-  const wrong = (what: string) => new TypeError(`service ${name}: ${what}`);
+  const wrong = (what: string) => new WarrenError('invalid_service', `service ${name}: ${what}`);
   if (!/^[a-z][a-z0-9-]*$/.test(name)) throw wrong('a name is lower case, without dots');
   if (handlers.length > 0 && (broker === undefined || migrations === undefined))
     throw wrong('handlers need a broker.ts, and migrations for the inbox');
@@ -94,11 +95,13 @@ export function defineService<Config, Schema>(
 
   const config = broker(defaultBrokerSettings);
   for (const key of Object.keys(config.vhosts.publish.publications ?? {}))
-    if (!key.startsWith(`${name}.`)) throw wrong(`may not publish ${key}: only events named ${name}.… are its own`);
+    if (!key.startsWith(`${name}.`))
+      throw wrong(`may not publish ${key}: only events named ${name}.… are its own`);
   const heard = new Set(handlers.map(({ event }) => workQueueName(name, event)));
   const queues = new Set(subscribedQueues(config));
   for (const queue of heard) if (!queues.has(queue)) throw wrong(`broker.ts has no subscription to ${queue}`);
-  for (const queue of queues) if (!heard.has(queue)) throw wrong(`no handler for the subscription to ${queue}`);
+  for (const queue of queues)
+    if (!heard.has(queue)) throw wrong(`no handler for the subscription to ${queue}`);
   return description;
 }
 
@@ -106,9 +109,8 @@ export function defineService<Config, Schema>(
  * Starts a service. Resolves when it serves HTTP, which needs its database, but not its broker.
  * @throws {ConfigError} with every mistake in the environment
  */
-// biome-ignore lint/suspicious/noExplicitAny: see Work
 export async function start(
-  description: ServiceDescription<any, any>,
+  description: ServiceDescription,
   env: Environment = process.env,
   options: StartOptions = {},
 ): Promise<RunningService> {
@@ -130,17 +132,28 @@ export async function start(
     broker: description.broker !== undefined,
   });
   const { signal } = options;
-  const traces = await tracing.start({ service: name, version, endpoint: config.OTEL_EXPORTER_OTLP_ENDPOINT });
+  const traces = await tracing.start({
+    service: name,
+    version,
+    endpoint: config.OTEL_EXPORTER_OTLP_ENDPOINT,
+  });
 
   // --- The parts ---
 
   const brokerConfig = description.broker?.({ retryDelays: config.RETRY_DELAYS });
   const queues = brokerConfig === undefined ? [] : subscribedQueues(brokerConfig);
-  const concurrent = queues.length * CONSUMER_CONCURRENCY + workers.reduce((sum, { concurrency = 2 }) => sum + concurrency, 0);
-  const open = (role: string, connections: number) =>
-    openDatabase<unknown>({ url: config.DATABASE_URL as string, connections, name: `${name} ${role}`, log });
+  const concurrent =
+    queues.length * CONSUMER_CONCURRENCY + workers.reduce((sum, { concurrency = 2 }) => sum + concurrency, 0);
+  const open = (role: string, connections: number, statementTimeout?: number) =>
+    openDatabase<unknown>({
+      url: config.DATABASE_URL as string,
+      connections,
+      name: `${name} ${role}`,
+      log,
+      ...(statementTimeout !== undefined && { statementTimeout }),
+    });
   // Requests and background work do not wait for each other's connections.
-  const database = hasDatabase ? open('http', config.DATABASE_POOL) : undefined;
+  const database = hasDatabase ? open('http', config.DATABASE_POOL, config.REQUEST_TIMEOUT) : undefined;
   const background = hasDatabase ? open('background', concurrent + 2) : undefined;
 
   let relay: Relay | undefined;
@@ -237,7 +250,8 @@ export async function start(
     }
   }
   if (backgroundUnits !== undefined)
-    for (const worker of workers) runners.push(new WorkerRunner(worker, { units: backgroundUnits, config, log }));
+    for (const worker of workers)
+      runners.push(new WorkerRunner(worker, { units: backgroundUnits, config, log }));
 
   // --- Start, in order ---
 
@@ -290,7 +304,7 @@ export async function start(
         databaseUp = up;
       },
     });
-  log.info({ port, adminPort, version }, `${name} serves`);
+  log.info({ port, adminPort }, `${name} serves`);
 
   // --- Stop, in the opposite order ---
 
@@ -329,7 +343,11 @@ export async function start(
         ]);
         late.abort();
         if (inTime) log.info('stopped');
-        else log.error(`not done within SHUTDOWN_GRACE (${config.SHUTDOWN_GRACE} ms); what is unfinished will be redone`);
+        else
+          log.error(
+            { code: 'shutdown_overdue' },
+            `not done within SHUTDOWN_GRACE (${config.SHUTDOWN_GRACE} ms); what is unfinished will be redone`,
+          );
         return inTime;
       })();
       return stopping;
@@ -362,7 +380,9 @@ async function whenAvailable(task: () => Promise<void>, log: Logger, signal?: Ab
 // A queue that was declared once keeps what this service has not heard yet; before that, it would have missed it.
 async function rememberQueues(database: Database<unknown>, queues: readonly string[]): Promise<void> {
   for (const queue of queues)
-    await sql`insert into warren.queues (name) values (${queue}) on conflict do nothing`.execute(database.kysely);
+    await sql`insert into warren.queues (name) values (${queue}) on conflict do nothing`.execute(
+      database.kysely,
+    );
 }
 
 async function queuesKnown(database: Database<unknown>, queues: readonly string[]): Promise<boolean> {
@@ -389,10 +409,20 @@ async function keepHouse(
   while (!signal.aborted) {
     try {
       const pools = parts.pools().filter((pool) => pool !== undefined);
-      const sum = (of: (pool: (typeof pools)[number]) => number) => pools.reduce((total, pool) => total + of(pool), 0);
-      metrics.dbPoolConnections.set({ state: 'idle' }, sum(({ idle }) => idle));
-      metrics.dbPoolConnections.set({ state: 'used' }, sum(({ total, idle }) => total - idle));
-      metrics.dbPoolConnections.set({ state: 'waiting' }, sum(({ waiting }) => waiting));
+      const sum = (of: (pool: (typeof pools)[number]) => number) =>
+        pools.reduce((total, pool) => total + of(pool), 0);
+      metrics.dbPoolConnections.set(
+        { state: 'idle' },
+        sum(({ idle }) => idle),
+      );
+      metrics.dbPoolConnections.set(
+        { state: 'used' },
+        sum(({ total, idle }) => total - idle),
+      );
+      metrics.dbPoolConnections.set(
+        { state: 'waiting' },
+        sum(({ waiting }) => waiting),
+      );
       if (parts.outbox) {
         const { pending, oldestAge, parked } = await outboxStats(database.kysely);
         metrics.outboxPending.set(pending);

@@ -37,7 +37,13 @@ export function createUnits<Schema, Config>(options: UnitsOptions<Schema, Config
           ...(origin.signal !== undefined && { signal: origin.signal }),
           emit: (event, data, { aggregate }) => {
             events = true;
-            return append(transaction, event, data, { ...origin, source, aggregate, time: now(), publications });
+            return append(transaction, event, data, {
+              ...origin,
+              source,
+              aggregate,
+              time: now(),
+              publications,
+            });
           },
           schedule: (kind, task) => {
             if (task.at === undefined || task.at <= now()) kinds.add(kind);

@@ -1,7 +1,7 @@
 // The envelope every event travels in: CloudEvents 1.0, structured JSON. Built and parsed here and nowhere else.
 // https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md
 import Joi from 'joi';
-import type { EventDefinition } from './event.ts';
+import { type EventDefinition, uuid } from './event.ts';
 
 export const CONTENT_TYPE = 'application/cloudevents+json';
 
@@ -39,7 +39,7 @@ export class ContractError extends Error {
 
 const envelope = Joi.object({
   specversion: Joi.valid('1.0').required(),
-  id: Joi.string().guid().required(),
+  id: uuid().required(),
   source: Joi.string().max(255).required(),
   type: Joi.string().max(255).required(),
   time: Joi.string().isoDate().required(),
@@ -60,7 +60,15 @@ const envelope = Joi.object({
  */
 export function buildEvent<Data extends object>(
   definition: EventDefinition<Data>,
-  parts: { id: string; source: string; time: Date; data: Data; subject?: string; correlationId?: string; traceparent?: string },
+  parts: {
+    id: string;
+    source: string;
+    time: Date;
+    data: Data;
+    subject?: string;
+    correlationId?: string;
+    traceparent?: string;
+  },
 ): CloudEvent<Data> {
   const { error, value } = definition.schema.validate(parts.data, { convert: false });
   if (error) throw invalid('invalid_data', definition.type, 'data', error);
@@ -91,7 +99,12 @@ export function parseEvent<Data extends object>(
   try {
     json = JSON.parse(utf8.decode(content));
   } catch (cause) {
-    throw new ContractError('not_json', `the body (${content.length} bytes) is not JSON: ${brief(cause)}`, undefined, { cause });
+    throw new ContractError(
+      'not_json',
+      `the body (${content.length} bytes) is not JSON: ${brief(cause)}`,
+      undefined,
+      { cause },
+    );
   }
   const outer = envelope.validate(json, { convert: false });
   if (outer.error) throw invalid('not_cloudevent', 'the message', '', outer.error);
@@ -116,7 +129,12 @@ export function parseEvent<Data extends object>(
 
 const utf8 = new TextDecoder('utf-8', { fatal: true });
 
-function invalid(code: ContractError['code'], what: string, prefix: string, error: Joi.ValidationError): ContractError {
+function invalid(
+  code: ContractError['code'],
+  what: string,
+  prefix: string,
+  error: Joi.ValidationError,
+): ContractError {
   const detail = error.details[0];
   const field = [prefix, ...(detail?.path ?? [])].filter((part) => part !== '').join('.');
   const reason = detail?.message.replace(/^"[^"]*" /, '') ?? error.message;

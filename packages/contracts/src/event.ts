@@ -49,3 +49,6 @@ export function defineEvent<Data extends object>(declaration: {
     schema: Joi.object<Data>(data).required(),
   });
 }
+
+/** A UUID as everybody writes it: with dashes and without braces, so that two spellings are never two ids. */
+export const uuid = (): Joi.StringSchema => Joi.string().guid({ separator: '-', wrapper: false });

@@ -1,5 +1,5 @@
 import Joi from 'joi';
-import { defineEvent } from './event.ts';
+import { defineEvent, uuid } from './event.ts';
 
 export interface SessionOpened {
   sessionId: string;
@@ -13,8 +13,8 @@ export const sessionOpened = defineEvent<SessionOpened>({
   type: 'session.opened',
   version: 1,
   data: {
-    sessionId: Joi.string().guid().required(),
-    userId: Joi.string().guid().required(),
+    sessionId: uuid().required(),
+    userId: uuid().required(),
     expiresAt: Joi.string().isoDate().required(),
   },
 });

@@ -1,5 +1,5 @@
 import Joi from 'joi';
-import { defineEvent } from './event.ts';
+import { defineEvent, uuid } from './event.ts';
 
 export interface UserCreated {
   userId: string;
@@ -12,7 +12,7 @@ export const userCreated = defineEvent<UserCreated>({
   type: 'user.created',
   version: 1,
   data: {
-    userId: Joi.string().guid().required(),
+    userId: uuid().required(),
     name: Joi.string().max(200).required(),
     email: Joi.string().email({ tlds: false }).max(254).required(),
   },

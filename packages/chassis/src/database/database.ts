@@ -8,6 +8,8 @@ export interface DatabaseOptions {
   url: string;
   /** Most connections at once; they are opened when needed and closed after ten idle seconds. */
   connections: number;
+  /** ms a statement may take; no limit when absent. */
+  statementTimeout?: number;
   /** Seen in pg_stat_activity. */
   name: string;
   log: Logger;
@@ -25,7 +27,13 @@ export interface Database<Schema> {
 }
 
 /** Opens nothing yet: the first query does. */
-export function openDatabase<Schema>({ url, connections, name, log }: DatabaseOptions): Database<Schema> {
+export function openDatabase<Schema>({
+  url,
+  connections,
+  name,
+  log,
+  statementTimeout,
+}: DatabaseOptions): Database<Schema> {
   const settings: pg.PoolConfig = {
     connectionString: url,
     application_name: name,
@@ -33,6 +41,12 @@ export function openDatabase<Schema>({ url, connections, name, log }: DatabaseOp
     keepAlive: true,
   };
   const pool = new pg.Pool({ ...settings, max: connections, idleTimeoutMillis: 10_000 });
+  // Not as a start-up parameter, which poolers refuse. Queued before whatever the connection was opened for.
+  if (statementTimeout !== undefined)
+    pool.on(
+      'connect',
+      (client) => void client.query(`set statement_timeout = ${statementTimeout}`).catch(() => {}),
+    );
   pool.on('error', (error) => log.debug({ err: error }, 'an idle database connection was lost'));
   // Cancelling takes a connection of its own: the pool may be what is exhausted.
   const cancellers = new pg.Pool({ ...settings, max: 1, idleTimeoutMillis: 1_000 });
@@ -123,9 +137,14 @@ export function isDatabaseUnavailable(error: unknown): boolean {
   const code = (error as { code?: unknown }).code;
   if (typeof code === 'string') {
     if (/^(08...|57P0[1-5]|53300|25006)$/.test(code)) return true;
-    if (/^(ECONNREFUSED|ECONNRESET|EPIPE|ETIMEDOUT|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH)$/.test(code)) return true;
+    if (/^(ECONNREFUSED|ECONNRESET|EPIPE|ETIMEDOUT|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH)$/.test(code))
+      return true;
   }
-  if (/^(Connection terminated|timeout exceeded when trying to connect|Client has encountered a connection error|Client was closed)/.test(error.message))
+  if (
+    /^(Connection terminated|timeout exceeded when trying to connect|Client has encountered a connection error|Client was closed)/.test(
+      error.message,
+    )
+  )
     return true;
   if (error instanceof AggregateError) return error.errors.some(isDatabaseUnavailable);
   return error.cause !== undefined && isDatabaseUnavailable(error.cause);

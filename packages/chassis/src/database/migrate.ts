@@ -3,6 +3,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import type { Logger } from '../context.ts';
+import { WarrenError } from '../errors.ts';
 
 export interface MigrationSet {
   /** `chassis` or the service's name. */
@@ -18,10 +19,19 @@ const FILE = /^(\d{3,})_[a-z0-9_]+\.sql$/;
  * Applies what is missing. Replicas may call it at the same time: one applies, the others wait for it by polling, since a
  * session that waits for a lock holds a snapshot, and `create index concurrently` waits for those. Migrations that this
  * version does not know are left alone: an older version runs beside a newer one.
- * @throws {Error} naming the file that failed, with its cause; nothing of that file is kept
+ * @throws {WarrenError} `migration_failed`, naming the file that failed, with its cause; nothing of that file is kept
  */
-export async function migrate(url: string, sets: readonly MigrationSet[], log: Logger, signal?: AbortSignal): Promise<void> {
-  const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: 5_000, application_name: 'migrations' });
+export async function migrate(
+  url: string,
+  sets: readonly MigrationSet[],
+  log: Logger,
+  signal?: AbortSignal,
+): Promise<void> {
+  const client = new pg.Client({
+    connectionString: url,
+    connectionTimeoutMillis: 5_000,
+    application_name: 'migrations',
+  });
   client.on('error', () => {});
   await client.connect();
   try {
@@ -48,7 +58,8 @@ async function tryLock(client: pg.Client): Promise<boolean> {
 async function apply(client: pg.Client, set: MigrationSet, log: Logger): Promise<void> {
   const files = (await readdir(set.directory)).filter((file) => file.endsWith('.sql')).sort();
   const wrong = files.find((file) => !FILE.test(file));
-  if (wrong !== undefined) throw new Error(`migration ${wrong}: name it like 001_users.sql`);
+  if (wrong !== undefined)
+    throw new WarrenError('migration_failed', `migration ${wrong}: name it like 001_users.sql`);
   const { rows } = await client.query('select name from warren.migrations where set = $1', [set.name]);
   const applied = new Set(rows.map(({ name }) => name as string));
 
@@ -61,7 +72,11 @@ async function apply(client: pg.Client, set: MigrationSet, log: Logger): Promise
       await client.query('commit');
     } catch (cause) {
       await client.query('rollback').catch(() => {});
-      throw new Error(`migration ${set.name}/${name} failed: ${(cause as Error).message}`, { cause });
+      throw new WarrenError(
+        'migration_failed',
+        `migration ${set.name}/${name}: ${(cause as Error).message}`,
+        { cause },
+      );
     }
     log.info({ migration: `${set.name}/${name}` }, 'migration applied');
   }

@@ -89,7 +89,10 @@ export class Publisher {
     options: Options.Publish,
     confirmed: Confirmed,
   ): void {
-    if (this.#closed !== undefined) return confirmed(this.#closed);
+    if (this.#closed !== undefined) {
+      confirmed(this.#closed);
+      return;
+    }
     const settle: Confirmed = (error) => {
       if (this.#pending.delete(settle)) confirmed(error);
     };

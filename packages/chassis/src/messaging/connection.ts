@@ -2,6 +2,7 @@
 import { type Connection, connect } from 'amqplib/callback_api';
 import { backoff, pause } from '../backoff.ts';
 import type { Logger } from '../context.ts';
+import { WarrenError } from '../errors.ts';
 import { closeQuietly } from './confirms.ts';
 import { prepareTopology, TopologyError } from './declare.ts';
 import { type BrokerConfig, promised, type RascalBroker, type RascalSession, rascal } from './rascal.ts';
@@ -64,7 +65,8 @@ export class Messaging {
 
   /** A further connection, for a `Publisher`. Rejects while the broker is away. */
   async connect(): Promise<Connection> {
-    if (this.#broker === undefined) throw new Error(this.problem ?? 'the broker is not connected');
+    if (this.#broker === undefined)
+      throw new WarrenError('broker_unavailable', this.problem ?? 'the broker is not connected');
     const broker = this.#broker;
     return promised((done) => broker.connect('publish', done));
   }
@@ -155,15 +157,18 @@ export class Messaging {
   /** The broker has raised, or cleared, an alarm and does not read from publishers. */
   blocked(blocked: boolean, reason?: string): void {
     if (blocked === (this.#state === 'blocked')) return;
-    if (blocked) this.#options.log.warn({ reason }, 'the broker blocks publishers; events wait in the outbox');
+    if (blocked)
+      this.#options.log.warn({ reason }, 'the broker blocks publishers; events wait in the outbox');
     else this.#options.log.info('the broker takes messages again');
     if (this.#broker !== undefined) this.#move(blocked ? 'blocked' : 'connected');
   }
 
   #complain(error: Error): void {
-    const sentence = error instanceof TopologyError ? error.message : `the broker is away: ${error.message || error.name}`;
+    const sentence =
+      error instanceof TopologyError ? error.message : `the broker is away: ${error.message || error.name}`;
     // Once per outage and reason, not once per attempt.
-    if (this.problem !== undefined && (this.problem === sentence || !(error instanceof TopologyError))) return;
+    if (this.problem !== undefined && (this.problem === sentence || !(error instanceof TopologyError)))
+      return;
     this.problem = sentence;
     if (error instanceof TopologyError) this.#options.log.error({ err: error }, sentence);
     else this.#options.log.warn({ err: error }, sentence);

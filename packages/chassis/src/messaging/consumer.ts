@@ -1,6 +1,12 @@
 // What happens to one message: checked against its contract, handled once in one transaction, acknowledged; or retried, or
 // dead-lettered. Handlers know nothing of it.
-import { type AnyEvent, type CloudEvent, ContractError, type EventDefinition, parseEvent } from '@warren/contracts';
+import {
+  type AnyEvent,
+  type CloudEvent,
+  ContractError,
+  type EventDefinition,
+  parseEvent,
+} from '@warren/contracts';
 import { backoff, pause } from '../backoff.ts';
 import type { Logger, Units, Work } from '../context.ts';
 import { isDatabaseUnavailable } from '../database/database.ts';
@@ -86,7 +92,8 @@ export class Consumer {
   }
 
   async #take(delivery: Delivery): Promise<void> {
-    if (this.#running >= this.#options.concurrency) await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    if (this.#running >= this.#options.concurrency)
+      await new Promise<void>((resolve) => this.#waiting.push(resolve));
     else this.#running += 1;
     try {
       // The broker delivers again what was in hand when the connection went.
@@ -129,7 +136,10 @@ export class Consumer {
         const seconds = (performance.now() - started) / 1000;
         metrics.eventHandlingDuration.observe({ queue, type }, seconds);
         if (outcome === 'handled')
-          metrics.eventLag.observe({ queue, type }, Math.max(0, now().getTime() - Date.parse(event.time)) / 1000);
+          metrics.eventLag.observe(
+            { queue, type },
+            Math.max(0, now().getTime() - Date.parse(event.time)) / 1000,
+          );
         bound.info({ queue, outcome, ms: Math.round(seconds * 1e6) / 1e3 }, 'event');
         return;
       } catch (error) {
@@ -139,7 +149,12 @@ export class Consumer {
           if (signal.aborted) return giveBack(delivery);
           continue;
         }
-        return this.#fail(delivery, { reason: 'handler_failed', error: error as Error, at: now() }, bound, count);
+        return this.#fail(
+          delivery,
+          { reason: 'handler_failed', error: error as Error, at: now() },
+          bound,
+          count,
+        );
       }
     }
   }
@@ -158,26 +173,31 @@ export class Consumer {
 
   #handle(event: CloudEvent, log: Logger): Promise<'handled' | 'duplicate'> {
     const { queue, subscriptions, units, timeout } = this.#options;
-    const { handle } = subscriptions.find(({ event: { dataschema } }) => dataschema === event.dataschema) as Subscription;
+    const { handle } = subscriptions.find(
+      ({ event: { dataschema } }) => dataschema === event.dataschema,
+    ) as Subscription;
     const attributes = {
       'messaging.system': 'rabbitmq',
       'messaging.destination.name': queue,
       'messaging.message.id': event.id,
     };
-    return withSpan(`${queue} process`, { kind: SpanKind.CONSUMER, attributes, parent: event.traceparent }, () =>
-      units.work(
-        {
-          correlationId: event.correlationid ?? event.id,
-          ...(event.traceparent !== undefined && { traceparent: event.traceparent }),
-          log,
-          signal: AbortSignal.timeout(timeout),
-        },
-        async (work) => {
-          if (!(await remember(work.transaction, queue, event.id))) return 'duplicate';
-          await handle(event, work);
-          return 'handled';
-        },
-      ),
+    return withSpan(
+      `${queue} process`,
+      { kind: SpanKind.CONSUMER, attributes, parent: event.traceparent },
+      () =>
+        units.work(
+          {
+            correlationId: event.correlationid ?? event.id,
+            ...(event.traceparent !== undefined && { traceparent: event.traceparent }),
+            log,
+            signal: AbortSignal.timeout(timeout),
+          },
+          async (work) => {
+            if (!(await remember(work.transaction, queue, event.id))) return 'duplicate';
+            await handle(event, work);
+            return 'handled';
+          },
+        ),
     );
   }
 
@@ -187,23 +207,44 @@ export class Consumer {
     const attempts = attemptsOf(message);
     const delay = retryDelays[attempts];
     if (delay === undefined) return this.#deadLetter(delivery, failure, log, count);
-    await this.#forward(delivery, log, () => forwarder.retry(message, queue, delay, failure), () => {
-      count('retried');
-      log.warn({ err: failure.error, queue, attempt: attempts + 1, delay: delay.name }, 'handling failed; it will be tried again');
-    });
+    await this.#forward(
+      delivery,
+      log,
+      () => forwarder.retry(message, queue, delay, failure),
+      () => {
+        count('retried');
+        log.warn(
+          { err: failure.error, queue, attempt: attempts + 1, delay: delay.name },
+          'handling failed; it will be tried again',
+        );
+      },
+    );
   }
 
   async #deadLetter(delivery: Delivery, failure: Failure, log: Logger, count: Count): Promise<void> {
     const { queue, forwarder } = this.#options;
     const { message } = delivery;
-    await this.#forward(delivery, log, () => forwarder.deadLetter(message, queue, failure), () => {
-      count('dead');
-      log.error({ err: failure.error, queue, reason: failure.reason, messageId: message.properties.messageId }, 'dead-lettered');
-    });
+    await this.#forward(
+      delivery,
+      log,
+      () => forwarder.deadLetter(message, queue, failure),
+      () => {
+        count('dead');
+        log.error(
+          { err: failure.error, queue, reason: failure.reason, messageId: message.properties.messageId },
+          'dead-lettered',
+        );
+      },
+    );
   }
 
   /** The original is acknowledged when its copy is confirmed, and not before. */
-  async #forward({ ackOrNack, signal, lost }: Delivery, log: Logger, send: () => Promise<void>, done: () => void): Promise<void> {
+  async #forward(
+    { ackOrNack, signal, lost }: Delivery,
+    log: Logger,
+    send: () => Promise<void>,
+    done: () => void,
+  ): Promise<void> {
     const delays = backoff({ min: 100, max: 5_000 });
     for (;;) {
       try {
@@ -212,7 +253,10 @@ export class Consumer {
         return done();
       } catch (error) {
         if (error instanceof PublishError && error.reason !== 'lost') {
-          log.error({ err: error }, 'a failed message could not be forwarded; the broker dead-letters it as it is');
+          log.error(
+            { err: error },
+            'a failed message could not be forwarded; the broker dead-letters it as it is',
+          );
           return ackOrNack(error, [{ strategy: 'nack' }]);
         }
         await pause(delays.next(), signal);

@@ -1,13 +1,14 @@
 // Before Rascal declares a service's topology, the chassis looks at what could be wrong with it: a sentence that says what to
 // do is worth more than a channel closed with 406, again and again.
 import type { Connection } from 'amqplib/callback_api';
+import { WarrenError } from '../errors.ts';
 import { withChannel } from './confirms.ts';
 import { guardHeaders } from './guard.ts';
 import type { BrokerConfig, VhostConfig } from './rascal.ts';
 import { EVENTS, RPC, UNROUTED } from './topology.ts';
 
 /** The broker does not have what it should, and waiting alone will not mend it. */
-export class TopologyError extends Error {
+export class TopologyError extends WarrenError {
   override readonly name = 'TopologyError';
 }
 
@@ -23,20 +24,23 @@ export async function prepareTopology(connection: Connection, config: BrokerConf
   if (!(await sharedExchangesExist(connection))) await declareShared(connection);
   for (const vhost of vhostsOf(config)) {
     for (const [name, { options }] of Object.entries(vhost.queues ?? {})) {
-      await withChannel(connection, (channel) => call((done) => channel.assertQueue(name, options, done))).catch(
-        (cause: Refusal) => {
-          if (cause.code === 406)
-            throw new TopologyError(
-              `queue ${name} exists with other arguments (${reply(cause)}): drain and delete it, or undo the change in broker.ts`,
-              { cause },
-            );
-          if (cause.code === 403)
-            throw new TopologyError(`this user may not declare queue ${name} (${reply(cause)}): import the definitions file`, {
-              cause,
-            });
-          throw cause;
-        },
-      );
+      await withChannel(connection, (channel) =>
+        call((done) => channel.assertQueue(name, options, done)),
+      ).catch((cause: Refusal) => {
+        if (cause.code === 406)
+          throw new TopologyError(
+            'topology_refused',
+            `queue ${name} exists with other arguments (${reply(cause)}): drain and delete it, or undo the change in broker.ts`,
+            { cause },
+          );
+        if (cause.code === 403)
+          throw new TopologyError(
+            'topology_refused',
+            `this user may not declare queue ${name} (${reply(cause)}): import the definitions file`,
+            { cause },
+          );
+        throw cause;
+      });
     }
   }
 }
@@ -50,7 +54,9 @@ const vhostsOf = (config: BrokerConfig): VhostConfig[] =>
 
 async function sharedExchangesExist(connection: Connection): Promise<boolean> {
   for (const exchange of [EVENTS, RPC]) {
-    const exists = await withChannel(connection, (channel) => call((done) => channel.checkExchange(exchange, done))).then(
+    const exists = await withChannel(connection, (channel) =>
+      call((done) => channel.checkExchange(exchange, done)),
+    ).then(
       () => true,
       (error: Refusal) => {
         if (error.code === 404) return false;
@@ -69,16 +75,22 @@ async function declareShared(connection: Connection): Promise<void> {
       await call((done) =>
         channel.assertQueue(
           UNROUTED,
-          { durable: true, arguments: { 'x-queue-type': 'quorum', 'x-max-length': 100_000, 'x-overflow': 'drop-head' } },
+          {
+            durable: true,
+            arguments: { 'x-queue-type': 'quorum', 'x-max-length': 100_000, 'x-overflow': 'drop-head' },
+          },
           done,
         ),
       );
       await call((done) => channel.bindQueue(UNROUTED, UNROUTED, '', {}, done));
-      await call((done) => channel.assertExchange(EVENTS, 'topic', { durable: true, alternateExchange: UNROUTED }, done));
+      await call((done) =>
+        channel.assertExchange(EVENTS, 'topic', { durable: true, alternateExchange: UNROUTED }, done),
+      );
       await call((done) => channel.assertExchange(RPC, 'topic', { durable: true }, done));
     });
   } catch (cause) {
     throw new TopologyError(
+      'topology_missing',
       `the exchanges '${EVENTS}' and '${RPC}' are missing and this user may not declare them: import charts/rabbitmq/files/definitions.json into the broker`,
       { cause },
     );
@@ -90,4 +102,3 @@ const call = (start: (done: (error: unknown) => void) => void) =>
   new Promise<void>((resolve, reject) => start((error) => (error ? reject(error) : resolve())));
 
 const reply = (error: Error) => error.message.replace(/^Operation failed: [^;]*; /, '').replaceAll('"', '');
-

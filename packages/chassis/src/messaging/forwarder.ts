@@ -77,7 +77,15 @@ export class Forwarder {
     const at = failure.at.toISOString();
     // Rascal and the broker annotate what they deliver; neither belongs to the message. A user id would have to be ours,
     // and an expiration would let it vanish.
-    const { rascal: _, 'x-death': __, 'x-delivery-count': ___, 'x-acquired-count': ____, CC: _____, BCC: ______, ...own } = headers;
+    const {
+      rascal: _,
+      'x-death': __,
+      'x-delivery-count': ___,
+      'x-acquired-count': ____,
+      CC: _____,
+      BCC: ______,
+      ...own
+    } = headers;
     const { userId: _user, expiration: _ttl, ...kept } = properties;
     return {
       ...kept,
@@ -97,7 +105,12 @@ export class Forwarder {
     };
   }
 
-  async #send(exchange: string, key: string, message: RascalMessage, options: Options.Publish): Promise<void> {
+  async #send(
+    exchange: string,
+    key: string,
+    message: RascalMessage,
+    options: Options.Publish,
+  ): Promise<void> {
     const publisher = await this.#open();
     await new Promise<void>((resolve, reject) =>
       publisher.publish(exchange, key, message.content, options, (error?: PublishError) =>

@@ -3,7 +3,10 @@
 import type { Channel } from 'amqplib/callback_api';
 
 interface Dispatching {
-  dispatchMessage(fields: object, message: { properties: { headers?: Record<string, unknown> } } | null): unknown;
+  dispatchMessage(
+    fields: object,
+    message: { properties: { headers?: Record<string, unknown> } } | null,
+  ): unknown;
 }
 
 const guarded = new WeakSet<object>();
@@ -15,7 +18,10 @@ export function guardHeaders(channel: Channel): void {
   if (guarded.has(prototype)) return;
   guarded.add(prototype);
   const { dispatchMessage } = prototype as Dispatching;
-  prototype.dispatchMessage = function (this: Channel, ...[fields, message]: Parameters<typeof dispatchMessage>) {
+  prototype.dispatchMessage = function (
+    this: Channel,
+    ...[fields, message]: Parameters<typeof dispatchMessage>
+  ) {
     if (message !== null) tidy(message.properties);
     return dispatchMessage.call(this as unknown as Dispatching, fields, message);
   };

@@ -1,7 +1,8 @@
 // Rascal 21, as far as the chassis uses it. It is CommonJS and brings no types; those on npm are eleven majors behind.
 // https://github.com/onebeyond/rascal
-import { createRequire } from 'node:module';
+
 import type { EventEmitter } from 'node:events';
+import { createRequire } from 'node:module';
 import type { Connection } from 'amqplib/callback_api';
 
 export interface ExchangeConfig {
@@ -16,7 +17,12 @@ export interface ExchangeConfig {
 export interface QueueConfig {
   assert?: boolean;
   check?: boolean;
-  options?: { durable?: boolean; exclusive?: boolean; autoDelete?: boolean; arguments?: Record<string, unknown> };
+  options?: {
+    durable?: boolean;
+    exclusive?: boolean;
+    autoDelete?: boolean;
+    arguments?: Record<string, unknown>;
+  };
 }
 
 export interface BindingConfig {
@@ -60,7 +66,13 @@ export interface BrokerConfig {
 
 export interface RascalMessage {
   content: Buffer;
-  fields: { routingKey: string; exchange: string; redelivered: boolean; consumerTag: string; deliveryTag: number };
+  fields: {
+    routingKey: string;
+    exchange: string;
+    redelivered: boolean;
+    consumerTag: string;
+    deliveryTag: number;
+  };
   properties: {
     messageId?: string;
     type?: string;

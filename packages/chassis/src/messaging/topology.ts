@@ -1,7 +1,14 @@
 // The names and arguments of everything a service has on the broker, said once. A service's broker.ts is Rascal
 // configuration; these helpers expand the parts that repeat.
 import type { AnyEvent } from '@warren/contracts';
-import type { BindingConfig, ExchangeConfig, PublicationConfig, QueueConfig, SubscriptionConfig, VhostConfig } from './rascal.ts';
+import type {
+  BindingConfig,
+  ExchangeConfig,
+  PublicationConfig,
+  QueueConfig,
+  SubscriptionConfig,
+  VhostConfig,
+} from './rascal.ts';
 
 /** What of a service's configuration shapes its topology. */
 export interface BrokerSettings {
@@ -21,7 +28,10 @@ export const RPC = 'rpc';
 export const UNROUTED = 'unrouted';
 
 /** Deliveries of one message before the broker takes it for one that crashes its consumer. */
-export const DELIVERY_LIMIT = 10;
+const DELIVERY_LIMIT = 10;
+
+/** Peeking at a dead letter delivers it and gives it back; RabbitMQ 4 would drop it after 20 such deliveries. */
+const PEEKS = 1_000_000;
 
 /** Messages in a consumer's hands at once; a service that needs another number writes it into its broker.ts. */
 const PREFETCH = 100;
@@ -37,7 +47,7 @@ export const defaultBrokerSettings: BrokerSettings = { retryDelays: DEFAULT_DELA
 
 export const retryExchange = (service: string) => `${service}.retry`;
 export const returnExchange = (service: string) => `${service}.return`;
-export const retryQueue = (service: string, level: string) => `${service}.retry.${level}`;
+const retryQueue = (service: string, level: string) => `${service}.retry.${level}`;
 export const deadLetterQueue = (queue: string) => `${queue}.dlq`;
 /** A consumer's queue: `SERVICE.TYPE`, e.g. `session.user.created`. */
 export const workQueueName = (service: string, event: AnyEvent) => `${service}.${event.type}`;
@@ -53,7 +63,10 @@ export function sharedExchanges(): Record<string, ExchangeConfig> {
 /** The publications of these events: name and routing key are one. */
 export function publications(...events: AnyEvent[]): Record<string, PublicationConfig> {
   return Object.fromEntries(
-    events.map(({ routingKey }) => [routingKey, { exchange: EVENTS, routingKey, options: { persistent: true, mandatory: false } }]),
+    events.map(({ routingKey }) => [
+      routingKey,
+      { exchange: EVENTS, routingKey, options: { persistent: true, mandatory: false } },
+    ]),
   );
 }
 
@@ -88,7 +101,7 @@ export function consumes(
     const queue = workQueueName(service, event);
     const dlq = deadLetterQueue(queue);
     queues[queue] = workQueue(service, dlq);
-    queues[dlq] = quorum();
+    queues[dlq] = quorum({ 'x-delivery-limit': PEEKS });
     bind(EVENTS, queue, event.routingKey);
     bind(returnExchange(service), queue, queue);
     bind(returnExchange(service), dlq, dlq);

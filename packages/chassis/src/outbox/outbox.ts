@@ -1,6 +1,7 @@
 // The transactional outbox: an event is a row of the transaction that made it true.
 import { type AnyEvent, buildEvent, type EventDefinition } from '@warren/contracts';
 import { type QueryExecutorProvider, sql } from 'kysely';
+import { WarrenError } from '../errors.ts';
 import { newId } from '../id.ts';
 import { currentTraceparent } from '../telemetry/tracing.ts';
 
@@ -9,7 +10,7 @@ export const MAX_EVENT_BYTES = 1024 * 1024;
 
 /**
  * Appends an event, to be published once the transaction has committed.
- * @throws {Error} when the service does not declare the publication, or the event is larger than `MAX_EVENT_BYTES`
+ * @throws {WarrenError} `event_refused`, when the service does not declare the publication, or the event is larger than `MAX_EVENT_BYTES`
  * @throws {ContractError} when the data does not fit its contract
  */
 export async function append<Data extends object>(
@@ -25,7 +26,8 @@ export async function append<Data extends object>(
     publications: ReadonlySet<string>;
   },
 ): Promise<string> {
-  if (!options.publications.has(definition.routingKey)) throw new Error(undeclared(definition));
+  if (!options.publications.has(definition.routingKey))
+    throw new WarrenError('event_refused', undeclared(definition));
   const id = newId();
   const traceparent = currentTraceparent() ?? options.traceparent;
   const event = buildEvent(definition, {
@@ -39,7 +41,8 @@ export async function append<Data extends object>(
   });
   const body = JSON.stringify(event);
   if (Buffer.byteLength(body) > MAX_EVENT_BYTES)
-    throw new Error(
+    throw new WarrenError(
+      'event_refused',
       `${definition.type} ${id} has ${Buffer.byteLength(body)} bytes; an event has at most ${MAX_EVENT_BYTES}`,
     );
   await sql`

@@ -141,27 +141,36 @@ export class WorkerRunner {
     try {
       await withSpan(`${this.#worker.kind} task`, { kind: SpanKind.INTERNAL, parent }, async () => {
         const signal = AbortSignal.timeout(timeout);
-        const result = await Promise.race([this.#worker.act?.(task, { signal, config: this.#config, log }), rejectOn(signal)]);
+        const result = await Promise.race([
+          this.#worker.act?.(task, { signal, config: this.#config, log }),
+          rejectOn(signal),
+        ]);
         const origin = { correlationId, log, signal: AbortSignal.timeout(SETTLE_TIMEOUT) };
-        await this.#units.work(parent === undefined ? origin : { ...origin, traceparent: parent }, async (work) => {
-          // First, so that whoever lost the lease to another writes nothing.
-          const { numAffectedRows } = await sql`
+        await this.#units.work(
+          parent === undefined ? origin : { ...origin, traceparent: parent },
+          async (work) => {
+            // First, so that whoever lost the lease to another writes nothing.
+            const { numAffectedRows } = await sql`
             delete from warren.tasks where id = ${id} and lease = ${this.#holder} and attempts = ${attempts}`.execute(
-            work.transaction,
-          );
-          if (numAffectedRows !== 1n) throw new LeaseLost(key);
-          await this.#worker.settle(task, result, work);
-        });
+              work.transaction,
+            );
+            if (numAffectedRows !== 1n) throw new LeaseLost(key);
+            await this.#worker.settle(task, result, work);
+          },
+        );
       });
     } catch (error) {
-      if (error instanceof LeaseLost) return log.warn('another replica has taken this task over; leaving it to that one');
+      if (error instanceof LeaseLost)
+        return log.warn('another replica has taken this task over; leaving it to that one');
       if (isDatabaseUnavailable(error)) throw error;
       const delay = Math.min(RETRY.max, RETRY.min * 2 ** (attempts - 1)) * (0.8 + Math.random() * 0.4);
       log.warn({ err: error, attempts, delay: Math.round(delay) }, 'a task failed; it will be tried again');
       await sql`
         update warren.tasks set due_at = clock_timestamp() + make_interval(secs => ${delay / 1_000}), lease = null,
                last_error = ${String((error as Error)?.message ?? error).slice(0, 1_000)}
-        where id = ${id} and lease = ${this.#holder} and attempts = ${attempts}`.execute(this.#units.database);
+        where id = ${id} and lease = ${this.#holder} and attempts = ${attempts}`.execute(
+        this.#units.database,
+      );
     }
   }
 
@@ -179,15 +188,21 @@ export class WorkerRunner {
 }
 
 const rejectOn = (signal: AbortSignal) =>
-  new Promise<never>((_, reject) => signal.addEventListener('abort', () => reject(signal.reason), { once: true }));
+  new Promise<never>((_, reject) =>
+    signal.addEventListener('abort', () => reject(signal.reason), { once: true }),
+  );
 
 class LeaseLost extends Error {
   override readonly name = 'LeaseLost';
 }
 
 /** Tasks that are due and not done, by kind. */
-export async function tasksPending(database: QueryExecutorProvider): Promise<{ kind: string; pending: number }[]> {
+export async function tasksPending(
+  database: QueryExecutorProvider,
+): Promise<{ kind: string; pending: number }[]> {
   const { rows } = await sql<{ kind: string; pending: string }>`
-    select kind, count(*) as pending from warren.tasks where due_at <= clock_timestamp() group by kind`.execute(database);
+    select kind, count(*) as pending from warren.tasks where due_at <= clock_timestamp() group by kind`.execute(
+    database,
+  );
   return rows.map(({ kind, pending }) => ({ kind, pending: Number(pending) }));
 }
