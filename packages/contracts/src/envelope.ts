@@ -1,7 +1,7 @@
 // The envelope every event travels in: CloudEvents 1.0, structured JSON. Built and parsed here and nowhere else.
 // https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md
 import Joi from 'joi';
-import { type EventDefinition, uuid } from './event.ts';
+import { type AnyEvent, type EventDefinition, uuid } from './event.ts';
 
 export const CONTENT_TYPE = 'application/cloudevents+json';
 
@@ -91,9 +91,9 @@ export function buildEvent<Data extends object>(
  * Parses a message body as one of the accepted events. Fields that the contract does not know are dropped.
  * @throws {ContractError} saying which field is wrong and why
  */
-export function parseEvent<Data extends object>(
+export function parseEvent<Data extends object = object>(
   content: Buffer,
-  accepted: readonly EventDefinition<Data>[],
+  accepted: readonly AnyEvent[],
 ): CloudEvent<Data> {
   let json: unknown;
   try {
