@@ -1,6 +1,6 @@
 import {
-  managementOf,
   eventually,
+  managementOf,
   type Probe,
   type Recorded,
   withBroker,
@@ -93,7 +93,10 @@ describe('the relay', function () {
       const aggregates = ['a', 'b', 'c'];
       const commits: Record<string, number> = { a: 0, b: 0, c: 0 };
       let seed = 7;
-      const chance = () => (seed = (seed * 48_271) % 0x7fffffff) / 0x7fffffff;
+      const chance = () => {
+        seed = (seed * 48_271) % 0x7fffffff;
+        return seed / 0x7fffffff;
+      };
       await Promise.all(
         range(20).map(async () => {
           for (let i = 0; i < 40; i += 1) {
@@ -570,7 +573,9 @@ describe('the relay', function () {
       const [row] = await database.admin<{ dead: number }>(
         `select n_dead_tup::int as dead from pg_stat_user_tables where relname = 'outbox'`,
       );
-      console.log(`        20,000 events, and 20,000 more behind those that are dead: ${costs.map(Math.round).join(' ms, ')} ms; ${row?.dead} dead`);
+      console.log(
+        `        20,000 events, and 20,000 more behind those that are dead: ${costs.map(Math.round).join(' ms, ')} ms; ${row?.dead} dead`,
+      );
     } finally {
       await reader.end();
     }

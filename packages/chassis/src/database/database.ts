@@ -1,5 +1,6 @@
 // PostgreSQL: a pool, Kysely on it, and transactions that a signal can cancel.
 import { AsyncLocalStorage } from 'node:async_hooks';
+import { createConnection, type Socket } from 'node:net';
 import { Kysely, type KyselyPlugin, PostgresDialect, type Transaction } from 'kysely';
 import pg from 'pg';
 import type { Logger } from '../context.ts';
@@ -26,6 +27,18 @@ export interface Database<Schema> {
   close(): Promise<void>;
 }
 
+/** One transaction, as its connection and its statements see it. */
+interface Unit {
+  signal: AbortSignal | undefined;
+  client?: pg.PoolClient;
+  /** Its work is done, or has failed: no statement may follow. */
+  ended: boolean;
+}
+
+const CANCEL_REQUEST = 80_877_102;
+/** ms that a cancelled statement, or what ends its transaction, may take before the connection is given up. */
+const PATIENCE = 2_000;
+
 /** Opens nothing yet: the first query does. */
 export function openDatabase<Schema>({
   url,
@@ -34,98 +47,139 @@ export function openDatabase<Schema>({
   log,
   statementTimeout,
 }: DatabaseOptions): Database<Schema> {
-  const settings: pg.PoolConfig = {
+  const pool = new pg.Pool({
     connectionString: url,
     application_name: name,
     connectionTimeoutMillis: 5_000,
     keepAlive: true,
-  };
-  const pool = new pg.Pool({ ...settings, max: connections, idleTimeoutMillis: 10_000 });
-  // Not as a start-up parameter, which poolers refuse. Queued before whatever the connection was opened for.
-  if (statementTimeout !== undefined)
-    pool.on(
-      'connect',
-      (client) => void client.query(`set statement_timeout = ${statementTimeout}`).catch(() => {}),
-    );
+    max: connections,
+    idleTimeoutMillis: 10_000,
+  });
+  pool.on('connect', (client) => {
+    // The pool listens to idle clients alone. One that is lost in use also fails its query, and that is where it is handled.
+    client.on('error', () => {});
+    // Not as a start-up parameter, which poolers refuse. Queued before whatever the connection was opened for.
+    if (statementTimeout !== undefined)
+      client.query(`set statement_timeout = ${statementTimeout}`).catch(() => {});
+  });
   pool.on('error', (error) => log.debug({ err: error }, 'an idle database connection was lost'));
-  // Cancelling takes a connection of its own: the pool may be what is exhausted.
-  const cancellers = new pg.Pool({ ...settings, max: 1, idleTimeoutMillis: 1_000 });
-  cancellers.on('error', () => {});
-  // The pool listens to idle clients alone. One that is lost in use also fails its query, and that is where it is handled.
-  for (const each of [pool, cancellers]) each.on('connect', (client) => client.on('error', () => {}));
 
-  const current = new AsyncLocalStorage<{ client?: pg.PoolClient }>();
+  const current = new AsyncLocalStorage<Unit>();
+  const connect = async () => {
+    const unit = current.getStore();
+    const connecting = pool.connect();
+    if (unit === undefined || unit.client !== undefined) return connecting;
+    try {
+      unit.client = await abortable(connecting, unit.signal);
+      return unit.client;
+    } catch (error) {
+      connecting.then((client) => client.release()).catch(() => {});
+      throw error;
+    }
+  };
   const kysely = new Kysely<Schema>({
     dialect: new PostgresDialect({
-      pool: {
-        options: {},
-        connect: async () => {
-          const client = await pool.connect();
-          const holder = current.getStore();
-          if (holder !== undefined && holder.client === undefined) holder.client = client;
-          return client;
-        },
-        end: () => pool.end(),
-      } as ConstructorParameters<typeof PostgresDialect>[0]['pool'],
+      pool: { options: {}, connect, end: () => pool.end() } as ConstructorParameters<
+        typeof PostgresDialect
+      >[0]['pool'],
     }),
   });
-
-  async function cancel(client: pg.PoolClient | undefined): Promise<void> {
-    const pid = (client as { processID?: number | null } | undefined)?.processID;
-    if (pid === undefined || pid === null) return;
-    try {
-      await cancellers.query('select pg_cancel_backend($1)', [pid]);
-    } catch (error) {
-      log.warn({ err: error }, 'a statement past its deadline could not be cancelled');
-    }
-  }
 
   return {
     kysely,
 
     async transaction(run, signal) {
-      if (signal === undefined) return kysely.transaction().execute(run);
-      signal.throwIfAborted();
-      const holder: { client?: pg.PoolClient } = {};
-      return current.run(holder, () =>
-        kysely.transaction().execute(async (transaction) => {
-          let cancelling: Promise<void> | undefined;
-          const abort = () => {
-            cancelling = cancel(holder.client);
-          };
-          signal.addEventListener('abort', abort, { once: true });
-          try {
-            signal.throwIfAborted();
-            const result = await run(transaction.withPlugin(refuseAfter(signal)));
-            signal.throwIfAborted();
-            return result;
-          } catch (error) {
-            throw signal.aborted ? signal.reason : error;
-          } finally {
-            signal.removeEventListener('abort', abort);
-            // The connection must not go back to the pool while a cancel request for it is on its way.
-            await cancelling;
-          }
-        }),
-      );
+      const unit: Unit = { signal, ended: false };
+      let failure: unknown;
+      let cancelling: Promise<void> | undefined;
+      let timer: NodeJS.Timeout | undefined;
+      const onAbort = () => {
+        const { client } = unit;
+        if (client === undefined) return;
+        timer = setTimeout(() => streamOf(client).destroy(), PATIENCE);
+        // What is being committed is not cancelled.
+        if (!unit.ended)
+          cancelling = cancel(client).catch((error) =>
+            log.warn({ err: error }, 'a statement past its deadline could not be cancelled'),
+          );
+      };
+      signal?.throwIfAborted();
+      signal?.addEventListener('abort', onAbort, { once: true });
+      try {
+        return await current.run(unit, () =>
+          kysely.transaction().execute(async (transaction) => {
+            try {
+              signal?.throwIfAborted();
+              return await abortable(run(transaction.withPlugin(refuseAfter(unit))), signal);
+            } catch (error) {
+              failure = signal?.aborted ? signal.reason : error;
+              throw failure;
+            } finally {
+              unit.ended = true;
+              // The connection must not go back to the pool while a cancel request for it is on its way.
+              await cancelling;
+            }
+          }),
+        );
+      } catch (error) {
+        // Not what came of the rollback: where that failed too, the connection is gone and nothing was kept.
+        throw failure ?? error;
+      } finally {
+        signal?.removeEventListener('abort', onAbort);
+        clearTimeout(timer);
+      }
     },
 
     stats: () => ({ total: pool.totalCount, idle: pool.idleCount, waiting: pool.waitingCount }),
-
-    async close() {
-      await kysely.destroy();
-      await cancellers.end();
-    },
+    close: () => kysely.destroy(),
   };
 }
 
-const refuseAfter = (signal: AbortSignal): KyselyPlugin => ({
+/** Rejects with the signal's reason when it aborts; what the promise comes to is then nobody's concern. */
+function abortable<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (signal === undefined) return promise;
+  return new Promise((resolve, reject) => {
+    const onAbort = () => reject(signal.reason);
+    if (signal.aborted) onAbort();
+    else signal.addEventListener('abort', onAbort, { once: true });
+    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort));
+  });
+}
+
+const refuseAfter = (unit: Unit): KyselyPlugin => ({
   transformQuery({ node }) {
-    signal.throwIfAborted();
+    unit.signal?.throwIfAborted();
+    if (unit.ended) throw new Error('this transaction has ended: wait for its statements before it does');
     return node;
   },
   transformResult: async ({ result }) => result,
 });
+
+const streamOf = (client: pg.PoolClient) =>
+  (client as unknown as { connection: { stream: Socket } }).connection.stream;
+
+/**
+ * PostgreSQL's own way to cancel a statement: a packet on a connection that needs no login, and so is to be had when no
+ * other is, and from a pooler too. Resolves when the server has passed it on.
+ * https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-CANCELING-REQUESTS
+ */
+function cancel(client: pg.PoolClient): Promise<void> {
+  const { host, port, processID, secretKey } = client as unknown as Record<'host', string> &
+    Record<'port' | 'processID' | 'secretKey', number>;
+  const packet = Buffer.alloc(16);
+  for (const [i, field] of [packet.length, CANCEL_REQUEST, processID, secretKey].entries())
+    packet.writeInt32BE(field, i * 4);
+  return new Promise((resolve, reject) => {
+    const socket = host.startsWith('/')
+      ? createConnection(`${host}/.s.PGSQL.${port}`)
+      : createConnection(port, host);
+    socket.setTimeout(PATIENCE, () => socket.destroy(new Error('the server did not answer')));
+    socket.once('connect', () => socket.write(packet));
+    socket.once('error', reject);
+    socket.once('close', () => resolve());
+    socket.resume();
+  });
+}
 
 /**
  * True for errors that say the database is away or refuses everybody, not that this statement is wrong: no connection,
