@@ -162,6 +162,23 @@ describe('a transaction', function () {
       expect(await counters()).to.deep.equal([]);
     });
 
+    it('is given up after two seconds when its work waits for something else', async () => {
+      const took = await abortDuring(
+        async ({ transaction }) => {
+          await transaction.insertInto('counters').values({ id: 'a', n: 1 }).execute();
+          await new Promise(() => {});
+        },
+        () => activity('idle in transaction', 'insert%'),
+      );
+      expect(took).to.be.below(4_000);
+      expect(await counters()).to.deep.equal([]);
+      await eventually(async () =>
+        expect(
+          await database.admin(`select 1 from pg_locks where relation = 'counters'::regclass`),
+        ).to.have.length(0),
+      );
+    });
+
     it('does not begin when it has aborted before', async () => {
       let begun = false;
       const failed = reasonOf(

@@ -36,7 +36,7 @@ interface Unit {
 }
 
 const CANCEL_REQUEST = 80_877_102;
-/** ms that a cancelled statement, or what ends its transaction, may take before the connection is given up. */
+/** ms that the work of an aborted transaction, its statement and its end may take before the connection is given up. */
 const PATIENCE = 2_000;
 
 /** Opens nothing yet: the first query does. */
@@ -93,10 +93,15 @@ export function openDatabase<Schema>({
       let failure: unknown;
       let cancelling: Promise<void> | undefined;
       let timer: NodeJS.Timeout | undefined;
+      const givenUp = Promise.withResolvers<never>();
+      givenUp.promise.catch(() => {});
       const onAbort = () => {
         const { client } = unit;
         if (client === undefined) return;
-        timer = setTimeout(() => streamOf(client).destroy(), PATIENCE);
+        timer = setTimeout(() => {
+          streamOf(client).destroy();
+          givenUp.reject(signal?.reason);
+        }, PATIENCE);
         // What is being committed is not cancelled.
         if (!unit.ended)
           cancelling = cancel(client).catch((error) =>
@@ -110,7 +115,12 @@ export function openDatabase<Schema>({
           kysely.transaction().execute(async (transaction) => {
             try {
               signal?.throwIfAborted();
-              return await abortable(run(transaction.withPlugin(refuseAfter(unit))), signal);
+              const result = await Promise.race([
+                run(transaction.withPlugin(refuseAfter(unit))),
+                givenUp.promise,
+              ]);
+              signal?.throwIfAborted();
+              return result;
             } catch (error) {
               failure = signal?.aborted ? signal.reason : error;
               throw failure;
@@ -123,7 +133,7 @@ export function openDatabase<Schema>({
         );
       } catch (error) {
         // Not what came of the rollback: where that failed too, the connection is gone and nothing was kept.
-        throw failure ?? error;
+        throw failure ?? (signal?.aborted ? signal.reason : error);
       } finally {
         signal?.removeEventListener('abort', onAbort);
         clearTimeout(timer);
@@ -135,7 +145,7 @@ export function openDatabase<Schema>({
   };
 }
 
-/** Rejects with the signal's reason when it aborts; what the promise comes to is then nobody's concern. */
+/** Rejects with the signal's reason when it aborts. */
 function abortable<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   if (signal === undefined) return promise;
   return new Promise((resolve, reject) => {
