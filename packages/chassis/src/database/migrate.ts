@@ -35,6 +35,10 @@ export async function migrate(
   client.on('error', () => {});
   await client.connect();
   try {
+    // When this host vanishes, the lock must not outlive it for hours.
+    await client.query(
+      'set tcp_keepalives_idle = 5; set tcp_keepalives_interval = 5; set tcp_keepalives_count = 3',
+    );
     for (let waited = 0; !(await tryLock(client)); waited += 1) {
       if (waited === 1) log.info('another replica is migrating the database; waiting for it');
       await sleep(100, undefined, { signal });
@@ -50,13 +54,17 @@ export async function migrate(
   }
 }
 
+/** 999 before 1000; files of one number by name. */
+const byNumber = (a: string, b: string) =>
+  Number.parseInt(a, 10) - Number.parseInt(b, 10) || (a < b ? -1 : 1);
+
 async function tryLock(client: pg.Client): Promise<boolean> {
   const { rows } = await client.query(`select pg_try_advisory_lock(${LOCK}) as locked`);
   return rows[0].locked;
 }
 
 async function apply(client: pg.Client, set: MigrationSet, log: Logger): Promise<void> {
-  const files = (await readdir(set.directory)).filter((file) => file.endsWith('.sql')).sort();
+  const files = (await readdir(set.directory)).filter((file) => file.endsWith('.sql')).sort(byNumber);
   const wrong = files.find((file) => !FILE.test(file));
   if (wrong !== undefined)
     throw new WarrenError('migration_failed', `migration ${wrong}: name it like 001_users.sql`);
