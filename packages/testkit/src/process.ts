@@ -1,4 +1,6 @@
 import { spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { delimiter, dirname, join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { keep } from './keeper.ts';
 import { endGroup, groupLives } from './process-group.ts';
@@ -6,11 +8,11 @@ import { endGroup, groupLives } from './process-group.ts';
 export interface StartProcess {
   /** Directory of the service. */
   cwd: string;
-  /** Default `src/main.ts`. */
+  /** A file to run with Node in place of what `npm start` runs there. */
   entry?: string;
   /** Its whole environment, besides PATH, HOME and the like: nothing of this process's settings leaks into it. */
   env?: Record<string, string | number | undefined>;
-  /** Flags for Node, e.g. `--expose-gc`. */
+  /** Flags for Node, e.g. `--expose-gc`; with `entry`. */
   nodeFlags?: string[];
   /** Called at every line of its standard output and error. */
   onLine?: (line: string) => void;
@@ -41,6 +43,13 @@ export interface RunningProcess {
   ended: Promise<number | null>;
 }
 
+function startScript(cwd: string): string {
+  const { scripts } = JSON.parse(readFileSync(join(cwd, 'package.json'), 'utf8'));
+  if (typeof scripts?.start !== 'string')
+    throw new Error(`${cwd}/package.json has no start script: add one, or give \`entry\``);
+  return scripts.start;
+}
+
 /** Names of this process's environment that every program needs. */
 const inherited = /^(PATH|HOME|TMPDIR|TEMP|TMP|TZ|SystemRoot|NODE_EXTRA_CA_CERTS|NODE_V8_COVERAGE)$/;
 
@@ -53,13 +62,17 @@ const inherited = /^(PATH|HOME|TMPDIR|TEMP|TMP|TZ|SystemRoot|NODE_EXTRA_CA_CERTS
  * await user.kill('SIGKILL');
  */
 export function startProcess(options: StartProcess): RunningProcess {
-  const { cwd, entry = 'src/main.ts', nodeFlags = [], onLine } = options;
+  const { cwd, entry, nodeFlags = [], onLine } = options;
   const own = Object.entries(options.env ?? {}).filter(([, value]) => value !== undefined);
   const env = Object.fromEntries([
     ...Object.entries(process.env).filter(([name]) => inherited.test(name)),
     ...own.map(([name, value]) => [name, String(value)]),
   ]) as NodeJS.ProcessEnv;
-  const child = spawn(process.execPath, [...nodeFlags, entry], {
+  // The script's `exec` makes the shell Node itself, so that signals and the pid are its own.
+  env.PATH = [dirname(process.execPath), env.PATH].join(delimiter);
+  const [command, ...args] =
+    entry === undefined ? ['sh', '-c', startScript(cwd)] : [process.execPath, ...nodeFlags, entry];
+  const child = spawn(command as string, args, {
     cwd,
     env,
     // Not of our process group: Ctrl-C reaches it by us, in our order.
