@@ -70,6 +70,7 @@ export class WorkerRunner {
   readonly #holder = randomUUID();
   #running: Promise<unknown> | undefined;
   readonly #wakers = new Set<() => void>();
+  #wakes = 0;
 
   constructor(worker: Worker, options: { units: Units; config: unknown; log: Logger }) {
     this.#worker = worker;
@@ -88,6 +89,7 @@ export class WorkerRunner {
 
   /** A task of this kind was committed in this process. */
   wake(): void {
+    this.#wakes += 1;
     for (const resume of this.#wakers) resume();
     this.#wakers.clear();
   }
@@ -105,11 +107,12 @@ export class WorkerRunner {
     let complained = false;
     while (!signal.aborted) {
       try {
+        const wakes = this.#wakes;
         const task = await this.#claim();
         if (complained) this.#log.info('tasks are being done again');
         complained = false;
         delays.reset();
-        if (task === undefined) await this.#idle();
+        if (task === undefined) await this.#idle(wakes);
         else await this.#do(task);
       } catch (error) {
         if (!complained) this.#log.warn({ err: error }, 'tasks cannot be claimed or settled now; they wait');
@@ -174,8 +177,9 @@ export class WorkerRunner {
     }
   }
 
-  #idle(): Promise<void> {
-    if (this.#stopping.signal.aborted) return Promise.resolve();
+  /** Until there may be work; not at all when there has been a wake-up since the last look, at `wakes`. */
+  #idle(wakes: number): Promise<void> {
+    if (this.#stopping.signal.aborted || this.#wakes !== wakes) return Promise.resolve();
     return new Promise((resolve) => {
       const timer = setTimeout(() => this.#wakers.delete(resume) && resolve(), POLL);
       const resume = () => {

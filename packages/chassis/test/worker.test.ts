@@ -1,0 +1,387 @@
+import { eventually, withDatabase } from '@warren/testkit';
+import { expect } from 'chai';
+import { type Task, tasksPending, type Worker, WorkerRunner } from '../src/tasks/worker.ts';
+import { createUnits } from '../src/units.ts';
+import { openProxy } from './fixtures/proxy.ts';
+import {
+  NOTE,
+  openWriter,
+  prepare,
+  recordedLog,
+  type Schema,
+  silent,
+  type Writer,
+} from './fixtures/relay.ts';
+import { written } from './fixtures/services.ts';
+
+type Settle = NonNullable<Worker<object, unknown, Schema>['settle']>;
+
+describe('a worker', function () {
+  this.timeout(60_000);
+  const database = withDatabase();
+  const runners: WorkerRunner[] = [];
+  let writer: Writer;
+
+  before(() => prepare(database.url));
+  beforeEach(async () => {
+    await database.admin('truncate warren.tasks, warren.outbox, effects');
+    writer = await openWriter(database.url, { connections: 20 });
+  });
+  afterEach(async () => {
+    await Promise.all(runners.splice(0).map((runner) => runner.stop()));
+    await writer.close();
+  });
+
+  /** The effect of a task, and an event that tells of it. */
+  const write: Settle = async ({ key }, _, { transaction, emit }) => {
+    await transaction.insertInto('effects').values({ id: key }).execute();
+    await emit(written, { noteId: NOTE, text: key }, { aggregate: key });
+  };
+  /** One replica's. */
+  const launch = (worker: Partial<Worker>, units = writer.units, log = silent) => {
+    const runner = new WorkerRunner({ kind: 'charge', settle: write, ...worker }, { units, config: {}, log });
+    runners.push(runner);
+    runner.start();
+    return runner;
+  };
+  const schedule = (key: string, task: { at?: Date; data?: object } = {}) =>
+    writer.units.work({ correlationId: `by ${key}`, log: silent }, (work) =>
+      work.schedule('charge', { key, ...task }),
+    );
+  const effects = async () =>
+    (await database.admin<{ id: string }>('select id from effects order by id')).map(({ id }) => id);
+  const tasks = () =>
+    database.admin<{ key: string; attempts: number; last_error: string | null; due: number }>(
+      'select key, attempts, last_error, extract(epoch from due_at - clock_timestamp())::float8 as due from warren.tasks order by id',
+    );
+  const done = (count: number) =>
+    eventually(async () => expect(await effects()).to.have.length(count), { timeout: 20_000 });
+
+  it('acts in no transaction, then writes result, event and end of the task in one', async () => {
+    let open: unknown;
+    const seen: Task[] = [];
+    await schedule('a', { data: { amount: 5 } });
+    launch({
+      act: async (task) => {
+        seen.push(task);
+        [open] = await database.admin(
+          `select count(*)::int as n from pg_stat_activity where application_name = 'writer' and datname = current_database() and state like 'idle in%'`,
+        );
+        return 'paid';
+      },
+      settle: async (task, result, work) => {
+        expect(result).to.equal('paid');
+        await write(task, result, work);
+      },
+    });
+    await done(1);
+    expect(open).to.deep.equal({ n: 0 });
+    expect(seen).to.deep.equal([{ key: 'a', data: { amount: 5 }, attempts: 1 }]);
+    expect(await tasks()).to.deep.equal([]);
+    const [event] = await database.admin('select aggregate, correlation_id from warren.outbox');
+    expect(event).to.deep.equal({ aggregate: 'a', correlation_id: 'by a' });
+  });
+
+  it('keeps nothing of a settle that fails, and does the task again later', async () => {
+    await schedule('a');
+    let times = 0;
+    launch({
+      settle: async (task, result, work) => {
+        await write(task, result, work);
+        times += 1;
+        if (times === 1) throw new Error('half way');
+      },
+    });
+    await eventually(async () => expect((await tasks())[0]?.last_error).to.equal('half way'));
+    expect(await effects()).to.deep.equal([]);
+    expect(await database.admin('select 1 from warren.outbox')).to.have.length(0);
+    await done(1);
+    expect(await database.admin('select 1 from warren.outbox')).to.have.length(1);
+  });
+
+  it('shares the work with its replicas: no task twice, none at two at once', async () => {
+    await Promise.all(Array.from({ length: 500 }, (_, i) => schedule(`t${i}`)));
+    const acting = new Set<string>();
+    const acts: string[] = [];
+    const byReplica: number[] = [];
+    const since = performance.now();
+    for (let replica = 0; replica < 4; replica += 1) {
+      byReplica.push(0);
+      launch({
+        act: async ({ key }) => {
+          expect(acting.has(key), `${key} at two at once`).to.equal(false);
+          acting.add(key);
+          acts.push(key);
+          byReplica[replica] = (byReplica[replica] as number) + 1;
+          await new Promise((resolve) => setTimeout(resolve, 2));
+          acting.delete(key);
+        },
+      });
+    }
+    await done(500);
+    console.log(
+      `        500 tasks by 4 replicas (${byReplica.join(', ')}) in ${Math.round(performance.now() - since)} ms`,
+    );
+    expect(acts).to.have.length(500);
+    expect(Math.min(...byReplica)).to.be.above(0);
+    expect(await tasks()).to.deep.equal([]);
+  });
+
+  it('that died leaves its task to another one, who does it under the same key; coming back, it writes nothing', async () => {
+    await schedule('a');
+    const stuck = Promise.withResolvers<void>();
+    const { log, lines } = recordedLog();
+    const dead = launch(
+      {
+        concurrency: 1,
+        act: () => stuck.promise,
+        settle: (task, result, work) => write({ ...task, key: 'by the dead' }, result, work),
+      },
+      writer.units,
+      log,
+    );
+    await eventually(async () => expect((await tasks())[0]?.attempts).to.equal(1));
+    const [claimed] = await tasks();
+    expect(claimed?.due, 's until the lease ends: acting, settling, and some more').to.be.within(43, 45);
+
+    const keys: string[] = [];
+    launch({ act: async ({ key, attempts }) => void keys.push(`${key} ${attempts}`) });
+    await new Promise((resolve) => setTimeout(resolve, 1_500));
+    expect(keys, 'before the lease ends').to.deep.equal([]);
+    await database.admin('update warren.tasks set due_at = now()');
+    await done(1);
+    expect(keys).to.deep.equal(['a 2']);
+    stuck.resolve();
+    await eventually(() =>
+      expect(lines.map(({ msg }) => msg)).to.include(
+        'another replica has taken this task over; leaving it to that one',
+      ),
+    );
+    await dead.stop();
+    expect(await effects()).to.deep.equal(['a']);
+    expect(await tasks()).to.deep.equal([]);
+  });
+
+  it('whose lease another one holds neither settles nor puts off the task when it fails', async () => {
+    await schedule('a');
+    const stuck = Promise.withResolvers<void>();
+    launch({ act: () => stuck.promise });
+    await eventually(async () => expect((await tasks())[0]?.attempts).to.equal(1));
+    // Another replica's claim.
+    await database.admin(
+      `update warren.tasks set lease = gen_random_uuid(), attempts = 2, due_at = now() + interval '1 hour'`,
+    );
+    stuck.reject(new Error('late'));
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    const [task] = await tasks();
+    expect(task?.last_error).to.equal(null);
+    expect(task?.due).to.be.above(3_500);
+  });
+
+  it('waits longer after each failure, up to five minutes', async () => {
+    await schedule('a');
+    const dues: number[] = [];
+    launch({
+      concurrency: 1,
+      act: async () => {
+        throw new Error('no');
+      },
+    });
+    for (const attempts of [1, 2, 3, 9, 12, 2_000]) {
+      await database.admin(`update warren.tasks set attempts = $1, due_at = now(), last_error = null`, [
+        attempts - 1,
+      ]);
+      await eventually(async () => {
+        const [task] = await tasks();
+        expect(task).to.deep.include({ attempts, last_error: 'no' });
+        dues.push(task?.due as number);
+      });
+    }
+    for (const [i, seconds] of [1, 2, 4, 256, 300, 300].entries())
+      expect(dues[i], `after failure ${i + 1}`).to.be.within(seconds * 0.7, seconds * 1.25);
+  });
+
+  it('gives up an act that hangs, tells it so, and tries again', async () => {
+    await schedule('a');
+    let told = false;
+    let acts = 0;
+    launch({
+      timeout: 200,
+      act: (_, { signal }) => {
+        acts += 1;
+        if (acts > 1) return Promise.resolve();
+        signal.addEventListener('abort', () => {
+          told = true;
+        });
+        return new Promise(() => {});
+      },
+    });
+    await eventually(async () => expect((await tasks())[0]?.last_error).to.match(/timeout/i));
+    expect(told).to.equal(true);
+    await done(1);
+  });
+
+  it('takes what an act throws for what it is: not an Error, or thrown before the first await', async () => {
+    await schedule('a');
+    let acts = 0;
+    launch({
+      act: () => {
+        acts += 1;
+        if (acts === 1) throw 'a string';
+        return Promise.resolve();
+      },
+    });
+    await eventually(async () => expect((await tasks())[0]?.last_error).to.equal('a string'));
+    await done(1);
+  });
+
+  it('does a task once that was scheduled twice, and again when it is scheduled after it was done', async () => {
+    await Promise.all([schedule('a'), schedule('a'), schedule('a')]);
+    await schedule('a');
+    let acts = 0;
+    launch({
+      act: async () => {
+        acts += 1;
+      },
+      settle: async () => {},
+    });
+    await eventually(async () => expect(await tasks()).to.deep.equal([]));
+    expect(acts).to.equal(1);
+    await schedule('a');
+    await eventually(() => expect(acts).to.equal(2));
+  });
+
+  it('may schedule its own task anew while it settles', async () => {
+    await schedule('a');
+    let times = 0;
+    launch({
+      settle: async (_, __, work) => {
+        times += 1;
+        if (times < 3) await work.schedule('charge', { key: 'a' });
+      },
+    });
+    await eventually(() => expect(times).to.equal(3));
+    await eventually(async () => expect(await tasks()).to.deep.equal([]));
+  });
+
+  it('does nothing before the time of a task', async () => {
+    await schedule('later', { at: new Date(Date.now() + 1_500) });
+    await schedule('now');
+    const at: Record<string, number> = {};
+    launch({
+      act: async ({ key }) => {
+        at[key] = Date.now();
+      },
+    });
+    await done(2);
+    expect((at.later as number) - (at.now as number)).to.be.within(1_000, 4_000);
+  });
+
+  it('leaves the tasks of other kinds alone, and a rolled-back schedule leaves none', async () => {
+    await writer.units.work({ correlationId: 'x', log: silent }, (work) =>
+      work.schedule('other', { key: 'a' }),
+    );
+    await writer.units
+      .work({ correlationId: 'x', log: silent }, async (work) => {
+        await work.schedule('charge', { key: 'b' });
+        throw new Error('no');
+      })
+      .catch(() => {});
+    const runner = launch({});
+    await schedule('c');
+    await done(1);
+    expect(await effects()).to.deep.equal(['c']);
+    expect(await tasksPending(writer.database.kysely)).to.deep.equal([{ kind: 'other', pending: 1 }]);
+    await runner.stop();
+  });
+
+  it('is woken by a commit in its process', async () => {
+    const runner = launch({});
+    const woken = createUnits<Schema, unknown>({
+      service: 'alpha',
+      database: writer.database,
+      config: {},
+      now: () => new Date(),
+      publications: new Set(),
+      onCommit: ({ kinds }) => kinds.has('charge') && runner.wake(),
+    });
+    const lags: number[] = [];
+    for (let i = 0; i < 30; i += 1) {
+      const since = performance.now();
+      await woken.work({ correlationId: 'x', log: silent }, (work) =>
+        work.schedule('charge', { key: `k${i}` }),
+      );
+      await eventually(async () => expect(await effects()).to.have.length(i + 1), { interval: 2 });
+      lags.push(performance.now() - since);
+    }
+    lags.sort((a, b) => a - b);
+    console.log(
+      `        median ${Math.round(lags[15] as number)} ms, most ${Math.round(lags[29] as number)} ms`,
+    );
+    expect(lags[15]).to.be.below(100);
+  });
+
+  it('misses no wake-up that comes while it looks for work', async () => {
+    const looks: PromiseWithResolvers<void>[] = [];
+    const slow = writer.units.database.withPlugin({
+      transformQuery: ({ node }) => node,
+      async transformResult({ result }) {
+        const look = Promise.withResolvers<void>();
+        looks.push(look);
+        if (looks.length === 1) await look.promise;
+        return result;
+      },
+    });
+    const runner = launch({ concurrency: 1 }, { ...writer.units, database: slow });
+    await eventually(() => expect(looks).to.have.length(1), { interval: 1 });
+    await schedule('a');
+    runner.wake();
+    const since = performance.now();
+    looks[0]?.resolve();
+    await done(1);
+    expect(performance.now() - since, 'ms').to.be.below(500);
+  });
+
+  it('finishes what it has when it is stopped, and claims nothing more', async () => {
+    await Promise.all(Array.from({ length: 10 }, (_, i) => schedule(`t${i}`)));
+    let started = 0;
+    const runner = launch({
+      concurrency: 2,
+      act: async () => {
+        started += 1;
+        await new Promise((resolve) => setTimeout(resolve, 300));
+      },
+    });
+    await eventually(() => expect(started).to.equal(2));
+    await runner.stop();
+    expect(started).to.equal(2);
+    expect(await effects()).to.have.length(2);
+    expect((await tasks()).map(({ attempts }) => attempts)).to.deep.equal(Array(8).fill(0));
+  });
+
+  it('says once that the database is away, and goes on when it is back', async () => {
+    const line = await openProxy(database.url);
+    const behind = await openWriter(line.url);
+    try {
+      const { log, lines } = recordedLog();
+      const runner = launch({}, behind.units, log);
+      await schedule('a');
+      await done(1);
+      line.refuse(true);
+      await eventually(() =>
+        expect(lines.map(({ msg }) => msg)).to.include('tasks cannot be claimed or settled now; they wait'),
+      );
+      await schedule('b');
+      await new Promise((resolve) => setTimeout(resolve, 1_500));
+      line.refuse(false);
+      await done(2);
+      await eventually(() => expect(lines.map(({ msg }) => msg)).to.include('tasks are being done again'));
+      const warned = lines.filter(({ level }) => level === 'warn');
+      expect(warned.length, 'once, by each of two').to.be.at.most(2);
+      await runner.stop();
+    } finally {
+      await behind.close();
+      await line.close();
+    }
+  });
+});
