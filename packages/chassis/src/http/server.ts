@@ -64,8 +64,10 @@ export function createHttpServer(listener: RequestListener, options: { requestTi
       // http.Server's own close() also cuts idle connections, on which a request may just be arriving.
       const closed = new Promise<void>((resolve) => NetServer.prototype.close.call(server, () => resolve()));
       if (Date.now() - lastRequest < 1_000) await Promise.race([closed, sleep(LINGER)]);
-      const sweep = setInterval(() => server.closeIdleConnections(), 50);
-      server.closeIdleConnections();
+      // Not from a timer, but after what the sockets hold has been read: idle is who has sent nothing, not who was not heard yet.
+      const cutIdle = () => setImmediate(() => server.closeIdleConnections());
+      const sweep = setInterval(cutIdle, 50);
+      cutIdle();
       await closed;
       clearInterval(sweep);
       server.close(); // ends its own timer
