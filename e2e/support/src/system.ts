@@ -18,6 +18,8 @@ export interface System {
   /** The server of both databases; `stop`, `kill` and `start` where it is private. */
   databaseServer: { stop(): Promise<void>; kill(): Promise<void>; start(): Promise<void> };
   databaseUrl(service: Name): string;
+  /** The same database, as a user with every right. */
+  adminUrl(service: Name): string;
   sql<Row extends object = Record<string, unknown>>(
     service: Name,
     text: string,
@@ -30,8 +32,8 @@ export interface System {
   /** Everybody who has signed up, or tried to. */
   ledger: SignUp[];
   load(options: Omit<LoadOptions, 'ledger'>): Load;
-  /** SIGTERM to all that runs; returns the exit codes. */
-  end(): Promise<(number | null)[]>;
+  /** Sends a signal (default SIGTERM) to all that runs, and waits for the exit codes. */
+  end(signal?: NodeJS.Signals): Promise<(number | null)[]>;
   /** Waits until all has arrived, and counts it; see {@link takeAccounts}. */
   accounts(options?: { duplicates?: boolean; timeout?: number }): Promise<Accounts>;
 }
@@ -88,15 +90,15 @@ export function withSystem(options: SystemOptions = {}): System {
 
   after('the end of the processes', async function () {
     this.timeout(30_000);
-    await Promise.all(replicas.filter(({ running }) => running).map((replica) => replica.end('SIGKILL')));
+    await system.end('SIGKILL');
   });
 
   const system: System = {
     broker,
     databaseServer: database,
     databaseUrl: (service) => (service === 'user' ? database.url : sessionUrl),
-    sql: (service, text, values) =>
-      query(service === 'user' ? database.adminUrl : sessionAdminUrl, text, values),
+    adminUrl: (service) => (service === 'user' ? database.adminUrl : sessionAdminUrl),
+    sql: (service, text, values) => query(system.adminUrl(service), text, values),
     async replica(service, env = {}) {
       const replica = await createReplica(service, () => ({
         AMQP_URL: broker.url(service),
@@ -119,8 +121,8 @@ export function withSystem(options: SystemOptions = {}): System {
       loads.push(started);
       return started;
     },
-    end: () =>
-      Promise.all(replicas.filter(({ running }) => running).map((replica) => replica.end('SIGTERM'))),
+    end: (signal = 'SIGTERM') =>
+      Promise.all(replicas.filter(({ running }) => running).map((replica) => replica.end(signal))),
     accounts: (wanted) => takeAccounts(system, wanted),
   };
   return system;
