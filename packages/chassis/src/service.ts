@@ -317,11 +317,11 @@ export async function start(
     for (const consumer of consumers) consumer.stop();
     await Promise.all([
       http.drain(),
-      messaging?.unsubscribe(left(0.7)),
+      messaging?.unsubscribe(left(0.6)),
       ...runners.map((runner) => runner.stop()),
     ]);
     housekeeping.abort();
-    await relay?.stop(left(0.7));
+    await relay?.stop(left(0.5));
     await closeAll();
   }
 
