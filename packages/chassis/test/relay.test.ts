@@ -362,6 +362,21 @@ describe('the relay', function () {
       expect(ordered(probe.events).get(aggregate)).to.deep.equal(range(45));
     });
 
+    it('parks what is larger than it takes, though nothing else is there that it does take', async function () {
+      if (Number.parseInt(broker.version, 10) < 4) {
+        console.log(`        passed over: RabbitMQ ${broker.version} takes messages of up to 128 MiB`);
+        this.skip();
+      }
+      await insert('large', 1);
+      await database.admin(`update warren.outbox set body = repeat('x', 17 * 1024 * 1024)`);
+      await launchActive();
+      await eventually(async () =>
+        expect((await parked())[0]?.parked_reason).to.match(/PRECONDITION_FAILED.*size/),
+      );
+      await insert('small', 1);
+      await eventually(() => expect(ordered(probe.events)).to.deep.equal(new Map([['small', [1]]])));
+    });
+
     it('parks what cannot be put into a frame, and goes on', async () => {
       await database.admin(FILL, [3, 3]);
       await database.admin(

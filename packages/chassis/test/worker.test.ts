@@ -181,7 +181,7 @@ describe('a worker', function () {
   it('waits longer after each failure, up to five minutes', async () => {
     await schedule('a');
     const dues: number[] = [];
-    launch({
+    const runner = launch({
       concurrency: 1,
       act: async () => {
         throw new Error('no');
@@ -191,6 +191,7 @@ describe('a worker', function () {
       await database.admin(`update warren.tasks set attempts = $1, due_at = now(), last_error = null`, [
         attempts - 1,
       ]);
+      runner.wake();
       await eventually(async () => {
         const [task] = await tasks();
         expect(task).to.deep.include({ attempts, last_error: 'no' });
