@@ -270,7 +270,7 @@ describe('SIGTERM', () => {
   ] as const) {
     it(`while the broker ${what} ends within the grace, and the events go out later`, async function () {
       this.timeout(60_000);
-      const env = { SHUTDOWN_GRACE: '10' };
+      const env = { SHUTDOWN_GRACE: '8' };
       const lines = {
         user: await cableTo(system.broker.url('user')),
         session: await cableTo(system.broker.url('session')),
@@ -288,7 +288,7 @@ describe('SIGTERM', () => {
       });
 
       for (const ended of await Promise.all([terminate(user), terminate(session)])) {
-        expect(ended.ms, 'against a grace of 10,000').to.be.below(10_000);
+        expect(ended.ms, 'against a grace of 8,000').to.be.below(8_500);
         expect(ended.code).to.equal(0);
         figure('ended after', ended.ms, 'ms');
       }
@@ -302,7 +302,7 @@ describe('SIGTERM', () => {
 
     it(`while the database ${what} ends within the grace`, async function () {
       this.timeout(60_000);
-      const env = { SHUTDOWN_GRACE: '10', REQUEST_TIMEOUT: '3s' };
+      const env = { SHUTDOWN_GRACE: '8', REQUEST_TIMEOUT: '3s' };
       const lines = {
         user: await cableTo(system.databaseUrl('user')),
         session: await cableTo(system.databaseUrl('session')),
@@ -316,7 +316,7 @@ describe('SIGTERM', () => {
       await eventually(() => load.signUps.length > count + 40);
 
       for (const ended of await Promise.all([terminate(user), terminate(session)])) {
-        expect(ended.ms, 'against a grace of 10,000').to.be.below(10_500);
+        expect(ended.ms, 'against a grace of 8,000').to.be.below(8_500);
         figure(`ended with ${ended.code} after`, ended.ms, 'ms');
         if (away === 'cut') expect(ended.code).to.equal(0);
       }

@@ -81,7 +81,8 @@ let last = 15_000 + (process.pid % 200) * 80;
 async function steadyPort(): Promise<number> {
   for (let tries = 0; tries < 200; tries += 1) {
     last = last >= 31_999 ? 15_000 : last + 1;
-    if (!(await isTaken(last))) return last;
+    const port = last;
+    if (!(await isTaken(port))) return port;
   }
   throw new Error('no port from 15000 to 32000 is free');
 }
