@@ -242,7 +242,7 @@ export async function start(
         databaseUrl: config.DATABASE_URL as string,
         connect: () => connection.connect(),
         connected: () => connection.connected(),
-        onBlocked: (blocked) => connection.blocked(blocked),
+        onBlocked: (blocked: boolean, reason?: string) => connection.blocked(blocked, reason),
         onFatal: options.onFatal ?? ((error) => log.fatal({ err: error }, error.message)),
         log,
         metrics,

@@ -35,10 +35,11 @@ export class Publisher {
   #closing: Promise<void> | undefined;
   #drained: (() => void)[] = [];
   #full = false;
+  #blocked = false;
   /** Called once, with the reason, when it can no longer be used. */
   onClose: (reason: PublishError) => void = () => {};
   /** The broker has stopped reading from publishers (a memory or disk alarm). */
-  onBlocked: (blocked: boolean) => void = () => {};
+  onBlocked: (blocked: boolean, reason?: string) => void = () => {};
 
   static async open(connect: () => Promise<Connection>): Promise<Publisher> {
     const connection = await connect();
@@ -67,8 +68,8 @@ export class Publisher {
     channel.on('return', () => this.#end(new PublishError('returned', 'no queue took the message')));
     connection.on('error', (cause: Error) => this.#end(new PublishError('lost', cause.message, { cause })));
     connection.on('close', () => this.#end(new PublishError('lost', 'the connection closed')));
-    connection.on('blocked', () => this.onBlocked(true));
-    connection.on('unblocked', () => this.onBlocked(false));
+    connection.on('blocked', (reason: string) => this.#block(true, reason));
+    connection.on('unblocked', () => this.#block(false));
   }
 
   /** Why it can no longer be used. */
@@ -144,6 +145,12 @@ export class Publisher {
     this.#cut();
   }
 
+  #block(blocked: boolean, reason?: string): void {
+    if (this.#blocked === blocked) return;
+    this.#blocked = blocked;
+    this.onBlocked(blocked, reason);
+  }
+
   #cut(): void {
     (
       this.#connection as unknown as { connection: { stream: { destroy(): void } } }
@@ -155,6 +162,8 @@ export class Publisher {
     this.#closed = reason;
     for (const settle of [...this.#pending]) settle(reason);
     for (const resume of this.#drained.splice(0)) resume();
+    // Nobody will hear of the end of the alarm here.
+    this.#block(false);
     this.onClose(reason);
     // A channel that the broker closed leaves its connection open.
     this.#closing = closeQuietly(this.#connection);
@@ -172,9 +181,14 @@ export function closeQuietly(closable: { close(callback: () => void): void }): P
   });
 }
 
+/** What opens channels: a connection of amqplib, for one. */
+export interface Channels {
+  createChannel(done: (error: unknown, channel: Channel) => void): void;
+}
+
 /** Declares and inspects through a plain channel; the promise rejects with amqplib's error, which has the reply `code`. */
 export async function withChannel<T>(
-  connection: Connection,
+  connection: Channels,
   use: (channel: Channel) => Promise<T>,
 ): Promise<T> {
   const channel = await new Promise<Channel>((resolve, reject) =>

@@ -4,8 +4,15 @@ import { backoff, pause } from '../backoff.ts';
 import type { Logger } from '../context.ts';
 import { WarrenError } from '../errors.ts';
 import { closeQuietly } from './confirms.ts';
-import { prepareTopology, TopologyError } from './declare.ts';
-import { type BrokerConfig, promised, type RascalBroker, type RascalSession, rascal } from './rascal.ts';
+import { declareAgain, prepareTopology, TopologyError } from './declare.ts';
+import {
+  type BrokerConfig,
+  promised,
+  type RascalBroker,
+  type RascalSession,
+  type RascalVhost,
+  rascal,
+} from './rascal.ts';
 
 export interface MessagingOptions {
   url: string;
@@ -22,6 +29,13 @@ export type BrokerState = 'connecting' | 'connected' | 'blocked' | 'closed';
 
 type Subscriber = (session: RascalSession) => void;
 
+/** ms between looks at the topology: nobody tells a service that an exchange or a binding of its was deleted. */
+const LOOK = 30_000;
+/** ms that what is half dead may take to say farewell. */
+const FAREWELL = 1_000;
+/** ms in which Rascal has noticed that its sockets were cut. */
+const NOTICE = 20;
+
 /**
  * The connections of one service to its broker. Rascal declares the topology and runs the subscriptions; its own
  * reconnection is off, because a declaration that fails while it reconnects leaks a connection each time.
@@ -36,7 +50,10 @@ export class Messaging {
   #waiters: (() => void)[] = [];
   #lose: (reason: Error) => void = () => {};
   #state: BrokerState = 'connecting';
-  /** Why there is no connection, in a sentence. */
+  /** What of this outage has been told, and when it began. */
+  readonly #told = new Set<string>();
+  #lostAt = performance.now();
+  /** Why there is no connection now, in a sentence. */
   problem: string | undefined;
 
   constructor(options: MessagingOptions) {
@@ -87,7 +104,6 @@ export class Messaging {
   }
 
   async #run(): Promise<void> {
-    const { log } = this.#options;
     const { signal } = this.#stopping;
     const delays = backoff({ min: 200, max: 5_000 });
     while (!signal.aborted) {
@@ -98,57 +114,92 @@ export class Messaging {
       const cut = new AbortController();
       let broker: RascalBroker | undefined;
       try {
-        broker = await this.#open(cut.signal);
+        const [made, vhost] = await this.#open(cut.signal);
+        broker = made;
         await this.#options.onDeclared?.();
         await this.#subscribeAll(broker);
-        if (this.problem === undefined) log.info('connected to the broker');
-        else log.info({ was: this.problem }, 'the broker is back');
-        this.problem = undefined;
+        this.#back();
         this.#broker = broker;
         this.#move('connected');
         for (const resume of this.#waiters.splice(0)) resume();
         delays.reset();
+        void this.#look(vhost, cut.signal);
         throw await lost;
       } catch (error) {
         this.#broker = undefined;
-        this.#sessions = [];
         if (!signal.aborted) {
           this.#move('connecting');
           this.#complain(error as Error);
         }
-        await shutdown(broker);
-        cut.abort();
+        await this.#release(broker, cut);
         if (!signal.aborted) await pause(delays.next(), signal);
       }
     }
     this.#move('closed');
   }
 
-  async #open(cut: AbortSignal): Promise<RascalBroker> {
+  async #open(cut: AbortSignal): Promise<[RascalBroker, RascalVhost]> {
     const connection = await connectRaw(this.#options.url, this.#socketOptions('prepare', cut));
     await prepareTopology(connection, this.#options.config);
     await closeQuietly(connection);
+    const vhosts: RascalVhost[] = [];
+    const onVhost = (vhost: RascalVhost) => {
+      vhosts.push(vhost);
+      vhost.on('error', (error: Error) => this.#lose(error));
+      // Tells less than the error that may come right after it.
+      vhost.on('disconnect', () => setImmediate(() => this.#lose(new Error('the connection was closed'))));
+    };
     const broker = await new Promise<RascalBroker>((resolve, reject) =>
-      rascal.Broker.create(this.#rascalConfig(cut), (error, made) => {
+      rascal.Broker.create(this.#rascalConfig(cut), { onVhost }, (error, made) => {
         if (!error) return resolve(made as RascalBroker);
         clearInterval(made?.keepActive);
         reject(error);
       }),
     );
     broker.on('error', (error: Error) => this.#lose(error));
-    broker.on('disconnect', () => this.#lose(new Error('the connection was closed')));
-    broker.on('blocked', (reason: string) => this.blocked(true, reason));
-    broker.on('unblocked', () => this.blocked(false));
-    return broker;
+    return [broker, vhosts.at(-1) as RascalVhost];
+  }
+
+  /**
+   * Rascal throws when a connection ends while it is closing it, as all do when a broker stops; so what is lost is cut before
+   * the rest is taken down.
+   */
+  async #release(broker: RascalBroker | undefined, cut: AbortController): Promise<void> {
+    const shutdown = async () => {
+      await Promise.race([promised((done) => broker?.shutdown(done)).catch(() => {}), pause(FAREWELL)]);
+      clearInterval(broker?.keepActive);
+    };
+    if (broker !== undefined && this.#stopping.signal.aborted) await shutdown();
+    // The sessions that are still alive acknowledge what is done.
+    else await this.unsubscribe(FAREWELL);
+    cut.abort();
+    if (broker === undefined || this.#stopping.signal.aborted) return;
+    await pause(NOTICE);
+    await shutdown();
+  }
+
+  /** Declares what was deleted anew; where that cannot be done, the connection counts as lost, and the reason is told. */
+  async #look(vhost: RascalVhost, cut: AbortSignal): Promise<void> {
+    for (;;) {
+      await pause(LOOK, cut);
+      if (cut.aborted) return;
+      try {
+        await declareAgain({ createChannel: (done) => vhost.getChannel(done) }, this.#options.config);
+      } catch (error) {
+        this.#lose(error as Error);
+      }
+    }
   }
 
   async #subscribeAll(broker: RascalBroker): Promise<void> {
     for (const [name, subscriber] of this.#subscribers) {
       const session = await promised<RascalSession>((done) => broker.subscribe(name, done));
       // A queue that was deleted, or a consumer that the broker cancelled: declare and subscribe again.
-      session.on('error', (error: Error) => this.#lose(error));
+      session.on('error', (error: Error) => setImmediate(() => this.#lose(error)));
       session.on('cancel', (error: Error) => this.#lose(error));
-      session.on('close', () => this.#lose(new Error(`the subscription to ${name} was closed`)));
+      session.on('close', () =>
+        setImmediate(() => this.#lose(new Error(`the subscription to ${name} was closed`))),
+      );
       this.#sessions.push(session);
       subscriber(session);
     }
@@ -163,15 +214,28 @@ export class Messaging {
     if (this.#broker !== undefined) this.#move(blocked ? 'blocked' : 'connected');
   }
 
+  #back(): void {
+    const seconds = Math.round(performance.now() - this.#lostAt) / 1_000;
+    if (this.problem === undefined) this.#options.log.info('connected to the broker');
+    else this.#options.log.info({ was: this.problem, seconds }, 'the broker is back');
+    this.problem = undefined;
+    this.#told.clear();
+  }
+
+  /** Once per outage, and per thing that somebody has to mend; not once per attempt. */
   #complain(error: Error): void {
-    const sentence =
-      error instanceof TopologyError ? error.message : `the broker is away: ${error.message || error.name}`;
-    // Once per outage and reason, not once per attempt.
-    if (this.problem !== undefined && (this.problem === sentence || !(error instanceof TopologyError)))
-      return;
-    this.problem = sentence;
-    if (error instanceof TopologyError) this.#options.log.error({ err: error }, sentence);
-    else this.#options.log.warn({ err: error }, sentence);
+    const { log } = this.#options;
+    if (this.problem === undefined) this.#lostAt = performance.now();
+    const isTopology = error instanceof TopologyError;
+    const message = messageOf(error, this.#options.url);
+    const isRefusal = !isTopology && REFUSAL.test(message);
+    this.problem = isTopology
+      ? error.message
+      : `the broker ${isRefusal ? 'refuses this service' : 'is away'}: ${message}`;
+    const thing = isTopology || isRefusal ? this.problem : 'away';
+    if (this.#told.has(thing)) return;
+    this.#told.add(thing);
+    log[thing === 'away' ? 'warn' : 'error']({ err: error }, this.problem);
   }
 
   #move(state: BrokerState): void {
@@ -211,13 +275,19 @@ export class Messaging {
   }
 }
 
-/** What is half dead may never answer; its sockets are cut after this. */
-async function shutdown(broker: RascalBroker | undefined): Promise<void> {
-  if (broker === undefined) return;
-  // What dies while it is shut down tells nobody any more.
-  broker.on('error', () => {});
-  await Promise.race([promised((done) => broker.shutdown(done)).catch(() => {}), pause(1_000)]);
-  clearInterval(broker.keepActive);
+/** Wrong password, no such vhost, no access: waiting alone does not mend it. */
+const REFUSAL = /ACCESS[_-]REFUSED|NOT[_-]ALLOWED/;
+
+/** What amqplib and Node leave unsaid. */
+function messageOf(error: Error, url: string): string {
+  if (/^Expected ConnectionOpenOk; got <ConnectionClose/.test(error.message)) {
+    const { username, pathname } = new URL(url);
+    const vhost = decodeURIComponent(pathname.slice(1)) || '/';
+    return `NOT_ALLOWED - vhost '${vhost}' does not exist, is down or full, or user '${decodeURIComponent(username)}' has no permissions on it`;
+  }
+  if (error.message !== '') return error.message;
+  if (error instanceof AggregateError) return error.errors.map((one) => messageOf(one, url)).join(', ');
+  return String((error as { code?: unknown }).code ?? error.name);
 }
 
 /** The broker notices a dead client, and the client a dead broker, in 20 s; an URL may say otherwise. */

@@ -1,8 +1,7 @@
 // Before Rascal declares a service's topology, the chassis looks at what could be wrong with it: a sentence that says what to
 // do is worth more than a channel closed with 406, again and again.
-import type { Connection } from 'amqplib/callback_api';
 import { WarrenError } from '../errors.ts';
-import { withChannel } from './confirms.ts';
+import { type Channels, withChannel } from './confirms.ts';
 import { guardHeaders } from './guard.ts';
 import type { BrokerConfig, VhostConfig } from './rascal.ts';
 import { EVENTS, RPC, UNROUTED } from './topology.ts';
@@ -19,7 +18,7 @@ type Refusal = Error & { code?: number };
  * broker); then declares the service's own queues, so that a difference is told in words.
  * @throws {TopologyError}
  */
-export async function prepareTopology(connection: Connection, config: BrokerConfig): Promise<void> {
+export async function prepareTopology(connection: Channels, config: BrokerConfig): Promise<void> {
   await withChannel(connection, async (channel) => guardHeaders(channel));
   if (!(await sharedExchangesExist(connection))) await declareShared(connection);
   for (const vhost of vhostsOf(config)) {
@@ -45,6 +44,22 @@ export async function prepareTopology(connection: Connection, config: BrokerConf
   }
 }
 
+/**
+ * What is there stays as it is; what somebody has deleted is there again.
+ * @throws {TopologyError}
+ */
+export async function declareAgain(channels: Channels, config: BrokerConfig): Promise<void> {
+  await prepareTopology(channels, config);
+  await withChannel(channels, async (channel) => {
+    for (const { exchanges = {}, bindings = {} } of vhostsOf(config)) {
+      for (const [name, { type = 'topic', assert = true, options }] of Object.entries(exchanges))
+        if (assert) await call((done) => channel.assertExchange(name, type, options, done));
+      for (const { source, destination, bindingKey = '' } of Object.values(bindings))
+        await call((done) => channel.bindQueue(destination, source, bindingKey, {}, done));
+    }
+  });
+}
+
 /** Names of the queues that this configuration subscribes to. */
 export const subscribedQueues = (config: BrokerConfig): string[] =>
   vhostsOf(config).flatMap((vhost) => Object.values(vhost.subscriptions ?? {}).map(({ queue }) => queue));
@@ -52,7 +67,7 @@ export const subscribedQueues = (config: BrokerConfig): string[] =>
 const vhostsOf = (config: BrokerConfig): VhostConfig[] =>
   [config.vhosts.publish, config.vhosts.consume].filter((vhost) => vhost !== undefined);
 
-async function sharedExchangesExist(connection: Connection): Promise<boolean> {
+async function sharedExchangesExist(connection: Channels): Promise<boolean> {
   for (const exchange of [EVENTS, RPC]) {
     const exists = await withChannel(connection, (channel) =>
       call((done) => channel.checkExchange(exchange, done)),
@@ -68,7 +83,7 @@ async function sharedExchangesExist(connection: Connection): Promise<boolean> {
   return true;
 }
 
-async function declareShared(connection: Connection): Promise<void> {
+async function declareShared(connection: Channels): Promise<void> {
   try {
     await withChannel(connection, async (channel) => {
       await call((done) => channel.assertExchange(UNROUTED, 'fanout', { durable: true }, done));

@@ -3,7 +3,7 @@
 
 import type { EventEmitter } from 'node:events';
 import { createRequire } from 'node:module';
-import type { Connection } from 'amqplib/callback_api';
+import type { Channel, Connection } from 'amqplib/callback_api';
 
 export interface ExchangeConfig {
   type?: 'topic' | 'direct' | 'fanout' | 'headers';
@@ -107,9 +107,21 @@ export interface RascalBroker extends EventEmitter {
   shutdown(done: Callback<void>): void;
 }
 
+/** One connection of a broker, and what Rascal does on it. */
+export interface RascalVhost extends EventEmitter {
+  getChannel(done: Callback<Channel>): void;
+}
+
+/** Handed down to all that a broker is made of; Rascal itself knows `counters` alone. */
+interface Components {
+  onVhost?(vhost: RascalVhost): void;
+}
+
 interface Rascal {
   /** On an error the half-made broker comes with it. */
-  Broker: { create(config: object, done: Callback<RascalBroker | undefined>): void };
+  Broker: {
+    create(config: object, components: Components, done: Callback<RascalBroker | undefined>): void;
+  };
 }
 
 const require = createRequire(import.meta.url);
@@ -130,8 +142,25 @@ function withoutXRegExp(): void {
   }
 }
 
+/**
+ * Rascal shows its connections when the last of them is made. What the first does until then nobody would hear, and an
+ * `error` that nobody hears ends the process.
+ */
+function withEarlyVhosts(): void {
+  const module = createRequire(require.resolve('rascal'))('./lib/amqp/Vhost') as {
+    create(config: object, components: Components, done: Callback<RascalVhost>): void;
+  };
+  const { create } = module;
+  module.create = (config, components, done) =>
+    create(config, components, (error, vhost) => {
+      if (!error) components.onVhost?.(vhost);
+      done(error, vhost);
+    });
+}
+
 withoutXRegExp();
 export const rascal = require('rascal') as Rascal;
+withEarlyVhosts();
 
 /** A callback call of Rascal or amqplib as a promise. */
 export const promised = <T>(start: (done: Callback<T>) => void): Promise<T> =>

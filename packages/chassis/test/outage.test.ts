@@ -1,0 +1,113 @@
+import { buildEvent } from '@warren/contracts';
+import { eventually, managementOf, withBroker, withDatabase } from '@warren/testkit';
+import { expect } from 'chai';
+import { newId } from '../src/id.ts';
+import { type RunningService, start } from '../src/service.ts';
+import { createLog } from '../src/telemetry/index.ts';
+import { openProxy, type Proxy } from './fixtures/proxy.ts';
+import { hear, listener, written } from './fixtures/services.ts';
+
+interface Line {
+  level: string;
+  msg: string;
+  err?: { message: string };
+  [field: string]: unknown;
+}
+
+describe('an outage of the broker, as whoever is on call sees it', () => {
+  const broker = withBroker({ services: ['alpha', 'beta'] });
+  const database = withDatabase();
+  const lines: Line[] = [];
+  let line: Proxy;
+  let beta: RunningService;
+
+  const api = () => managementOf({ url: broker.adminUrl, managementUrl: broker.managementUrl });
+  const vhost = () => encodeURIComponent(broker.vhost);
+  const user = () => encodeURIComponent(`${broker.vhost}.beta`);
+  const readyz = async () =>
+    (await (await fetch(`${beta.adminUrl}/readyz`)).json()) as { broker: string; brokerProblem?: string };
+  const connected = () =>
+    eventually(async () => expect((await readyz()).broker).to.equal('connected'), { timeout: 20_000 });
+  const heard = async () =>
+    (await database.admin<{ n: number }>('select count(*)::int n from heard'))[0]?.n as number;
+  const publish = () =>
+    broker.publish(
+      'events',
+      written.routingKey,
+      buildEvent(written, {
+        id: newId(),
+        source: '/alpha',
+        time: new Date(),
+        data: { noteId: newId(), text: 'x' },
+      }),
+    );
+  /** Waits until a message gets through. */
+  const hears = async () => {
+    const before = await heard();
+    await eventually(async () => {
+      await publish();
+      expect(await heard()).to.be.above(before);
+    });
+  };
+
+  before(async () => {
+    line = await openProxy(broker.url('beta'));
+    beta = await start(
+      listener('beta', hear),
+      { PORT: '0', ADMIN_PORT: '0', AMQP_URL: line.url, DATABASE_URL: database.url },
+      {
+        log: createLog({
+          service: 'beta',
+          version: '1',
+          level: 'info',
+          stream: { write: (text) => lines.push(JSON.parse(text)) },
+        }),
+      },
+    );
+    await connected();
+  });
+  beforeEach(() => {
+    lines.length = 0;
+  });
+  after(async () => {
+    await beta?.stop();
+    await line?.close();
+  });
+
+  it('survives the loss of its connections, whichever goes first', async function () {
+    this.timeout(60_000);
+    for (let round = 0; round < 20; round += 1) {
+      line.cut(round / 2);
+      await eventually(async () => expect((await readyz()).broker).to.equal('connecting'));
+      await connected();
+    }
+    await hears();
+  });
+
+  it('tells what ended the connection', async () => {
+    line.cut();
+    await eventually(() => expect(lines.at(-1)?.msg).to.equal('the broker is back'));
+    const [warning, ...more] = lines.filter(({ level }) => level === 'warn');
+    expect(more).to.deep.equal([]);
+    expect(warning?.msg).to.match(/^the broker is away: (read ECONNRESET|Unexpected close)/);
+    expect(lines.at(-1)).to.deep.include({ msg: 'the broker is back', was: warning?.msg });
+    expect(lines.at(-1)?.seconds).to.be.within(0, 20);
+  });
+
+  it('tells that it is refused, although it had told that the broker is away', async function () {
+    this.timeout(40_000);
+    await api().request('DELETE', `permissions/${vhost()}/${user()}`);
+    line.cut();
+    await eventually(async () =>
+      expect((await readyz()).brokerProblem).to.match(/^the broker refuses this service: .*vhost/),
+    );
+    const own = '^(beta\\..*|events|rpc)$';
+    await api().request('PUT', `permissions/${vhost()}/${user()}`, {
+      configure: '^beta\\.',
+      write: own,
+      read: own,
+    });
+    await connected();
+    expect(lines.map(({ level }) => level)).to.deep.equal(['warn', 'error', 'info']);
+  });
+});
