@@ -4,7 +4,7 @@ import { expect } from 'chai';
 import { newId } from '../src/id.ts';
 import { type RunningService, start } from '../src/service.ts';
 import { createLog } from '../src/telemetry/index.ts';
-import { openProxy, type Proxy } from './fixtures/proxy.ts';
+import { type Proxy as Cable, openProxy } from './fixtures/proxy.ts';
 import { hear, listener, written } from './fixtures/services.ts';
 
 interface Line {
@@ -18,7 +18,7 @@ describe('an outage of the broker, as whoever is on call sees it', () => {
   const broker = withBroker({ services: ['alpha', 'beta'] });
   const database = withDatabase();
   const lines: Line[] = [];
-  let line: Proxy;
+  let line: Cable;
   let beta: RunningService;
 
   const api = () => managementOf({ url: broker.adminUrl, managementUrl: broker.managementUrl });

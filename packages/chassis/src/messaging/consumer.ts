@@ -70,6 +70,10 @@ export class Consumer {
 
   constructor(options: ConsumerOptions) {
     this.#options = options;
+    const { queue, subscriptions, metrics } = options;
+    // A counter that begins with its first event has no rate for it.
+    for (const type of new Set(subscriptions.map(({ event }) => event.type)))
+      for (const outcome of OUTCOMES) metrics.eventsConsumed.inc({ queue, type, outcome }, 0);
   }
 
   attach(session: RascalSession): void {
@@ -95,17 +99,21 @@ export class Consumer {
     if (this.#running >= this.#options.concurrency)
       await new Promise<void>((resolve) => this.#waiting.push(resolve));
     else this.#running += 1;
+    let forward: Forward | undefined;
     try {
       // The broker delivers again what was in hand when the connection went.
-      if (!delivery.lost.aborted) await this.#process(delivery);
+      if (!delivery.lost.aborted) forward = await this.#process(delivery);
     } finally {
       const next = this.#waiting.shift();
       if (next === undefined) this.#running -= 1;
       else next();
     }
+    // A broker that blocks publishers takes no failed message, and the others are to be handled meanwhile.
+    await forward?.();
   }
 
-  async #process(delivery: Delivery): Promise<void> {
+  /** @returns what is left to do with a message that failed */
+  async #process(delivery: Delivery): Promise<Forward | undefined> {
     const { message, ackOrNack, signal } = delivery;
     const { queue, log, metrics, now } = this.#options;
     const started = performance.now();
@@ -117,7 +125,8 @@ export class Consumer {
       event = this.#parse(message.content);
     } catch (error) {
       const reason = error instanceof ContractError ? error.code : 'expired';
-      return this.#deadLetter(delivery, { reason, error: error as Error, at: now() }, log, count);
+      const failure = { reason, error: error as Error, at: now() };
+      return () => this.#deadLetter(delivery, failure, log, count);
     }
 
     const traceId = traceIdOf(event.traceparent);
@@ -146,15 +155,14 @@ export class Consumer {
         // Without its database nothing can be handled: wait, rather than march every message up the ladder.
         if (isDatabaseUnavailable(error)) {
           await pause(delays.next(), signal);
-          if (signal.aborted) return giveBack(delivery);
+          if (signal.aborted) {
+            giveBack(delivery);
+            return;
+          }
           continue;
         }
-        return this.#fail(
-          delivery,
-          { reason: 'handler_failed', error: error as Error, at: now() },
-          bound,
-          count,
-        );
+        const failure = { reason: 'handler_failed', error: error as Error, at: now() };
+        return () => this.#fail(delivery, failure, bound, count);
       }
     }
   }
@@ -279,4 +287,7 @@ function giveBack({ ackOrNack, lost }: Pick<Delivery, 'ackOrNack' | 'lost'>): vo
   if (!lost.aborted) ackOrNack(new Error('this consumer is stopping'), [{ strategy: 'nack', requeue: true }]);
 }
 
-type Count = (outcome: 'handled' | 'duplicate' | 'retried' | 'dead') => void;
+type Forward = () => Promise<void>;
+
+const OUTCOMES = ['handled', 'duplicate', 'retried', 'dead'] as const;
+type Count = (outcome: (typeof OUTCOMES)[number]) => void;

@@ -1,0 +1,86 @@
+import { EventEmitter } from 'node:events';
+import { buildEvent } from '@warren/contracts';
+import { eventually } from '@warren/testkit';
+import { expect } from 'chai';
+import type { Units, Work } from '../src/context.ts';
+import { newId } from '../src/id.ts';
+import { Consumer } from '../src/messaging/consumer.ts';
+import type { Forwarder } from '../src/messaging/forwarder.ts';
+import type { RascalSession } from '../src/messaging/rascal.ts';
+import { createLog, createMetrics } from '../src/telemetry/index.ts';
+import { written } from './fixtures/services.ts';
+
+const QUEUE = 'beta.alpha.written';
+
+describe('a consumer', () => {
+  const metrics = createMetrics({
+    service: 'beta',
+    version: '1',
+    http: false,
+    database: true,
+    broker: true,
+  });
+  const session = new EventEmitter() as RascalSession;
+  let handled = 0;
+  // Nothing is known of before, and every transaction commits.
+  const executor = {
+    getExecutor: () => ({
+      adapter: {},
+      transformQuery: (node: unknown) => node,
+      compileQuery: () => ({}),
+      executeQuery: async () => ({ numAffectedRows: 1n, rows: [] }),
+    }),
+  };
+  const units = {
+    work: (_origin: unknown, run: (work: Work) => Promise<unknown>) =>
+      run({ transaction: executor } as unknown as Work),
+  } as unknown as Units;
+  const forwarder = { deadLetter: () => new Promise(() => {}) } as unknown as Forwarder;
+
+  const consumer = new Consumer({
+    queue: QUEUE,
+    subscriptions: [
+      {
+        event: written,
+        handle: async () => {
+          handled += 1;
+        },
+      },
+    ],
+    units,
+    forwarder,
+    retryDelays: [],
+    concurrency: 2,
+    retention: 60_000,
+    timeout: 1_000,
+    log: createLog({ service: 'beta', version: '1', level: 'silent' }),
+    metrics,
+    now: () => new Date(),
+  });
+  const deliver = (content: string) =>
+    session.emit(
+      'message',
+      { content: Buffer.from(content), fields: {}, properties: {} },
+      undefined,
+      () => {},
+    );
+
+  it('counts from zero, so that the first dead letter raises a rate', async () => {
+    const { values } = await metrics.eventsConsumed.get();
+    expect(values.map(({ labels, value }) => [labels.outcome, value])).to.deep.equal([
+      ['handled', 0],
+      ['duplicate', 0],
+      ['retried', 0],
+      ['dead', 0],
+    ]);
+    expect(values[0]?.labels).to.deep.include({ queue: QUEUE, type: 'alpha.written' });
+  });
+
+  it('goes on while a broker that blocks publishers takes no dead letters', async () => {
+    consumer.attach(session);
+    for (let poison = 0; poison < 5; poison += 1) deliver('poison');
+    const data = { noteId: newId(), text: 'x' };
+    deliver(JSON.stringify(buildEvent(written, { id: newId(), source: '/alpha', time: new Date(), data })));
+    await eventually(() => expect(handled).to.equal(1));
+  });
+});
