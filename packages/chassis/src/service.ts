@@ -73,6 +73,7 @@ const CONSUMER_CONCURRENCY = 5;
 /** ms a handler may take before its transaction is cancelled and the event retried. */
 const HANDLER_TIMEOUT = 30_000;
 const STATS_EVERY = 5_000;
+const STATS_TIMEOUT = 5_000;
 const PRUNE_EVERY = 600_000;
 
 const CHASSIS_MIGRATIONS = new URL('../migrations/', import.meta.url);
@@ -210,7 +211,7 @@ export async function start(
       log,
       onDeclared: async () => {
         if (queuesDeclared || background === undefined) return;
-        await rememberQueues(background, queues);
+        await whenAvailable(() => rememberQueues(background, queues), log, housekeeping.signal);
         queuesDeclared = true;
       },
       onState: (state) => metrics.brokerConnected.set(state === 'connected' || state === 'blocked' ? 1 : 0),
@@ -406,6 +407,7 @@ async function keepHouse(
   },
 ): Promise<void> {
   let prunedAt = 0;
+  let lostAt: number | undefined;
   while (!signal.aborted) {
     try {
       const pools = parts.pools().filter((pool) => pool !== undefined);
@@ -423,23 +425,38 @@ async function keepHouse(
         { state: 'waiting' },
         sum(({ waiting }) => waiting),
       );
-      if (parts.outbox) {
-        const { pending, oldestAge, parked } = await outboxStats(database.kysely);
-        metrics.outboxPending.set(pending);
-        metrics.outboxOldestAge.set(oldestAge);
-        metrics.outboxParked.set(parked);
+      // A database that has gone silent would hold this up for as long as TCP has patience.
+      const [outbox, tasks] = await database.transaction(
+        async (transaction) => [
+          parts.outbox ? await outboxStats(transaction) : undefined,
+          await tasksPending(transaction),
+        ],
+        AbortSignal.timeout(STATS_TIMEOUT),
+      );
+      if (outbox !== undefined) {
+        metrics.outboxPending.set(outbox.pending);
+        metrics.outboxOldestAge.set(outbox.oldestAge);
+        metrics.outboxParked.set(outbox.parked);
       }
-      const pending = new Map((await tasksPending(database.kysely)).map((row) => [row.kind, row.pending]));
+      const pending = new Map(tasks.map((row) => [row.kind, row.pending]));
       for (const kind of parts.kinds) metrics.tasksPending.set({ kind }, pending.get(kind) ?? 0);
       if (Date.now() - prunedAt > PRUNE_EVERY) {
         await pruneInbox(database.kysely, config.INBOX_RETENTION);
         await pruneIdempotencyKeys(database.kysely, config.IDEMPOTENCY_RETENTION);
         prunedAt = Date.now();
       }
+      if (lostAt !== undefined)
+        log.info({ seconds: Math.round(performance.now() - lostAt) / 1_000 }, 'the database is back');
+      lostAt = undefined;
       parts.onDatabase(true);
     } catch (error) {
-      if (isDatabaseUnavailable(error)) parts.onDatabase(false);
-      else log.warn({ err: error }, 'housekeeping failed');
+      if (!isDatabaseUnavailable(error) && (error as Error)?.name !== 'TimeoutError')
+        log.warn({ err: error }, 'housekeeping failed');
+      else if (!signal.aborted) {
+        if (lostAt === undefined) log.warn({ err: error }, 'the database is away');
+        lostAt ??= performance.now();
+        parts.onDatabase(false);
+      }
     }
     await pause(STATS_EVERY, signal);
   }
