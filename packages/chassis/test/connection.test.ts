@@ -19,29 +19,45 @@ describe('a service whose broker comes and goes', () => {
     const { username, password, pathname } = new URL(broker.adminUrl);
     const base = new URL(broker.managementUrl);
     const url = new URL(path === '' ? `/api/vhosts/${pathname.slice(1)}/connections` : path, base.origin);
-    return fetch(url, { method, headers: { authorization: `Basic ${btoa(`${decodeURIComponent(username)}:${decodeURIComponent(password)}`)}` } });
+    return fetch(url, {
+      method,
+      headers: {
+        authorization: `Basic ${btoa(`${decodeURIComponent(username)}:${decodeURIComponent(password)}`)}`,
+      },
+    });
   };
   const ofBeta = async () =>
-    ((await (await connections()).json()) as { name: string; user: string; client_properties: { connection_name?: string } }[]).filter(({ user }) =>
-      user.endsWith('beta'),
-    );
+    (
+      (await (await connections()).json()) as {
+        name: string;
+        user: string;
+        client_properties: { connection_name?: string };
+      }[]
+    ).filter(({ user }) => user.endsWith('beta'));
   /** The management API knows a connection only some seconds after its start. */
   const closeAll = async () => {
     await eventually(async () => expect(await ofBeta()).to.have.length(3), { timeout: 15_000 });
     lines.length = 0;
-    for (const { name } of await ofBeta()) await connections('DELETE', `/api/connections/${encodeURIComponent(name)}`);
+    for (const { name } of await ofBeta())
+      await connections('DELETE', `/api/connections/${encodeURIComponent(name)}`);
   };
   const readyz = async () => {
     const answer = await fetch(`${beta.adminUrl}/readyz`);
     return { status: answer.status, body: (await answer.json()) as { broker: string } };
   };
-  const handled = async () => (await database.admin<{ n: number }>('select count(*)::int n from heard'))[0]?.n as number;
+  const handled = async () =>
+    (await database.admin<{ n: number }>('select count(*)::int n from heard'))[0]?.n as number;
   const publish = () =>
     broker.publish(
       'events',
       written.routingKey,
       JSON.stringify(
-        buildEvent(written, { id: newId(), source: '/alpha', time: new Date(), data: { noteId: newId(), text: 'x' } }),
+        buildEvent(written, {
+          id: newId(),
+          source: '/alpha',
+          time: new Date(),
+          data: { noteId: newId(), text: 'x' },
+        }),
       ),
     );
 
@@ -49,7 +65,14 @@ describe('a service whose broker comes and goes', () => {
     beta = await start(
       listener('beta'),
       { PORT: '0', ADMIN_PORT: '0', AMQP_URL: broker.url('beta'), DATABASE_URL: database.url },
-      { log: createLog({ service: 'beta', version: '1', level: 'info', stream: { write: (line) => lines.push(JSON.parse(line)) } }) },
+      {
+        log: createLog({
+          service: 'beta',
+          version: '1',
+          level: 'info',
+          stream: { write: (line) => lines.push(JSON.parse(line)) },
+        }),
+      },
     );
     await eventually(() => expect(beta.ready()).to.equal(true));
   });
@@ -65,7 +88,9 @@ describe('a service whose broker comes and goes', () => {
     const cut = Date.now();
 
     expect((await readyz()).status).to.equal(200);
-    await eventually(() => expect(lines.map(({ msg }) => msg)).to.include('the broker is back'), { timeout: 4_000 });
+    await eventually(() => expect(lines.map(({ msg }) => msg)).to.include('the broker is back'), {
+      timeout: 4_000,
+    });
     expect(Date.now() - cut).to.be.below(4_000);
     expect((await readyz()).body.broker).to.equal('connected');
     const before = await handled();
@@ -93,11 +118,17 @@ describe('a service whose broker comes and goes', () => {
     await closeAll();
 
     await eventually(() =>
-      expect(lines.some(({ msg }) => /queue beta\.alpha\.written\.dlq exists with other arguments .*: drain and delete it/.test(msg))).to.equal(true),
+      expect(
+        lines.some(({ msg }) =>
+          /queue beta\.alpha\.written\.dlq exists with other arguments .*: drain and delete it/.test(msg),
+        ),
+      ).to.equal(true),
     );
     await channel.deleteQueue(`${QUEUE}.dlq`);
     await admin.close();
-    await eventually(async () => expect((await readyz()).body.broker).to.equal('connected'), { timeout: 15_000 });
+    await eventually(async () => expect((await readyz()).body.broker).to.equal('connected'), {
+      timeout: 15_000,
+    });
   });
 });
 
@@ -112,7 +143,14 @@ describe('a broker without the definitions', () => {
     beta = await start(
       listener('beta'),
       { PORT: '0', ADMIN_PORT: '0', AMQP_URL: url, DATABASE_URL: database.url },
-      { log: createLog({ service: 'beta', version: '1', level: 'warn', stream: { write: (line) => lines.push(JSON.parse(line).msg) } }) },
+      {
+        log: createLog({
+          service: 'beta',
+          version: '1',
+          level: 'warn',
+          stream: { write: (line) => lines.push(JSON.parse(line).msg) },
+        }),
+      },
     );
     return beta;
   };
@@ -128,7 +166,9 @@ describe('a broker without the definitions', () => {
   it('is told in one sentence what to import, when the user may not make them', async () => {
     await withoutExchanges();
     await launch(broker.url('beta'));
-    await eventually(() => expect(lines.join()).to.match(/import charts\/rabbitmq\/files\/definitions\.json/));
+    await eventually(() =>
+      expect(lines.join()).to.match(/import charts\/rabbitmq\/files\/definitions\.json/),
+    );
     expect(beta?.ready(), 'ready, though its queue never existed').to.equal(false);
     expect(lines).to.have.length(1);
     await beta?.stop();

@@ -1,5 +1,5 @@
-import { eventually, withBroker, withDatabase } from '@warren/testkit';
 import { buildEvent } from '@warren/contracts';
+import { eventually, withBroker, withDatabase } from '@warren/testkit';
 import { expect } from 'chai';
 import { newId } from '../src/id.ts';
 import { type RunningService, type ServiceDescription, start } from '../src/service.ts';
@@ -31,7 +31,11 @@ describe('one event, from a request to another service', () => {
       body: JSON.stringify({ id, text }),
     });
   const heardBy = async (name: 'beta' | 'gamma', noteId: string) =>
-    (await databases[name].admin<{ n: number }>('select count(*)::int n from heard where note_id = $1', [noteId]))[0]?.n;
+    (
+      await databases[name].admin<{ n: number }>('select count(*)::int n from heard where note_id = $1', [
+        noteId,
+      ])
+    )[0]?.n;
 
   afterEach(async () => {
     await Promise.all(running.splice(0).map((service) => service.stop()));
@@ -53,7 +57,12 @@ describe('one event, from a request to another service', () => {
     });
     const [event] = await probe.waitFor({ type: 'alpha.written' });
     expect(event?.routingKey).to.equal('alpha.written.v1');
-    expect(event?.body).to.deep.include({ specversion: '1.0', source: '/alpha', type: 'alpha.written', subject: id });
+    expect(event?.body).to.deep.include({
+      specversion: '1.0',
+      source: '/alpha',
+      type: 'alpha.written',
+      subject: id,
+    });
     expect(event?.properties).to.deep.include({
       messageId: event?.body.id,
       type: 'alpha.written',
@@ -63,14 +72,19 @@ describe('one event, from a request to another service', () => {
       contentType: 'application/cloudevents+json',
     });
     expect(event?.properties.timestamp).to.be.closeTo(Date.now() / 1000, 60);
-    await eventually(async () => expect(await databases.alpha.admin('select * from warren.outbox')).to.have.length(0));
+    await eventually(async () =>
+      expect(await databases.alpha.admin('select * from warren.outbox')).to.have.length(0),
+    );
   });
 
   it('climbs the ladder when handling fails, and works when the handler does', async () => {
     const attempts: number[] = [];
     const flaky = listener('beta', async (event, { transaction }) => {
       attempts.push(Date.now());
-      await transaction.insertInto('heard').values({ event_id: event.id, note_id: event.data.noteId }).execute();
+      await transaction
+        .insertInto('heard')
+        .values({ event_id: event.id, note_id: event.data.noteId })
+        .execute();
       if (attempts.length <= 3) throw new Error('not yet');
     });
     const beta = await launch(flaky);
@@ -103,7 +117,10 @@ describe('one event, from a request to another service', () => {
       3,
     );
 
-    await broker.publish('events', 'alpha.written.v1', content, { messageId: 'm-1', headers: { theirs: 'kept' } });
+    await broker.publish('events', 'alpha.written.v1', content, {
+      messageId: 'm-1',
+      headers: { theirs: 'kept' },
+    });
 
     await eventually(async () => expect(await broker.queueDepth('beta.alpha.written.dlq')).to.equal(1));
     const [dead] = await broker.get('beta.alpha.written.dlq', { remove: true });
@@ -118,7 +135,8 @@ describe('one event, from a request to another service', () => {
       'x-warren-exchange': 'events',
       'x-warren-routing-key': 'alpha.written.v1',
     });
-    const { 'x-warren-first-failed-at': first, 'x-warren-last-failed-at': last } = dead?.properties.headers ?? {};
+    const { 'x-warren-first-failed-at': first, 'x-warren-last-failed-at': last } =
+      dead?.properties.headers ?? {};
     expect(Date.parse(last) - Date.parse(first)).to.be.within(480, 10_000);
   });
 });

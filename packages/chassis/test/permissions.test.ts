@@ -1,7 +1,6 @@
-import { withBroker } from '@warren/testkit';
+import { eventually, withBroker, withDatabase } from '@warren/testkit';
 import { type Channel, type ChannelModel, connect } from 'amqplib';
 import { expect } from 'chai';
-import { withDatabase, eventually } from '@warren/testkit';
 import { type RunningService, start } from '../src/service.ts';
 import { alpha, listener } from './fixtures/services.ts';
 
@@ -49,7 +48,10 @@ describe("a service's broker user", () => {
     [
       'have its own queue dead-letter into another service',
       (channel) =>
-        channel.assertQueue('alpha.q', { durable: true, arguments: { 'x-queue-type': 'quorum', 'x-dead-letter-exchange': 'beta.return' } }),
+        channel.assertQueue('alpha.q', {
+          durable: true,
+          arguments: { 'x-queue-type': 'quorum', 'x-dead-letter-exchange': 'beta.return' },
+        }),
     ],
     ["write to another's retry exchange", (channel) => write(channel, 'beta.retry', '1s')],
     ["write to another's return exchange", (channel) => write(channel, 'beta.return', 'beta.alpha.written')],
@@ -85,8 +87,12 @@ describe("a service's broker user", () => {
 
   function write(channel: Channel, exchange: string, key: string): Promise<void> {
     return new Promise((resolve, reject) => {
-      (channel as Channel & { publish(...args: unknown[]): boolean }).publish(exchange, key, Buffer.from('{}'), {}, (error: unknown) =>
-        error ? reject(error) : resolve(),
+      (channel as Channel & { publish(...args: unknown[]): boolean }).publish(
+        exchange,
+        key,
+        Buffer.from('{}'),
+        {},
+        (error: unknown) => (error ? reject(error) : resolve()),
       );
     });
   }

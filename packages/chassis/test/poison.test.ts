@@ -24,7 +24,8 @@ describe('a message that is no event of the contract', () => {
   });
   const publish = (content: string | Buffer, properties: object = {}) =>
     broker.publish('events', 'alpha.written.v1', content, properties);
-  const handled = async () => (await database.admin<{ n: number }>('select count(*)::int n from heard'))[0]?.n as number;
+  const handled = async () =>
+    (await database.admin<{ n: number }>('select count(*)::int n from heard'))[0]?.n as number;
 
   before(async () => {
     beta = await start(
@@ -37,7 +38,14 @@ describe('a message that is no event of the contract', () => {
         // Long enough that a message which climbed the ladder would not arrive in time.
         RETRY_DELAYS: '10m',
       },
-      { log: createLog({ service: 'beta', version: '1', level: 'warn', stream: { write: (line) => complaints.push(line) } }) },
+      {
+        log: createLog({
+          service: 'beta',
+          version: '1',
+          level: 'warn',
+          stream: { write: (line) => complaints.push(line) },
+        }),
+      },
     );
     await eventually(() => expect(beta.ready()).to.equal(true));
   });
@@ -46,14 +54,44 @@ describe('a message that is no event of the contract', () => {
     ['not JSON', () => 'hello', 'not_json', /is not JSON/],
     ['not UTF-8', () => Buffer.from([0x22, 0xff, 0xfe, 0x22]), 'not_json', /is not JSON/],
     ['nothing at all', () => '', 'not_json', /0 bytes/],
-    ['JSON, but no CloudEvent', () => JSON.stringify({ user: 'x' }), 'not_cloudevent', /specversion is required/],
+    [
+      'JSON, but no CloudEvent',
+      () => JSON.stringify({ user: 'x' }),
+      'not_cloudevent',
+      /specversion is required/,
+    ],
     ['JSON, but no object', () => '[1,2]', 'not_cloudevent', /must be of type object/],
-    ['an id that is no UUID', () => JSON.stringify(event({ id: "1'; drop table x" })), 'not_cloudevent', /id must be a valid GUID/],
-    ['wrong fields', () => JSON.stringify(event({ data: { noteId: 1 } })), 'invalid_data', /data\.noteId must be a string/],
-    ['an unknown version', () => JSON.stringify(event({ dataschema: 'urn:warren:alpha.written:v9' })), 'unknown_version', /v9/],
-    ['an unknown type', () => JSON.stringify(event({ type: 'alpha.erased' })), 'unknown_type', /alpha\.erased/],
+    [
+      'an id that is no UUID',
+      () => JSON.stringify(event({ id: "1'; drop table x" })),
+      'not_cloudevent',
+      /id must be a valid GUID/,
+    ],
+    [
+      'wrong fields',
+      () => JSON.stringify(event({ data: { noteId: 1 } })),
+      'invalid_data',
+      /data\.noteId must be a string/,
+    ],
+    [
+      'an unknown version',
+      () => JSON.stringify(event({ dataschema: 'urn:warren:alpha.written:v9' })),
+      'unknown_version',
+      /v9/,
+    ],
+    [
+      'an unknown type',
+      () => JSON.stringify(event({ type: 'alpha.erased' })),
+      'unknown_type',
+      /alpha\.erased/,
+    ],
     ['1 MiB of nonsense', () => Buffer.alloc(1024 * 1024, '{"a":'), 'not_json', /1048576 bytes/],
-    ['older than the inbox remembers', () => JSON.stringify(event({}, new Date(Date.now() - 31 * DAY))), 'expired', /older than the inbox/],
+    [
+      'older than the inbox remembers',
+      () => JSON.stringify(event({}, new Date(Date.now() - 31 * DAY))),
+      'expired',
+      /older than the inbox/,
+    ],
     ['deeply nested', () => '['.repeat(50_000), 'not_json', /is not JSON/],
   ];
 
@@ -74,15 +112,23 @@ describe('a message that is no event of the contract', () => {
         'x-warren-attempts': 1,
         'x-warren-routing-key': 'alpha.written.v1',
       });
-      expect(dead?.properties.headers?.['x-warren-error']).to.match(message instanceof RegExp ? message : new RegExp(message));
+      expect(dead?.properties.headers?.['x-warren-error']).to.match(
+        message instanceof RegExp ? message : new RegExp(message),
+      );
       expect(await broker.queueDepth(QUEUE)).to.equal(0);
     });
   }
 
   const tricks: [string, object][] = [
     ['a content type that promises JSON', { contentType: 'application/json' }],
-    ['headers that imitate the client library', { headers: { rascal: { encryption: { name: 'x' }, recovery: { [QUEUE]: { immediateNack: true } } } } }],
-    ['a headers table where a map should be', { headers: { rascal: 'text', 'x-death': 'text', 'x-warren-attempts': 'many' } }],
+    [
+      'headers that imitate the client library',
+      { headers: { rascal: { encryption: { name: 'x' }, recovery: { [QUEUE]: { immediateNack: true } } } } },
+    ],
+    [
+      'a headers table where a map should be',
+      { headers: { rascal: 'text', 'x-death': 'text', 'x-warren-attempts': 'many' } },
+    ],
     ['an expiration and a reply address', { expiration: '600000', replyTo: 'nowhere' }],
     ['50 kB of headers', { headers: { big: 'x'.repeat(50_000) } }],
   ];
@@ -126,7 +172,8 @@ describe('a message that is no event of the contract', () => {
     const content = JSON.stringify(event());
     for (let i = 0; i < 1_000; i += 1) await publish(content);
     const duplicates = async () =>
-      (await beta.metrics.eventsConsumed.get()).values.find(({ labels }) => labels.outcome === 'duplicate')?.value;
+      (await beta.metrics.eventsConsumed.get()).values.find(({ labels }) => labels.outcome === 'duplicate')
+        ?.value;
     await eventually(async () => expect(await duplicates()).to.equal(999), { timeout: 20_000 });
     expect(await handled()).to.equal(before + 1);
   });
