@@ -37,16 +37,21 @@ export class ContractError extends Error {
   }
 }
 
+/** ISO 8601 knows offsets such as `+01` that Date does not. */
+function readable(value: string, { error }: Joi.CustomHelpers): unknown {
+  return Number.isNaN(Date.parse(value)) ? error('string.isoDate') : value;
+}
+
 const envelope = Joi.object({
   specversion: Joi.valid('1.0').required(),
   id: uuid().required(),
   source: Joi.string().max(255).required(),
   type: Joi.string().max(255).required(),
-  time: Joi.string().isoDate().required(),
+  time: Joi.string().isoDate().custom(readable).required(),
   datacontenttype: Joi.valid('application/json'),
   dataschema: Joi.string().max(255).required(),
   subject: Joi.string().max(255),
-  correlationid: Joi.string().max(255),
+  correlationid: Joi.string().max(255, 'utf8'), // travels as an AMQP property, which has 255 bytes at most
   traceparent: Joi.string().max(255),
   data: Joi.object().unknown().required(),
 })
@@ -56,7 +61,7 @@ const envelope = Joi.object({
 /**
  * Builds an event to publish. The data must fit its contract to the letter: a producer's mistake is an error of the
  * producer, not of whoever hears it.
- * @throws {ContractError} `invalid_data`, naming the first field at fault
+ * @throws {ContractError} naming the first field at fault: `invalid_data`, or `not_cloudevent` where it is of the envelope
  */
 export function buildEvent<Data extends object>(
   definition: EventDefinition<Data>,
@@ -72,7 +77,7 @@ export function buildEvent<Data extends object>(
 ): CloudEvent<Data> {
   const { error, value } = definition.schema.validate(parts.data, { convert: false });
   if (error) throw invalid('invalid_data', definition.type, 'data', error);
-  return {
+  const event: CloudEvent<Data> = {
     specversion: '1.0',
     id: parts.id,
     source: parts.source,
@@ -85,6 +90,9 @@ export function buildEvent<Data extends object>(
     ...(parts.traceparent !== undefined && { traceparent: parts.traceparent }),
     data: value as Data,
   };
+  const outer = envelope.validate(event, { convert: false });
+  if (outer.error) throw invalid('not_cloudevent', definition.type, '', outer.error);
+  return event;
 }
 
 /**

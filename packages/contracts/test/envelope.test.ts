@@ -115,6 +115,15 @@ describe('the envelope', () => {
       .with.property('field', 'data.email');
   });
 
+  it('is refused by its producer when the envelope is one that no consumer takes', () => {
+    const parts = { id, source: '/user', time: new Date(), data };
+    expect(() => buildEvent(userCreated, { ...parts, subject: '' })).to.throw(ContractError, 'subject');
+    expect(() => buildEvent(userCreated, { ...parts, correlationId: 'é'.repeat(128) })).to.throw(
+      ContractError,
+      'correlationid',
+    );
+  });
+
   it('is refused by its producer when the data has a field too many', () => {
     const more = { ...data, password: 'x' };
     expect(() => buildEvent(userCreated, { id, source: '/user', time: new Date(), data: more })).to.throw(
@@ -161,6 +170,20 @@ describe('parsing', () => {
       'not_cloudevent',
       'id',
       /valid GUID/,
+    ],
+    [
+      'an offset that Date cannot read',
+      bytes(build({ time: '2026-01-01T00:00:00+01' })),
+      'not_cloudevent',
+      'time',
+      /ISO/i,
+    ],
+    [
+      'a correlation id of more than 255 bytes',
+      bytes(build({ correlationid: 'é'.repeat(128) })),
+      'not_cloudevent',
+      'correlationid',
+      /255/,
     ],
     ['a time that is none', bytes(build({ time: 'soon' })), 'not_cloudevent', 'time', /ISO/i],
     ['no data', bytes(build({ data: undefined })), 'not_cloudevent', 'data', /required/],
