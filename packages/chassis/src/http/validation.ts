@@ -3,13 +3,15 @@ import { Joi } from '@warren/contracts';
 import { type FieldError, type Problem, problem, WarrenError } from '../errors.ts';
 import type { RequestParts, Route } from './routes.ts';
 
-/** Checks and converts the parts of a request. @throws {Problem} 400 with all mistakes */
+/** Checks and converts the parts of a request. @throws {Problem} 400 with all mistakes, or the first of very many */
 export type Validate = (
   input: RequestParts<Record<string, string>, object, unknown>,
 ) => RequestParts<object, object, unknown>;
 
 const DEPTH = 64;
-const OPTIONS: Joi.ValidationOptions = { abortEarly: false, errors: { wrap: { label: false } } };
+/** Of a body with more values than this the first mistake is told, not all: to find thousands holds everybody up. */
+const MANY = 1_000;
+const OPTIONS: Joi.ValidationOptions = { errors: { wrap: { label: false } } };
 
 export function compileValidation(route: Route): Validate {
   const params = route.params === undefined ? undefined : schemaOf(route, 'params', route.params);
@@ -19,13 +21,13 @@ export function compileValidation(route: Route): Validate {
   return (input) => {
     const errors: FieldError[] = [];
     const check = (schema: Joi.Schema | undefined, value: unknown, whole: string): unknown => {
-      const unsound = findUnsound(value);
+      const { unsound, values } = inspect(value);
       if (unsound !== undefined) {
         errors.push(unsound);
         return undefined;
       }
       if (schema === undefined) return value;
-      const result = schema.validate(value);
+      const result = schema.validate(value, { abortEarly: values > MANY });
       for (const { path, message } of result.error?.details ?? []) {
         // Joi calls the value as a whole "value".
         errors.push({
@@ -68,23 +70,25 @@ function schemaOf(route: Route, part: string, fields: object): Joi.Schema {
   }
 }
 
-/** Text that PostgreSQL refuses or changes (NUL, half a surrogate pair), and nesting no honest client sends. */
-function findUnsound(value: unknown): FieldError | undefined {
+/** Finds text that PostgreSQL refuses or changes (NUL, half a surrogate pair), and nesting no honest client sends; counts values. */
+function inspect(value: unknown): { unsound?: FieldError; values: number } {
   const open: { value: unknown; path: string[] }[] = [{ value, path: [] }];
+  let values = 0;
   for (let one = open.pop(); one !== undefined; one = open.pop()) {
     const { value, path } = one;
-    const wrong = (message: string): FieldError => ({
-      path: path.join('.'),
-      message: `${path.at(-1) ?? 'the body'} ${message}`,
+    values += 1;
+    const wrong = (message: string) => ({
+      unsound: { path: path.join('.'), message: `${path.at(-1) ?? 'the body'} ${message}` },
+      values,
     });
     if (typeof value === 'string') {
       if (value.includes('\0')) return wrong('must not contain the character U+0000');
       if (!value.isWellFormed()) return wrong('must be well-formed Unicode');
     } else if (typeof value === 'object' && value !== null) {
       if (path.length >= DEPTH)
-        return { path: '', message: `the body is nested deeper than ${DEPTH} levels` };
+        return { unsound: { path: '', message: `the body is nested deeper than ${DEPTH} levels` }, values };
       for (const [name, inner] of Object.entries(value)) open.push({ value: inner, path: [...path, name] });
     }
   }
-  return undefined;
+  return { values };
 }
