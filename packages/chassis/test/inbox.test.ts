@@ -64,11 +64,8 @@ describe('the inbox', function () {
         handle('q', id, true),
         handle('q', id),
       ]);
-      expect(outcomes.map(({ status }) => status).sort()).to.deep.equal([
-        'fulfilled',
-        'rejected',
-        'rejected',
-      ]);
+      // Whoever comes after the one that worked, in whatever order they came, is told that it was done.
+      expect(outcomes.filter((one) => one.status === 'fulfilled' && one.value)).to.have.length(1);
       expect(await handle('q', id)).to.equal(false);
       expect(await effects()).to.deep.equal([{ id: `q ${id}`, n: 1 }]);
     });
