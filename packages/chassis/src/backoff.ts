@@ -16,7 +16,10 @@ export function backoff({ min, max }: { min: number; max: number }): { next(): n
   };
 }
 
-/** Waits `ms`, or until the signal aborts; never rejects. */
+/** The longest a timer takes; a longer one would be over at once. */
+const LONGEST = 2 ** 31 - 1;
+
+/** Waits `ms` (24 days at most), or until the signal aborts; never rejects. */
 export function pause(ms: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     if (signal?.aborted) return resolve();
@@ -25,7 +28,7 @@ export function pause(ms: number, signal?: AbortSignal): Promise<void> {
       signal?.removeEventListener('abort', done);
       resolve();
     };
-    const timer = setTimeout(done, ms);
+    const timer = setTimeout(done, Math.min(ms, LONGEST));
     signal?.addEventListener('abort', done, { once: true });
   });
 }
