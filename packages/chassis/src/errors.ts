@@ -100,6 +100,14 @@ export class ConfigError extends WarrenError {
 
 const count = (mistakes: number): string => (mistakes === 1 ? 'a mistake' : `${mistakes} mistakes`);
 
+/** What was thrown, as an error with a message: anything can be thrown. */
+export function asError(thrown: unknown): Error {
+  if (thrown instanceof Error && typeof thrown.message === 'string') return thrown;
+  const said =
+    typeof thrown === 'object' && thrown !== null ? (thrown as { message?: unknown }).message : thrown;
+  return new Error(typeof said === 'string' ? said : `what was thrown is no error: ${typeof thrown}`);
+}
+
 /** What is wrong with one field of the input. */
 export interface FieldError {
   path: string;

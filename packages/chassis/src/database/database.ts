@@ -196,8 +196,8 @@ function cancel(client: pg.PoolClient): Promise<void> {
  * shutting down, starting up, too many connections, read-only after a failover.
  * https://www.postgresql.org/docs/current/errcodes-appendix.html
  */
-export function isDatabaseUnavailable(error: unknown): boolean {
-  if (!(error instanceof Error)) return false;
+export function isDatabaseUnavailable(error: unknown, depth = 0): boolean {
+  if (!(error instanceof Error) || depth > 5) return false;
   const code = (error as { code?: unknown }).code;
   if (typeof code === 'string') {
     if (/^(08...|57P0[1-5]|53300|25006)$/.test(code)) return true;
@@ -210,6 +210,7 @@ export function isDatabaseUnavailable(error: unknown): boolean {
     )
   )
     return true;
-  if (error instanceof AggregateError) return error.errors.some(isDatabaseUnavailable);
-  return error.cause !== undefined && isDatabaseUnavailable(error.cause);
+  if (error instanceof AggregateError)
+    return error.errors.some((one) => isDatabaseUnavailable(one, depth + 1));
+  return isDatabaseUnavailable(error.cause, depth + 1);
 }

@@ -30,7 +30,8 @@ export type Confirmed = (error?: PublishError) => void;
 export class Publisher {
   readonly #connection: Connection;
   readonly #channel: ConfirmChannel;
-  readonly #pending = new Set<Confirmed>();
+  /** With where each of them goes. */
+  readonly #pending = new Map<Confirmed, string>();
   #closed: PublishError | undefined;
   #closing: Promise<void> | undefined;
   #drained: (() => void)[] = [];
@@ -64,8 +65,12 @@ export class Publisher {
       this.#full = false;
       for (const resume of this.#drained.splice(0)) resume();
     });
-    // Nobody can tell which message it was when the message has no id of its own: all in flight count as unsettled.
-    channel.on('return', () => this.#end(new PublishError('returned', 'no queue took the message')));
+    // It need have no id of its own; but where one finds no queue, the others that go there find none either.
+    channel.on('return', ({ fields }: { fields: { exchange: string; routingKey: string } }) => {
+      const there = address(fields.exchange, fields.routingKey);
+      for (const [settle, where] of [...this.#pending])
+        if (where === there) settle(new PublishError('returned', `no queue at ${there} took the message`));
+    });
     connection.on('error', (cause: Error) => this.#end(new PublishError('lost', cause.message, { cause })));
     connection.on('close', () => this.#end(new PublishError('lost', 'the connection closed')));
     connection.on('blocked', (reason: string) => this.#block(true, reason));
@@ -97,7 +102,7 @@ export class Publisher {
     const settle: Confirmed = (error) => {
       if (this.#pending.delete(settle)) confirmed(error);
     };
-    this.#pending.add(settle);
+    this.#pending.set(settle, address(exchange, routingKey));
     try {
       const room = this.#channel.publish(exchange, routingKey, content, options, (nack: Error | null) => {
         if (nack === null || nack === undefined) return settle();
@@ -160,7 +165,7 @@ export class Publisher {
   #end(reason: PublishError): void {
     if (this.#closed !== undefined) return;
     this.#closed = reason;
-    for (const settle of [...this.#pending]) settle(reason);
+    for (const settle of [...this.#pending.keys()]) settle(reason);
     for (const resume of this.#drained.splice(0)) resume();
     // Nobody will hear of the end of the alarm here.
     this.#block(false);
@@ -170,9 +175,15 @@ export class Publisher {
   }
 }
 
-/** amqplib throws when what is to be closed is closed. */
-export function closeQuietly(closable: { close(callback: () => void): void }): Promise<void> {
+const address = (exchange: string, routingKey: string) => `${exchange}[${routingKey}]`;
+
+/** amqplib throws when what is to be closed is closed, and forgets who waits for a farewell when its connection is lost. */
+export function closeQuietly(closable: {
+  close(callback: () => void): void;
+  once(event: 'close', listener: () => void): unknown;
+}): Promise<void> {
   return new Promise((resolve) => {
+    closable.once('close', resolve);
     try {
       closable.close(resolve);
     } catch {

@@ -7,9 +7,11 @@ import {
   type EventDefinition,
   parseEvent,
 } from '@warren/contracts';
+import { sql } from 'kysely';
 import { backoff, pause } from '../backoff.ts';
 import type { Logger, Units, Work } from '../context.ts';
 import { isDatabaseUnavailable } from '../database/database.ts';
+import { asError } from '../errors.ts';
 import { remember } from '../inbox/inbox.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import { SpanKind, traceIdOf, withSpan } from '../telemetry/tracing.ts';
@@ -62,6 +64,11 @@ export interface ConsumerOptions {
   now: () => Date;
 }
 
+/** Attempts of an event for which the database is away while it answers others. */
+const ALONE = 3;
+/** ms */
+const PROBE_TIMEOUT = 5_000;
+
 export class Consumer {
   readonly #options: ConsumerOptions;
   readonly #stopping = new AbortController();
@@ -81,7 +88,22 @@ export class Consumer {
     for (const event of ['error', 'close', 'cancel']) session.on(event, () => lost.abort());
     const signal = AbortSignal.any([lost.signal, this.#stopping.signal]);
     const take = (message: RascalMessage, _content: unknown, ackOrNack: AckOrNack) => {
-      void this.#take({ message, ackOrNack, signal, lost: lost.signal });
+      let settled = false;
+      // Once; and not after the connection is lost: the broker has it back, and Rascal would take the attempt for an error.
+      const settle: AckOrNack = (...how) => {
+        if (settled || lost.signal.aborted) return;
+        settled = true;
+        ackOrNack(...how);
+      };
+      const delivery = { message, ackOrNack: settle, signal, lost: lost.signal };
+      this.#take(delivery).catch((error) => {
+        const { queue, log } = this.#options;
+        log.error(
+          { err: error, queue },
+          'the consumer failed over a message; the broker dead-letters it as it is',
+        );
+        settle(asError(error), [{ strategy: 'nack' }]);
+      });
     };
     session.on('message', take);
     // What Rascal cannot decode is judged here, like everything else.
@@ -125,7 +147,7 @@ export class Consumer {
       event = this.#parse(message.content);
     } catch (error) {
       const reason = error instanceof ContractError ? error.code : 'expired';
-      const failure = { reason, error: error as Error, at: now() };
+      const failure = { reason, error: asError(error), at: now() };
       return () => this.#deadLetter(delivery, failure, log, count);
     }
 
@@ -137,33 +159,44 @@ export class Consumer {
       ...(traceId !== undefined && { traceId }),
     });
     const delays = backoff({ min: 100, max: 5_000 });
-    for (;;) {
+    let outcome: 'handled' | 'duplicate' | undefined;
+    for (let alone = 0; outcome === undefined; ) {
       try {
-        const outcome = await this.#handle(event, bound);
-        ackOrNack();
-        count(outcome);
-        const seconds = (performance.now() - started) / 1000;
-        metrics.eventHandlingDuration.observe({ queue, type }, seconds);
-        if (outcome === 'handled')
-          metrics.eventLag.observe(
-            { queue, type },
-            Math.max(0, now().getTime() - Date.parse(event.time)) / 1000,
-          );
-        bound.info({ queue, outcome, ms: Math.round(seconds * 1e6) / 1e3 }, 'event');
-        return;
+        outcome = await this.#handle(event, bound);
       } catch (error) {
-        // Without its database nothing can be handled: wait, rather than march every message up the ladder.
-        if (isDatabaseUnavailable(error)) {
-          await pause(delays.next(), signal);
-          if (signal.aborted) {
-            giveBack(delivery);
-            return;
-          }
-          continue;
+        // Without its database nothing can be handled: wait, rather than march every message up the ladder. But a database that
+        // is away for this one alone, again and again, is not what is wrong.
+        if (!isDatabaseUnavailable(error) || alone === ALONE) {
+          const failure = { reason: 'handler_failed', error: asError(error), at: now() };
+          return () => this.#fail(delivery, failure, bound, count);
         }
-        const failure = { reason: 'handler_failed', error: error as Error, at: now() };
-        return () => this.#fail(delivery, failure, bound, count);
+        await pause(delays.next(), signal);
+        if (signal.aborted) {
+          giveBack(delivery);
+          return;
+        }
+        if (await this.#databaseAnswers(bound)) alone += 1;
       }
+    }
+    ackOrNack();
+    count(outcome);
+    const seconds = (performance.now() - started) / 1000;
+    metrics.eventHandlingDuration.observe({ queue, type }, seconds);
+    if (outcome === 'handled')
+      metrics.eventLag.observe({ queue, type }, Math.max(0, now().getTime() - Date.parse(event.time)) / 1000);
+    bound.info({ queue, outcome, ms: Math.round(seconds * 1e6) / 1e3 }, 'event');
+  }
+
+  async #databaseAnswers(log: Logger): Promise<boolean> {
+    const origin = { correlationId: 'consumer', log, signal: AbortSignal.timeout(PROBE_TIMEOUT) };
+    try {
+      return await this.#options.units.work(origin, async ({ transaction }) => {
+        const { rows } = await sql<{ writable: boolean }>`
+          select current_setting('transaction_read_only') = 'off' as writable`.execute(transaction);
+        return rows[0]?.writable === true;
+      });
+    } catch {
+      return false;
     }
   }
 
@@ -174,7 +207,7 @@ export class Consumer {
       content,
       subscriptions.map(({ event }) => event),
     );
-    if (Date.parse(event.time) < now().getTime() - retention)
+    if (!(Date.parse(event.time) >= now().getTime() - retention))
       throw new Error(`the event is of ${event.time}, older than the inbox remembers`);
     return event;
   }

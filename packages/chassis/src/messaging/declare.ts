@@ -2,7 +2,7 @@
 // do is worth more than a channel closed with 406, again and again.
 import { WarrenError } from '../errors.ts';
 import { type Channels, withChannel } from './confirms.ts';
-import { guardHeaders } from './guard.ts';
+import { guardChannels } from './guard.ts';
 import type { BrokerConfig, VhostConfig } from './rascal.ts';
 import { EVENTS, RPC, UNROUTED } from './topology.ts';
 
@@ -19,7 +19,7 @@ type Refusal = Error & { code?: number };
  * @throws {TopologyError}
  */
 export async function prepareTopology(connection: Channels, config: BrokerConfig): Promise<void> {
-  await withChannel(connection, async (channel) => guardHeaders(channel));
+  await withChannel(connection, async (channel) => guardChannels(channel));
   if (!(await sharedExchangesExist(connection))) await declareShared(connection);
   for (const vhost of vhostsOf(config)) {
     for (const [name, { options }] of Object.entries(vhost.queues ?? {})) {

@@ -1,6 +1,7 @@
 // Where a message goes that could not be handled: to the service's retry ladder, or to its dead-letter queue. Each step is
 // confirmed before the original is acknowledged; the body stays byte for byte.
 import type { Connection, Options } from 'amqplib/callback_api';
+import { maskCredentials } from '../config.ts';
 import { type PublishError, Publisher } from './confirms.ts';
 import type { RascalMessage } from './rascal.ts';
 import { deadLetterQueue, type RetryDelay, retryExchange, returnExchange } from './topology.ts';
@@ -95,7 +96,7 @@ export class Forwarder {
         ...own,
         [HEADERS.attempts]: attemptsOf(message) + 1,
         [HEADERS.reason]: failure.reason,
-        [HEADERS.error]: failure.error.message.slice(0, 1_000),
+        [HEADERS.error]: maskCredentials(failure.error.message.slice(0, 1_000)),
         [HEADERS.firstFailedAt]: own[HEADERS.firstFailedAt] ?? at,
         [HEADERS.lastFailedAt]: at,
         [HEADERS.queue]: queue,

@@ -1,5 +1,7 @@
-// Rascal looks into some headers before its caller sees the message, and throws when they are not of its own making; the
-// exception closes the connection, and the broker delivers the message again. One bad message would stop everybody.
+// What Rascal takes for granted. It looks into some headers before its caller sees the message, and throws when they are not of
+// its own making; the exception closes the connection, and the broker delivers the message again: one bad message would stop
+// everybody. And it closes the channel of a session that waited for its last message too long, from a timer: where that channel
+// has been closed meanwhile, amqplib throws, nobody catches it, and the process ends.
 import type { Channel } from 'amqplib/callback_api';
 
 interface Dispatching {
@@ -9,22 +11,55 @@ interface Dispatching {
   ): unknown;
 }
 
+type Closing = Pick<Channel, 'close'>;
+
 const guarded = new WeakSet<object>();
 
-/** From now on every channel of this channel's amqplib hands out messages without the headers that Rascal trips over. */
-export function guardHeaders(channel: Channel): void {
+/** The prototype that has this method, the first time it is asked for. */
+function prototypeOf<Prototype>(channel: Channel, method: keyof Prototype & string): Prototype | undefined {
   let prototype = Object.getPrototypeOf(channel);
-  while (!Object.hasOwn(prototype, 'dispatchMessage')) prototype = Object.getPrototypeOf(prototype);
-  if (guarded.has(prototype)) return;
-  guarded.add(prototype);
-  const { dispatchMessage } = prototype as Dispatching;
+  while (!Object.hasOwn(prototype, method)) prototype = Object.getPrototypeOf(prototype);
+  const { [method]: found } = prototype;
+  if (guarded.has(found)) return undefined;
+  return prototype;
+}
+
+/**
+ * From now on every channel of this channel's amqplib hands out messages without the headers that Rascal trips over, and may be
+ * closed when it is closed.
+ */
+export function guardChannels(channel: Channel): void {
+  guardHeaders(channel);
+  guardClose(channel);
+}
+
+function guardClose(channel: Channel): void {
+  const prototype = prototypeOf<Closing>(channel, 'close');
+  if (prototype === undefined) return;
+  const { close } = prototype;
+  prototype.close = function (this: Channel, done) {
+    try {
+      close.call(this, done);
+    } catch (error) {
+      if ((error as Error).name !== 'IllegalOperationError') throw error;
+      (done as (() => void) | undefined)?.();
+    }
+  };
+  guarded.add(prototype.close);
+}
+
+function guardHeaders(channel: Channel): void {
+  const prototype = prototypeOf<Dispatching>(channel, 'dispatchMessage');
+  if (prototype === undefined) return;
+  const { dispatchMessage } = prototype;
   prototype.dispatchMessage = function (
     this: Channel,
     ...[fields, message]: Parameters<typeof dispatchMessage>
   ) {
     if (message !== null) tidy(message.properties);
     return dispatchMessage.call(this as unknown as Dispatching, fields, message);
-  };
+  } as Dispatching['dispatchMessage'];
+  guarded.add(prototype.dispatchMessage);
 }
 
 function tidy(properties: { headers?: Record<string, unknown> }): void {

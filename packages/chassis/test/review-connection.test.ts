@@ -1,0 +1,106 @@
+import { buildEvent } from '@warren/contracts';
+import { eventually, withBroker, withDatabase } from '@warren/testkit';
+import { type Channel, type Connection, connect } from 'amqplib/callback_api';
+import { expect } from 'chai';
+import { pause } from '../src/backoff.ts';
+import { newId } from '../src/id.ts';
+import { closeQuietly, withChannel } from '../src/messaging/confirms.ts';
+import { guardChannels } from '../src/messaging/guard.ts';
+import { promised } from '../src/messaging/rascal.ts';
+import { type RunningService, start } from '../src/service.ts';
+import { createLog } from '../src/telemetry/index.ts';
+import { type Proxy as Line, openProxy } from './fixtures/proxy.ts';
+import { hear, listener, written } from './fixtures/services.ts';
+
+describe('a connection that is lost with work in hand', function () {
+  this.timeout(60_000);
+  after(async () => {
+    await beta?.stop();
+    await proxy?.close();
+  });
+  const broker = withBroker({ services: ['alpha', 'beta'] });
+  const database = withDatabase();
+  let beta: RunningService;
+  let proxy: Line;
+  const lines: { msg: string }[] = [];
+  const publish = () =>
+    broker.publish(
+      'events',
+      written.routingKey,
+      JSON.stringify(
+        buildEvent(written, {
+          id: newId(),
+          source: '/alpha',
+          time: new Date(),
+          data: { noteId: newId(), text: 'x' },
+        }),
+      ),
+    );
+  const handled = async () =>
+    (await database.admin<{ n: number }>('select count(*)::int n from heard'))[0]?.n as number;
+  const count = (text: string) => lines.filter(({ msg }) => msg === text).length;
+
+  before(async () => {
+    proxy = await openProxy(broker.url('beta'));
+    beta = await start(
+      listener('beta', async (event, work) => {
+        await pause(1_500);
+        await hear(event, work);
+      }),
+      { PORT: '0', ADMIN_PORT: '0', AMQP_URL: proxy.url, DATABASE_URL: database.url },
+      {
+        log: createLog({
+          service: 'beta',
+          version: '1',
+          level: 'info',
+          stream: { write: (line) => lines.push(JSON.parse(line)) },
+        }),
+      },
+    );
+    await eventually(() => expect(beta.ready()).to.equal(true));
+  });
+
+  it('does not take the next one with it', async () => {
+    for (let i = 0; i < 40; i += 1) await publish();
+    await pause(500);
+    proxy.cut();
+    await eventually(async () => expect(await handled()).to.equal(40), { timeout: 45_000 });
+    expect(count('the broker is back')).to.equal(1);
+  });
+});
+
+describe('a farewell that is never answered', () => {
+  const broker = withBroker({ services: ['alpha'] });
+  let proxy: Line;
+  let connection: Connection;
+
+  beforeEach(async () => {
+    proxy = await openProxy(broker.url('alpha'));
+    connection = await promised<Connection>((done) => connect(proxy.url, done));
+    connection.on('error', () => {});
+  });
+  afterEach(() => proxy.close());
+
+  it('of a channel ends with its connection', async () => {
+    const used = withChannel(connection, async () => proxy.stall());
+    await pause(50);
+    proxy.cut();
+    expect(await Promise.race([used.then(() => 'ended'), pause(2_000)])).to.equal('ended');
+  });
+
+  it('may be said again, as Rascal does a minute after it has been forgotten', async () => {
+    const channel = await promised<Channel>((done) => connection.createChannel(done));
+    guardChannels(channel);
+    proxy.cut();
+    await new Promise((resolve) => connection.once('close', resolve));
+    await new Promise((resolve) => channel.close(() => resolve(undefined)));
+  });
+
+  it('of a connection ends with it', async () => {
+    proxy.stall();
+    const closed = closeQuietly(connection);
+    await pause(50);
+    proxy.cut();
+    expect(await Promise.race([closed.then(() => 'ended'), pause(2_000)])).to.equal('ended');
+  });
+});
