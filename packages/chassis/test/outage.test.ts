@@ -110,4 +110,26 @@ describe('an outage of the broker, as whoever is on call sees it', () => {
     await connected();
     expect(lines.map(({ level }) => level)).to.deep.equal(['warn', 'error', 'info']);
   });
+
+  it('binds its queue again when the exchange was deleted, and imported again', async function () {
+    this.timeout(60_000);
+    await api().request('DELETE', `exchanges/${vhost()}/events`);
+    await eventually(async () => expect((await readyz()).brokerProblem).to.match(/definitions\.json/));
+    await api().request('PUT', `exchanges/${vhost()}/events`, {
+      type: 'topic',
+      durable: true,
+      arguments: { 'alternate-exchange': 'unrouted' },
+    });
+    await hears();
+    await eventually(async () => expect((await readyz()).broker).to.equal('connected'), {
+      timeout: 30_000,
+    });
+  });
+
+  it('declares its delay queue again when somebody deleted it', async function () {
+    this.timeout(40_000);
+    await broker.deleteQueue('beta.retry.1s');
+    await eventually(async () => expect(await broker.queueDepth('beta.retry.1s')).to.equal(0));
+    await connected();
+  });
 });

@@ -4,7 +4,7 @@ import { backoff, pause } from '../backoff.ts';
 import type { Logger } from '../context.ts';
 import { WarrenError } from '../errors.ts';
 import { closeQuietly } from './confirms.ts';
-import { declareAgain, prepareTopology, TopologyError } from './declare.ts';
+import { prepareTopology, seeTopology, TopologyError } from './declare.ts';
 import {
   type BrokerConfig,
   promised,
@@ -29,8 +29,12 @@ export type BrokerState = 'connecting' | 'connected' | 'blocked' | 'closed';
 
 type Subscriber = (session: RascalSession) => void;
 
+/** ms between attempts, at most. */
+const MAX_DELAY = 5_000;
 /** ms between looks at the topology: nobody tells a service that an exchange or a binding of its was deleted. */
-const LOOK = 30_000;
+const LOOK = 5_000;
+/** ms that a publisher waits once the exchanges are there again: whoever hears its events has to bind its queues first. */
+const BINDING = 2 * MAX_DELAY;
 /** ms that what is half dead may take to say farewell. */
 const FAREWELL = 1_000;
 /** ms in which Rascal has noticed that its sockets were cut. */
@@ -52,6 +56,7 @@ export class Messaging {
   #state: BrokerState = 'connecting';
   /** What of this outage has been told, and when it began. */
   readonly #told = new Set<string>();
+  #wasMissing = false;
   #lostAt = performance.now();
   /** Why there is no connection now, in a sentence. */
   problem: string | undefined;
@@ -105,7 +110,7 @@ export class Messaging {
 
   async #run(): Promise<void> {
     const { signal } = this.#stopping;
-    const delays = backoff({ min: 200, max: 5_000 });
+    const delays = backoff({ min: 200, max: MAX_DELAY });
     while (!signal.aborted) {
       const lost = new Promise<Error>((resolve) => {
         this.#lose = resolve;
@@ -118,6 +123,8 @@ export class Messaging {
         broker = made;
         await this.#options.onDeclared?.();
         await this.#subscribeAll(broker);
+        if (this.#wasMissing) await Promise.race([pause(BINDING, signal), lost]);
+        this.#wasMissing = false;
         this.#back();
         this.#broker = broker;
         this.#move('connected');
@@ -178,13 +185,13 @@ export class Messaging {
     await shutdown();
   }
 
-  /** Declares what was deleted anew; where that cannot be done, the connection counts as lost, and the reason is told. */
+  /** Where something was deleted, the connection counts as lost: all is declared anew, or the reason is told. */
   async #look(vhost: RascalVhost, cut: AbortSignal): Promise<void> {
     for (;;) {
       await pause(LOOK, cut);
       if (cut.aborted) return;
       try {
-        await declareAgain({ createChannel: (done) => vhost.getChannel(done) }, this.#options.config);
+        await seeTopology({ createChannel: (done) => vhost.getChannel(done) }, this.#options.config);
       } catch (error) {
         this.#lose(error as Error);
       }
@@ -227,6 +234,7 @@ export class Messaging {
     const { log } = this.#options;
     if (this.problem === undefined) this.#lostAt = performance.now();
     const isTopology = error instanceof TopologyError;
+    this.#wasMissing ||= isTopology && error.code === 'topology_missing';
     const message = messageOf(error, this.#options.url);
     const isRefusal = !isTopology && REFUSAL.test(message);
     this.problem = isTopology

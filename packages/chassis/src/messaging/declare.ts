@@ -45,20 +45,16 @@ export async function prepareTopology(connection: Channels, config: BrokerConfig
 }
 
 /**
- * What is there stays as it is; what somebody has deleted is there again.
- * @throws {TopologyError}
+ * Sees that exchanges, queues and bindings are all there, as they were declared; a binding that is not is made again.
+ * @throws the broker's refusal, where something it needs is missing
  */
-export async function declareAgain(channels: Channels, config: BrokerConfig): Promise<void> {
-  await prepareTopology(channels, config);
-  await withChannel(channels, async (channel) => {
-    for (const { exchanges = {}, bindings = {} } of vhostsOf(config)) {
-      for (const [name, { type = 'topic', assert = true, options }] of Object.entries(exchanges))
-        if (assert) await call((done) => channel.assertExchange(name, type, options, done));
+export const seeTopology = (channels: Channels, config: BrokerConfig): Promise<void> =>
+  withChannel(channels, async (channel) => {
+    await call((done) => channel.checkExchange(EVENTS, done));
+    for (const { bindings = {} } of vhostsOf(config))
       for (const { source, destination, bindingKey = '' } of Object.values(bindings))
         await call((done) => channel.bindQueue(destination, source, bindingKey, {}, done));
-    }
   });
-}
 
 /** Names of the queues that this configuration subscribes to. */
 export const subscribedQueues = (config: BrokerConfig): string[] =>
