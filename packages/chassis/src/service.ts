@@ -337,13 +337,14 @@ export async function start(
     ready,
     stop() {
       stopping ??= (async () => {
+        const began = performance.now();
         const late = new AbortController();
         const inTime = await Promise.race([
           drain().then(() => true),
           pause(config.SHUTDOWN_GRACE, late.signal).then(() => false),
         ]);
         late.abort();
-        if (inTime) log.info('stopped');
+        if (inTime) log.info({ ms: Math.round(performance.now() - began) }, 'stopped');
         else
           log.error(
             { code: 'shutdown_overdue' },
