@@ -1,5 +1,6 @@
 import { buildEvent } from '@warren/contracts';
 import { eventually, withBroker, withDatabase } from '@warren/testkit';
+import { connect } from 'amqplib';
 import { expect } from 'chai';
 import { newId } from '../src/id.ts';
 import { type RunningService, type ServiceDescription, start } from '../src/service.ts';
@@ -139,4 +140,29 @@ describe('one event, from a request to another service', () => {
       dead?.properties.headers ?? {};
     expect(Date.parse(last) - Date.parse(first)).to.be.within(480, 10_000);
   });
+
+  it('waits for its ladder, rather than skip it, when somebody deleted that', async () => {
+    let attempts = 0;
+    const beta = await launch(
+      listener('beta', async (event, { transaction }) => {
+        attempts += 1;
+        await transaction
+          .insertInto('heard')
+          .values({ event_id: event.id, note_id: event.data.noteId })
+          .execute();
+        if (attempts === 1) throw new Error('not yet');
+      }),
+    );
+    await eventually(() => expect(beta.ready()).to.equal(true));
+    const service = await launch(alpha);
+    const id = newId();
+    const admin = await connect(broker.adminUrl);
+    await (await admin.createChannel()).deleteExchange('beta.retry');
+    await admin.close();
+
+    await write(service, id);
+
+    await eventually(async () => expect(await heardBy('beta', id)).to.equal(1), { timeout: 25_000 });
+    expect(await broker.queueDepth('beta.alpha.written.dlq')).to.equal(0);
+  }).timeout(40_000);
 });

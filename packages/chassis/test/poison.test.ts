@@ -131,6 +131,7 @@ describe('a message that is no event of the contract', () => {
     ],
     ['an expiration and a reply address', { expiration: '600000', replyTo: 'nowhere' }],
     ['50 kB of headers', { headers: { big: 'x'.repeat(50_000) } }],
+    ['headers that leave no room for ours', { headers: { big: 'x'.repeat(65_000) } }],
   ];
 
   for (const [what, properties] of tricks) {

@@ -17,6 +17,11 @@ export class PublishError extends Error {
   /** AMQP reply code, e.g. 403, 404, 406. */
   readonly code?: number;
 
+  /** Refused for its own sake: too large, or not to be encoded. */
+  get isAboutTheMessage(): boolean {
+    return this.reason === 'refused' && (this.code === 406 || this.code === 311);
+  }
+
   constructor(reason: PublishError['reason'], message: string, options?: ErrorOptions & { code?: number }) {
     super(message, options);
     this.reason = reason;

@@ -293,7 +293,8 @@ export class Consumer {
         ackOrNack();
         return done();
       } catch (error) {
-        if (error instanceof PublishError && error.reason !== 'lost') {
+        // Where the exchange, the binding or the permission is missing, that is what has to be mended, and is.
+        if (error instanceof PublishError && error.isAboutTheMessage) {
           log.error(
             { err: error },
             'a failed message could not be forwarded; the broker dead-letters it as it is',

@@ -41,6 +41,8 @@ export class Forwarder {
   readonly #connect: () => Promise<Connection>;
   readonly #service: string;
   #publisher: Promise<Publisher> | undefined;
+  #opening: Promise<Publisher> | undefined;
+  #turn: Promise<void> = Promise.resolve();
 
   constructor(service: string, connect: () => Promise<Connection>) {
     this.#service = service;
@@ -113,11 +115,33 @@ export class Forwarder {
     options: Options.Publish,
   ): Promise<void> {
     const publisher = await this.#open();
-    await new Promise<void>((resolve, reject) =>
-      publisher.publish(exchange, key, message.content, options, (error?: PublishError) =>
-        error === undefined ? resolve() : reject(error),
-      ),
-    );
+    const send = (through: Publisher) =>
+      new Promise<void>((resolve, reject) =>
+        through.publish(exchange, key, message.content, options, (error?: PublishError) =>
+          error === undefined ? resolve() : reject(error),
+        ),
+      );
+    try {
+      await send(publisher);
+    } catch (error) {
+      // The broker closes the channel over one message, and all that were in flight fail with it. Alone it shows which.
+      if ((error as PublishError).reason !== 'refused' || publisher.closed === undefined) throw error;
+      await this.#alone(send);
+    }
+  }
+
+  /** One after the other, each through a connection of its own. */
+  #alone(send: (through: Publisher) => Promise<void>): Promise<void> {
+    const sent = this.#turn.then(async () => {
+      const publisher = await Publisher.open(this.#connect);
+      try {
+        await send(publisher);
+      } finally {
+        await publisher.close();
+      }
+    });
+    this.#turn = sent.catch(() => {});
+    return sent;
   }
 
   async #open(): Promise<Publisher> {
@@ -132,6 +156,4 @@ export class Forwarder {
     }
     return this.#opening;
   }
-
-  #opening: Promise<Publisher> | undefined;
 }
