@@ -131,5 +131,6 @@ describe('an outage of the broker, as whoever is on call sees it', () => {
     await broker.deleteQueue('beta.retry.1s');
     await eventually(async () => expect(await broker.queueDepth('beta.retry.1s')).to.equal(0));
     await connected();
+    expect(lines[0]?.msg).to.match(/^something was deleted on the broker: .*no queue 'beta\.retry\.1s'/);
   });
 });

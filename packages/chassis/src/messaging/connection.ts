@@ -56,6 +56,7 @@ export class Messaging {
   #state: BrokerState = 'connecting';
   /** What of this outage has been told, and when it began. */
   readonly #told = new Set<string>();
+  /** What this service needs, its consumers need too: their queues may be missing as well. */
   #wasMissing = false;
   #lostAt = performance.now();
   /** Why there is no connection now, in a sentence. */
@@ -234,12 +235,15 @@ export class Messaging {
     const { log } = this.#options;
     if (this.problem === undefined) this.#lostAt = performance.now();
     const isTopology = error instanceof TopologyError;
-    this.#wasMissing ||= isTopology && error.code === 'topology_missing';
     const message = messageOf(error, this.#options.url);
     const isRefusal = !isTopology && REFUSAL.test(message);
-    this.problem = isTopology
-      ? error.message
-      : `the broker ${isRefusal ? 'refuses this service' : 'is away'}: ${message}`;
+    this.#wasMissing ||= (isTopology && error.code === 'topology_missing') || /^NOT_ALLOWED/.test(message);
+    const what = isRefusal
+      ? 'the broker refuses this service'
+      : DELETED.test(message)
+        ? 'something was deleted on the broker'
+        : 'the broker is away';
+    this.problem = isTopology ? error.message : `${what}: ${message}`;
     const thing = isTopology || isRefusal ? this.problem : 'away';
     if (this.#told.has(thing)) return;
     this.#told.add(thing);
@@ -285,6 +289,9 @@ export class Messaging {
 
 /** Wrong password, no such vhost, no access: waiting alone does not mend it. */
 const REFUSAL = /ACCESS[_-]REFUSED|NOT[_-]ALLOWED/;
+
+/** What was there at the last look; it is declared again. */
+const DELETED = /NOT[_-]FOUND/;
 
 /** What amqplib and Node leave unsaid. */
 function messageOf(error: Error, url: string): string {
