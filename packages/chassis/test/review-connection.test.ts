@@ -67,6 +67,22 @@ describe('a connection that is lost with work in hand', function () {
     await eventually(async () => expect(await handled()).to.equal(40), { timeout: 45_000 });
     expect(count('the broker is back')).to.equal(1);
   });
+
+  it('comes back, at whatever moment of its coming back it is lost again', async () => {
+    const connected = async () => {
+      const body = (await (await fetch(`${beta.adminUrl}/readyz`)).json()) as { broker: string };
+      expect(body.broker).to.equal('connected');
+    };
+    for (let delay = 80; delay < 320; delay += 10) {
+      proxy.cut();
+      await pause(delay);
+      proxy.stall();
+      await pause(10);
+      proxy.cut();
+      proxy.resume();
+      await eventually(connected, { timeout: 15_000 });
+    }
+  });
 });
 
 describe('a farewell that is never answered', () => {

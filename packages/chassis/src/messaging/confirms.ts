@@ -121,8 +121,13 @@ export class Publisher {
       });
       this.#full ||= !room;
     } catch (cause) {
-      // What amqplib cannot encode has not left this process.
-      settle(new PublishError('refused', (cause as Error).message, { cause, code: 406 }));
+      // What amqplib cannot encode has not left this process, and never will; what it has no channel for, may.
+      const { name, message } = cause as Error;
+      settle(
+        name === 'IllegalOperationError'
+          ? new PublishError('lost', message, { cause })
+          : new PublishError('refused', message, { cause, code: 406 }),
+      );
     }
   }
 

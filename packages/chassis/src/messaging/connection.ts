@@ -28,6 +28,7 @@ export interface MessagingOptions {
 export type BrokerState = 'connecting' | 'connected' | 'blocked' | 'closed';
 
 type Subscriber = (session: RascalSession) => void;
+type Lose = (reason: Error) => void;
 
 /** ms between attempts, at most. */
 const MAX_DELAY = 5_000;
@@ -37,6 +38,8 @@ const LOOK = 5_000;
 const BINDING = 2 * MAX_DELAY;
 /** ms that what is half dead may take to say farewell. */
 const FAREWELL = 1_000;
+/** ms after which an attempt to connect, declare and subscribe is given up: Rascal may wait for what will never come. */
+const ATTEMPT = 30_000;
 /** ms in which Rascal has noticed that its sockets were cut. */
 const NOTICE = 20;
 
@@ -113,17 +116,22 @@ export class Messaging {
     const { signal } = this.#stopping;
     const delays = backoff({ min: 200, max: MAX_DELAY });
     while (!signal.aborted) {
-      const lost = new Promise<Error>((resolve) => {
-        this.#lose = resolve;
-      });
+      // Of this attempt: what an earlier one left behind may still tell that it is lost.
+      const { promise: lost, resolve: lose } = Promise.withResolvers<Error>();
+      this.#lose = lose;
+      const timer = setTimeout(() => lose(new Error(`no answer within ${ATTEMPT / 1_000} s`)), ATTEMPT);
       // Ends every socket of this attempt: Rascal leaves one open when a declaration fails, and may wait for one that is dead.
       const cut = new AbortController();
       let broker: RascalBroker | undefined;
       try {
-        const [made, vhost] = await this.#open(cut.signal);
+        const opened = await Promise.race([this.#open(cut.signal, lose), lost]);
+        if (opened instanceof Error) throw opened;
+        const [made, vhost] = opened;
         broker = made;
-        await this.#options.onDeclared?.();
-        await this.#subscribeAll(broker);
+        const declared = await Promise.race([this.#options.onDeclared?.(), lost]);
+        if (declared instanceof Error) throw declared;
+        await this.#subscribeAll(broker, lose);
+        clearTimeout(timer);
         if (this.#wasMissing) await Promise.race([pause(BINDING, signal), lost]);
         this.#wasMissing = false;
         this.#back();
@@ -131,9 +139,10 @@ export class Messaging {
         this.#move('connected');
         for (const resume of this.#waiters.splice(0)) resume();
         delays.reset();
-        void this.#look(vhost, cut.signal);
+        void this.#look(vhost, cut.signal, lose);
         throw await lost;
       } catch (error) {
+        clearTimeout(timer);
         this.#broker = undefined;
         if (!signal.aborted) {
           this.#move('connecting');
@@ -146,25 +155,29 @@ export class Messaging {
     this.#move('closed');
   }
 
-  async #open(cut: AbortSignal): Promise<[RascalBroker, RascalVhost]> {
+  async #open(cut: AbortSignal, lose: Lose): Promise<[RascalBroker, RascalVhost]> {
     const connection = await connectRaw(this.#options.url, this.#socketOptions('prepare', cut));
     await prepareTopology(connection, this.#options.config);
-    await closeQuietly(connection);
+    // Rascal does not tell that it lost a connection while it was declaring, and waits for ever; this one tells of its own.
+    const onClose = (error?: Error) => lose(error ?? new Error('the connection was closed'));
+    connection.on('close', onClose);
     const vhosts: RascalVhost[] = [];
     const onVhost = (vhost: RascalVhost) => {
       vhosts.push(vhost);
-      vhost.on('error', (error: Error) => this.#lose(error));
+      vhost.on('error', lose);
       // Tells less than the error that may come right after it.
-      vhost.on('disconnect', () => setImmediate(() => this.#lose(new Error('the connection was closed'))));
+      vhost.on('disconnect', () => setImmediate(() => lose(new Error('the connection was closed'))));
     };
     const broker = await new Promise<RascalBroker>((resolve, reject) =>
       rascal.Broker.create(this.#rascalConfig(cut), { onVhost }, (error, made) => {
-        if (!error) return resolve(made as RascalBroker);
-        clearInterval(made?.keepActive);
-        reject(error);
+        made?.on('error', lose);
+        if (error || cut.aborted) clearInterval(made?.keepActive);
+        if (error) reject(error);
+        else resolve(made as RascalBroker);
       }),
     );
-    broker.on('error', (error: Error) => this.#lose(error));
+    connection.off('close', onClose);
+    await closeQuietly(connection);
     return [broker, vhosts.at(-1) as RascalVhost];
   }
 
@@ -187,26 +200,26 @@ export class Messaging {
   }
 
   /** Where something was deleted, the connection counts as lost: all is declared anew, or the reason is told. */
-  async #look(vhost: RascalVhost, cut: AbortSignal): Promise<void> {
+  async #look(vhost: RascalVhost, cut: AbortSignal, lose: Lose): Promise<void> {
     for (;;) {
       await pause(LOOK, cut);
       if (cut.aborted) return;
       try {
         await seeTopology({ createChannel: (done) => vhost.getChannel(done) }, this.#options.config);
       } catch (error) {
-        this.#lose(error as Error);
+        lose(error as Error);
       }
     }
   }
 
-  async #subscribeAll(broker: RascalBroker): Promise<void> {
+  async #subscribeAll(broker: RascalBroker, lose: Lose): Promise<void> {
     for (const [name, subscriber] of this.#subscribers) {
       const session = await promised<RascalSession>((done) => broker.subscribe(name, done));
       // A queue that was deleted, or a consumer that the broker cancelled: declare and subscribe again.
-      session.on('error', (error: Error) => setImmediate(() => this.#lose(error)));
-      session.on('cancel', (error: Error) => this.#lose(error));
+      session.on('error', (error: Error) => setImmediate(() => lose(error)));
+      session.on('cancel', lose);
       session.on('close', () =>
-        setImmediate(() => this.#lose(new Error(`the subscription to ${name} was closed`))),
+        setImmediate(() => lose(new Error(`the subscription to ${name} was closed`))),
       );
       this.#sessions.push(session);
       subscriber(session);

@@ -290,8 +290,7 @@ export class Consumer {
     for (;;) {
       try {
         await send();
-        ackOrNack();
-        return done();
+        break;
       } catch (error) {
         // Where the exchange, the binding or the permission is missing, that is what has to be mended, and is.
         if (error instanceof PublishError && error.isAboutTheMessage) {
@@ -305,6 +304,8 @@ export class Consumer {
         if (signal.aborted) return giveBack({ ackOrNack, lost });
       }
     }
+    ackOrNack();
+    done();
   }
 }
 

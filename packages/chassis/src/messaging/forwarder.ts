@@ -98,7 +98,7 @@ export class Forwarder {
         ...own,
         [HEADERS.attempts]: attemptsOf(message) + 1,
         [HEADERS.reason]: failure.reason,
-        [HEADERS.error]: maskCredentials(failure.error.message.slice(0, 1_000)),
+        [HEADERS.error]: maskCredentials(failure.error.message.slice(0, 2_000)).slice(0, 1_000),
         [HEADERS.firstFailedAt]: own[HEADERS.firstFailedAt] ?? at,
         [HEADERS.lastFailedAt]: at,
         [HEADERS.queue]: queue,
