@@ -236,6 +236,36 @@ describe('a worker', function () {
     await done(1);
   });
 
+  it('takes an outside that is away for a failure of that task, not for its own database being away', async () => {
+    const away = Object.assign(new Error('connect ECONNREFUSED: smtp'), { code: 'ECONNREFUSED' });
+    for (let i = 0; i < 10; i += 1) await schedule(`a${i}`);
+    await schedule('z');
+    launch({
+      act: async ({ key }) => {
+        if (key !== 'z') throw away;
+      },
+    });
+    await eventually(async () => expect(await effects()).to.deep.equal(['z']), { timeout: 1_500 });
+    const [task] = await tasks();
+    expect(task?.last_error).to.equal(away.message);
+    expect(task?.due).to.be.below(5);
+  });
+
+  for (const [what, thrown] of [
+    ['what is no text', Object.create(null)],
+    ['text that no database takes', new Error('a\0b')],
+  ])
+    it(`puts a task off that failed with ${what}`, async () => {
+      await schedule('a');
+      launch({
+        act: async () => {
+          throw thrown;
+        },
+      });
+      await eventually(async () => expect((await tasks())[0]?.last_error).to.be.a('string'));
+      expect((await tasks())[0]?.due).to.be.below(5);
+    });
+
   it('does a task once that was scheduled twice, and again when it is scheduled after it was done', async () => {
     await Promise.all([schedule('a'), schedule('a'), schedule('a')]);
     await schedule('a');

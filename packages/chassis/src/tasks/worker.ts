@@ -5,6 +5,7 @@ import { type QueryExecutorProvider, sql } from 'kysely';
 import { backoff, pause } from '../backoff.ts';
 import type { Logger, ScheduledTask, Units, Work } from '../context.ts';
 import { isDatabaseUnavailable } from '../database/database.ts';
+import { asError } from '../errors.ts';
 import { SpanKind, withSpan } from '../telemetry/tracing.ts';
 
 export interface Task<Data extends object = object> {
@@ -141,6 +142,7 @@ export class WorkerRunner {
     const log = this.#log.child({ key, correlationId });
     const parent = traceparent ?? undefined;
     const timeout = this.#worker.timeout ?? 30_000;
+    let acted = false;
     try {
       await withSpan(`${this.#worker.kind} task`, { kind: SpanKind.INTERNAL, parent }, async () => {
         const signal = AbortSignal.timeout(timeout);
@@ -148,6 +150,7 @@ export class WorkerRunner {
           this.#worker.act?.(task, { signal, config: this.#config, log }),
           rejectOn(signal),
         ]);
+        acted = true;
         const origin = { correlationId, log, signal: AbortSignal.timeout(SETTLE_TIMEOUT) };
         await this.#units.work(
           parent === undefined ? origin : { ...origin, traceparent: parent },
@@ -165,12 +168,13 @@ export class WorkerRunner {
     } catch (error) {
       if (error instanceof LeaseLost)
         return log.warn('another replica has taken this task over; leaving it to that one');
-      if (isDatabaseUnavailable(error)) throw error;
+      // What an act could not reach is not this database.
+      if (acted && isDatabaseUnavailable(error)) throw error;
       const delay = Math.min(RETRY.max, RETRY.min * 2 ** (attempts - 1)) * (0.8 + Math.random() * 0.4);
       log.warn({ err: error, attempts, delay: Math.round(delay) }, 'a task failed; it will be tried again');
       await sql`
         update warren.tasks set due_at = clock_timestamp() + make_interval(secs => ${delay / 1_000}), lease = null,
-               last_error = ${String((error as Error)?.message ?? error).slice(0, 1_000)}
+               last_error = ${asError(error).message.replaceAll('\0', '').slice(0, 1_000)}
         where id = ${id} and lease = ${this.#holder} and attempts = ${attempts}`.execute(
         this.#units.database,
       );
