@@ -56,6 +56,7 @@ export class Messaging {
   #running: Promise<void> | undefined;
   #waiters: (() => void)[] = [];
   #lose: (reason: Error) => void = () => {};
+  #cut: AbortController | undefined;
   #state: BrokerState = 'connecting';
   /** What of this outage has been told, and when it began. */
   readonly #told = new Set<string>();
@@ -107,6 +108,8 @@ export class Messaging {
 
   async close(): Promise<void> {
     this.#stopping.abort();
+    // What is not there yet need not come.
+    if (this.#broker === undefined) this.#cut?.abort();
     this.#lose(new Error('closing'));
     for (const resume of this.#waiters.splice(0)) resume();
     await this.#running;
@@ -122,6 +125,7 @@ export class Messaging {
       const timer = setTimeout(() => lose(new Error(`no answer within ${ATTEMPT / 1_000} s`)), ATTEMPT);
       // Ends every socket of this attempt: Rascal leaves one open when a declaration fails, and may wait for one that is dead.
       const cut = new AbortController();
+      this.#cut = cut;
       let broker: RascalBroker | undefined;
       try {
         const opened = await Promise.race([this.#open(cut.signal, lose), lost]);
@@ -318,7 +322,7 @@ function messageOf(error: Error, url: string): string {
   return String((error as { code?: unknown }).code ?? error.name);
 }
 
-/** The broker notices a dead client, and the client a dead broker, in 20 s; an URL may say otherwise. */
+/** The broker notices a dead client, and the client a dead broker, in 20 to 30 s; an URL may say otherwise. */
 function withHeartbeat(url: string): string {
   const parsed = new URL(url);
   if (!parsed.searchParams.has('heartbeat')) parsed.searchParams.set('heartbeat', '10');
