@@ -256,6 +256,11 @@ describe('the web face', () => {
       expect(answer)
         .to.contain('application/problem+json')
         .and.match(/x-correlation-id: [\da-f-]{36}/);
+      const target = await raw(web.port, 'GET http://[::1/ HTTP/1.1\r\nHost: x\r\n\r\n');
+      expect(target)
+        .to.match(/^HTTP\/1\.1 400 /)
+        .and.contain('application/problem+json')
+        .and.match(/x-correlation-id: [\da-f-]{36}/);
       expect(await raw(web.port, `GET / HTTP/1.1\r\nx: ${'y'.repeat(20_000)}\r\n\r\n`)).to.match(
         /^HTTP\/1\.1 431 /,
       );
@@ -278,6 +283,31 @@ describe('the web face', () => {
       expect(line).to.include({ level: 'error', correlationId: 'broken-1' });
       expect(line?.err?.stack).to.match(/http\.test\.ts/);
       expect(JSON.stringify(line)).not.to.contain('hunter3');
+    });
+
+    it('an error of any shape, and of any length', async () => {
+      const shapes: unknown[] = [
+        null,
+        Object.create(null),
+        Object.assign(new Error('x'), { message: { text: 'x' } }),
+        Object.assign(new Error('x'), { message: Symbol('x') }),
+        Object.assign(new Error('x'), { stack: {} }),
+        new Error('://a:'.repeat(200_000)),
+      ];
+      for (const shape of shapes) {
+        const { url, lines } = await openWeb({
+          routes: [
+            get('/', {}, async () => {
+              throw shape;
+            }),
+          ],
+        });
+        const response = await fetch(url);
+        expect(response.status).to.equal(500);
+        expect(response.headers.get('content-type')).to.match(/problem\+json/);
+        const [line] = lines.filter(({ level }) => level === 'error');
+        expect(JSON.stringify(line).length).to.be.below(25_000);
+      }
     });
 
     it('a handler that returns nothing as a 500', async () => {

@@ -206,7 +206,7 @@ export function isDatabaseUnavailable(error: unknown, depth = 0): boolean {
   }
   if (
     /^(Connection terminated|timeout exceeded when trying to connect|Client has encountered a connection error|Client was closed)/.test(
-      error.message,
+      String(error.message),
     )
   )
     return true;

@@ -62,7 +62,8 @@ export function createHttp(options: HttpOptions): Http {
     const { deadline, log } = exchangeOf(ctx);
     const work = answerOf(ctx, dispatch);
     inHand.add(work);
-    work.finally(() => inHand.delete(work));
+    const done = () => inHand.delete(work);
+    work.then(done, done);
     const answer = await Promise.race([work, deadline.passed]);
     deadline.clear();
     ctx.set('cache-control', 'no-store');

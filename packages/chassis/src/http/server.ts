@@ -41,7 +41,10 @@ export function createHttpServer(listener: RequestListener, options: { requestTi
     },
     (request, response) => {
       lastRequest = Date.now();
-      listener(request, response);
+      // Koa throws over an absolute target that it cannot parse.
+      const { url = '' } = request;
+      if (url.startsWith('/') || url === '*' || URL.canParse(url)) listener(request, response);
+      else response.writeHead(400, refusalHeaders()).end(JSON.stringify(problem(400)));
     },
   );
   server.on('clientError', refuse);
@@ -90,6 +93,12 @@ function notListening(port: number, cause: NodeJS.ErrnoException): WarrenError {
       )
     : new WarrenError('listen_failed', `Listening on port ${port} failed: ${cause.message}.`, { cause });
 }
+
+const refusalHeaders = () => ({
+  connection: 'close',
+  'content-type': 'application/problem+json',
+  [CORRELATION_HEADER]: newId(),
+});
 
 /** Answers what is no HTTP request, or too slow or too large in its headers, before Koa sees it. */
 function refuse(error: NodeJS.ErrnoException, socket: Socket): void {

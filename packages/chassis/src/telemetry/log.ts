@@ -2,6 +2,7 @@
 import pino from 'pino';
 import { maskCredentials } from '../config.ts';
 import type { Logger } from '../context.ts';
+import { asError } from '../errors.ts';
 
 const SECRET = /pass(word|wd)?$|secret|token|authorization|cookie|api[-_]?key|credential/i;
 const HIDDEN = '***';
@@ -32,7 +33,7 @@ export function createLog(options: {
           const given = args.map((arg) => (typeof arg === 'string' ? maskCredentials(arg) : arg));
           const error = args[0] instanceof Error ? args[0] : (args[0] as { err?: unknown } | null)?.err;
           // Without a message pino takes the error's own.
-          if (given.length === 1 && error instanceof Error) given.push(maskCredentials(error.message));
+          if (given.length === 1 && error instanceof Error) given.push(brief(asError(error).message));
           method.apply(this, given as typeof args);
         },
       },
@@ -81,21 +82,35 @@ const TELLING = [
   ],
 ];
 
+/** Characters of a message or a stack in a log line. */
+const LONGEST = 10_000;
+
+/** Without secrets, and cut; with some more looked at, so that no secret is cut into one that is not recognized. */
+const brief = (text: string) => maskCredentials(text.slice(0, LONGEST + 1_000)).slice(0, LONGEST);
+
 /** An error as a log line shows it: type, message, stack, what tells where it comes from, and its causes. */
-export function describeError(error: unknown, depth = 0): unknown {
-  if (!(error instanceof Error)) return typeof error === 'string' ? maskCredentials(error) : error;
-  const told: Record<string, unknown> = { type: error.name, message: maskCredentials(error.message) };
+export function describeError(error: unknown): unknown {
+  try {
+    return describe(error, 0);
+  } catch {
+    // Its fields are getters that throw, or what no text can be made of; the log must not fail over it.
+    return { type: 'Error', message: 'an error that cannot be described' };
+  }
+}
+
+function describe(error: unknown, depth: number): unknown {
+  if (!(error instanceof Error)) return typeof error === 'string' ? brief(error) : error;
+  const told: Record<string, unknown> = { type: error.name, message: brief(asError(error).message) };
   for (const name of TELLING) {
     const value = (error as unknown as Record<string, unknown>)[name];
     if (value !== undefined && typeof value !== 'function') {
-      told[name] = typeof value === 'string' ? maskCredentials(value) : value;
+      told[name] = typeof value === 'string' ? brief(value) : value;
     }
   }
-  if (error.stack) told.stack = maskCredentials(error.stack);
+  if (typeof error.stack === 'string') told.stack = brief(error.stack);
   if (depth < 5) {
-    if (error.cause !== undefined) told.cause = describeError(error.cause, depth + 1);
-    if (error instanceof AggregateError)
-      told.errors = error.errors.map((one) => describeError(one, depth + 1));
+    if (error.cause !== undefined) told.cause = describe(error.cause, depth + 1);
+    if (error instanceof AggregateError) told.errors = error.errors.map((one) => describe(one, depth + 1));
   }
   return told;
 }
