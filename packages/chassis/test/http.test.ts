@@ -321,6 +321,14 @@ describe('the web face', () => {
         expect(answer.headers.get('retry-after'), path).to.equal('1');
       }
     });
+
+    it('a database that is away with one line, which says why', async () => {
+      const correlationId = 'in-an-outage';
+      await call('/refused', { headers: { 'x-correlation-id': correlationId } });
+
+      await eventually(() => expect(web.access(correlationId)?.reason).to.be.a('string'));
+      expect(web.lines.filter((line) => line.correlationId === correlationId)).to.have.length(1);
+    });
   });
 
   describe('follows a request', () => {

@@ -4,7 +4,7 @@ import Koa, { type Context, type Middleware } from 'koa';
 import helmet from 'koa-helmet';
 import type { ChassisConfig } from '../config.ts';
 import type { Logger, Units } from '../context.ts';
-import { problem, WarrenError } from '../errors.ts';
+import { asError, problem, WarrenError } from '../errors.ts';
 import type { Metrics } from '../telemetry/index.ts';
 import { type Answer, problemAnswer, send, toAnswer } from './answer.ts';
 import { jsonBody } from './body.ts';
@@ -94,12 +94,13 @@ async function answerOf(ctx: Context, dispatch: Middleware): Promise<Answer> {
     await dispatch(ctx as Parameters<Middleware>[0], async () => {});
     return (ctx.state.answer as Answer | undefined) ?? unmatched(ctx);
   } catch (error) {
-    const { log, deadline } = exchangeOf(ctx);
+    const current = exchangeOf(ctx);
+    const { log, deadline } = current;
     const refusal = toProblem(error);
     const isStopped = deadline.signal.aborted && error === deadline.signal.reason;
     if (!isStopped) {
       if (refusal.status === 500) log.error({ err: error }, 'a request failed unexpectedly');
-      else if (refusal.status > 500) log.warn({ err: error }, 'a request cannot be served');
+      else if (refusal.status > 500) current.reason = asError(error).message;
     }
     return problemAnswer(refusal);
   }

@@ -22,6 +22,8 @@ export interface Exchange {
   deadline: Deadline;
   /** Canonical template of the route; `unmatched` until one is found. */
   route: string;
+  /** Why it cannot be served now; on its log line, for an outage fails every request and is told elsewhere. */
+  reason?: string;
   /** What to answer at the deadline, where that is not 503. */
   late?: () => Problem;
 }
@@ -76,9 +78,9 @@ export function exchange(options: {
         const seconds = (performance.now() - started) / 1_000;
         metrics.httpRequestDuration.observe({ method, route: current.route, status }, seconds);
         const level = status >= 500 ? 'error' : status >= 400 ? 'warn' : 'info';
-        const { route } = current;
+        const { route, reason } = current;
         current.log[level](
-          { method, path: ctx.path, route, status, ms: Math.round(seconds * 1e6) / 1e3 },
+          { method, path: ctx.path, route, status, ms: Math.round(seconds * 1e6) / 1e3, reason },
           'request',
         );
       });

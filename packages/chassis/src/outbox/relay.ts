@@ -104,6 +104,7 @@ export class Relay {
       try {
         const locked = await Promise.race([this.#elect(client), this.#drained]);
         if (locked !== true) continue;
+        if (complained) log.info('the outbox relay has its database back');
         complained = false;
         const since = performance.now();
         await this.#lead(await Session.open(client)).finally(() => {
