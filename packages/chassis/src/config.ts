@@ -41,7 +41,11 @@ const BYTES = 'must be a size such as 512b, 100kb or 1mb (a bare number is bytes
 const types = Joi.extend(
   textual('duration', DURATION, parseDuration),
   textual('bytes', BYTES, parseBytes),
-  textual('delays', 'must be a list of different durations, none of them 0, such as 1s,10s,1m', parseDelays),
+  textual(
+    'delays',
+    'must be a list of different durations, none of them 0 or longer than 30d, such as 1s,10s,1m',
+    parseDelays,
+  ),
 );
 
 /** A length of time, e.g. `15m`; milliseconds in the config. A default may be written either way. */
@@ -110,13 +114,16 @@ function parseBytes(text: string): number | undefined {
   return digits === undefined ? undefined : Number(digits) * (factors[unit.toLowerCase()] as number);
 }
 
+/** RabbitMQ refuses a time to live of more than 49 days, and with it every message that is to be retried. */
+const LONGEST_DELAY = 30 * 86_400_000;
+
 function parseDelays(text: string): readonly RetryDelay[] | undefined {
   const delays = text.split(',').map((item) => {
     const name = item.trim().replace(/^\d+$/, '$&s');
     return { name, ms: parseDuration(name) ?? 0 };
   });
   const different = new Set(delays.map(({ name }) => name)).size === delays.length;
-  return different && delays.every(({ ms }) => ms > 0) ? delays : undefined;
+  return different && delays.every(({ ms }) => ms > 0 && ms <= LONGEST_DELAY) ? delays : undefined;
 }
 
 const positive = (fallback: string): Joi.AnySchema<number> =>

@@ -114,7 +114,7 @@ describe('the configuration', () => {
       'LOG_LEVEL: must be one of [trace, debug, info, warn, error, fatal, silent], got "loud"',
       'REQUEST_TIMEOUT: must be longer than 0, got "0"',
       'BODY_LIMIT: must be a size such as 512b, 100kb or 1mb (a bare number is bytes), got "big"',
-      'RETRY_DELAYS: must be a list of different durations, none of them 0, such as 1s,10s,1m, got "1s,1s"',
+      'RETRY_DELAYS: must be a list of different durations, none of them 0 or longer than 30d, such as 1s,10s,1m, got "1s,1s"',
       'DATABASE_POOL: must be greater than or equal to 1, got "0"',
     ]);
   });
