@@ -1,3 +1,6 @@
+import { once } from 'node:events';
+import { createRequire } from 'node:module';
+import { Worker } from 'node:worker_threads';
 import { buildEvent } from '@warren/contracts';
 import { eventually, withBroker, withDatabase } from '@warren/testkit';
 import { expect } from 'chai';
@@ -90,6 +93,38 @@ describe('a handler that fails in unusual ways', function () {
       await eventually(async () => expect(await handled()).to.equal(before + 1), { timeout: 12_000 });
       await eventually(async () => expect(await broker.queueDepth(DLQ)).to.equal(6), { timeout: 20_000 });
     });
+
+  it('is not reached by headers nested deeper than a stack; they cost no connection, and no neighbour', async () => {
+    const before = await handled();
+    complaints.length = 0;
+    const code = `
+      const { workerData } = require('node:worker_threads');
+      const { connect } = require(workerData.amqplib);
+      let deep = [];
+      for (let level = 0; level < 11_000; level += 1) deep = [deep];
+      connect(workerData.url).then(async (connection) => {
+        const channel = await connection.createConfirmChannel();
+        channel.publish('events', workerData.key, Buffer.from('{}'), { headers: { deep } });
+        await channel.waitForConfirms();
+        await connection.close();
+      });`;
+    for (let i = 0; i < 50; i += 1) await publish('good');
+    // Encoding it takes a stack that is deeper than the one it is decoded with.
+    const publisher = new Worker(code, {
+      eval: true,
+      resourceLimits: { stackSizeMb: 64 },
+      workerData: {
+        amqplib: createRequire(import.meta.url).resolve('amqplib'),
+        url: broker.adminUrl,
+        key: written.routingKey,
+      },
+    });
+    await once(publisher, 'exit');
+    for (let i = 0; i < 50; i += 1) await publish('good');
+    await eventually(async () => expect(await handled()).to.equal(before + 100));
+    await eventually(async () => expect(await broker.queueDepth(DLQ)).to.equal(1));
+    expect(complaints.filter((line) => line.includes('the broker'))).to.deep.equal([]);
+  });
 
   it('takes a time that is none for what it is, and acknowledges once', async () => {
     complaints.length = 0;

@@ -1,7 +1,8 @@
-// What Rascal takes for granted. It looks into some headers before its caller sees the message, and throws when they are not of
+// What Rascal and amqplib take for granted. Rascal looks into some headers before its caller sees the message, and throws when they are not of
 // its own making; the exception closes the connection, and the broker delivers the message again: one bad message would stop
 // everybody. And it closes the channel of a session that waited for its last message too long, from a timer: where that channel
-// has been closed meanwhile, amqplib throws, nobody catches it, and the process ends.
+// has been closed meanwhile, amqplib throws, nobody catches it, and the process ends. And amqplib ends a connection over headers
+// that it cannot decode (they are nested deeper than its stack, say), with all that is in hand.
 import type { Channel } from 'amqplib/callback_api';
 
 interface Dispatching {
@@ -16,8 +17,8 @@ type Closing = Pick<Channel, 'close'>;
 const guarded = new WeakSet<object>();
 
 /** The prototype that has this method, the first time it is asked for. */
-function prototypeOf<Prototype>(channel: Channel, method: keyof Prototype & string): Prototype | undefined {
-  let prototype = Object.getPrototypeOf(channel);
+function prototypeOf<Prototype>(instance: object, method: keyof Prototype & string): Prototype | undefined {
+  let prototype = Object.getPrototypeOf(instance);
   while (!Object.hasOwn(prototype, method)) prototype = Object.getPrototypeOf(prototype);
   const { [method]: found } = prototype;
   if (guarded.has(found)) return undefined;
@@ -25,12 +26,41 @@ function prototypeOf<Prototype>(channel: Channel, method: keyof Prototype & stri
 }
 
 /**
- * From now on every channel of this channel's amqplib hands out messages without the headers that Rascal trips over, and may be
- * closed when it is closed.
+ * From now on every channel of this channel's amqplib hands out messages without the headers that Rascal trips over, or that
+ * cannot be decoded, and may be closed when it is closed.
  */
 export function guardChannels(channel: Channel): void {
   guardHeaders(channel);
   guardClose(channel);
+  guardDecoding(channel.connection);
+}
+
+interface Receiving {
+  /** Received, and not yet decoded. */
+  rest: Buffer;
+  recvFrame(): object | false;
+}
+
+const HEADER_FRAME = 2;
+const BASIC_PROPERTIES = 60;
+
+// https://www.rabbitmq.com/resources/specs/amqp0-9-1.pdf, 2.3.5 and 2.3.5.2
+function guardDecoding(connection: object): void {
+  const prototype = prototypeOf<Receiving>(connection, 'recvFrame');
+  if (prototype === undefined) return;
+  const { recvFrame } = prototype;
+  prototype.recvFrame = function (this: Receiving) {
+    const { rest } = this;
+    try {
+      return recvFrame.call(this);
+    } catch (error) {
+      // A frame that was cut off what had been received, and could not be read: without its properties, it is the same message.
+      if (this.rest === rest || rest.length === 0 || rest.readUInt8(0) !== HEADER_FRAME) throw error;
+      const size = Number(rest.readBigUInt64BE(11));
+      return { id: BASIC_PROPERTIES, channel: rest.readUInt16BE(1), size, fields: { headers: {} } };
+    }
+  };
+  guarded.add(prototype.recvFrame);
 }
 
 function guardClose(channel: Channel): void {
