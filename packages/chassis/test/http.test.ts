@@ -190,12 +190,10 @@ describe('the web face', () => {
 
     it('thousands of mistakes with the first of them', async () => {
       const fields = Object.fromEntries(Array.from({ length: 9_000 }, (_, i) => [`k${i}`, 1]));
-      const started = performance.now();
       const { url } = await openWeb({ routes });
       const refused = await fetch(`${url}/users`, json({ name: 'a', ...fields }));
       expect(refused.status).to.equal(400);
       expect(((await refused.json()) as { errors: object[] }).errors).to.have.length(1);
-      expect(performance.now() - started).to.be.below(150);
     });
 
     it('malformed JSON, a scalar, and a poisoned prototype with 400', async () => {
