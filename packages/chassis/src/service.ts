@@ -72,6 +72,8 @@ export interface StartOptions {
 const CONSUMER_CONCURRENCY = 5;
 /** ms a handler may take before its transaction is cancelled and the event retried. */
 const HANDLER_TIMEOUT = 30_000;
+/** ms of SHUTDOWN_GRACE that are kept for closing connections; less of a short one. */
+const CLOSING = 3_000;
 const STATS_EVERY = 5_000;
 const STATS_TIMEOUT = 5_000;
 const PRUNE_EVERY = 600_000;
@@ -310,7 +312,8 @@ export async function start(
   // --- Stop, in the opposite order ---
 
   async function drain(): Promise<void> {
-    const deadline = Date.now() + config.SHUTDOWN_GRACE;
+    // Closing takes a while where the other end says nothing any more.
+    const deadline = Date.now() + config.SHUTDOWN_GRACE - Math.min(CLOSING, config.SHUTDOWN_GRACE * 0.3);
     const left = (share = 1) => Math.max(0, deadline - Date.now()) * share;
     draining = true;
     log.info({ drainDelay: config.DRAIN_DELAY }, 'draining');
@@ -318,11 +321,11 @@ export async function start(
     for (const consumer of consumers) consumer.stop();
     await Promise.all([
       http.drain(),
-      messaging?.unsubscribe(left(0.6)),
+      messaging?.unsubscribe(left(0.8)),
       ...runners.map((runner) => runner.stop()),
     ]);
     housekeeping.abort();
-    await relay?.stop(left(0.5));
+    await relay?.stop(left());
     await closeAll();
   }
 
