@@ -187,7 +187,9 @@ export class Relay {
           if (this.#draining.signal.aborted && !cautious) return;
           if (!cautious) await Promise.race([pause(delays.next(), stopping), session.ended]);
         } finally {
-          await session.publisher?.close();
+          // No farewell to a broker that has not answered until now, when the time is over.
+          if (stopping.aborted) session.publisher?.destroy();
+          else await session.publisher?.close();
           session.publisher = undefined;
         }
       }
