@@ -77,6 +77,7 @@ const CLOSING = 3_000;
 const STATS_EVERY = 5_000;
 const STATS_TIMEOUT = 5_000;
 const PRUNE_EVERY = 600_000;
+const CLOCKS = 86_400_000;
 
 const CHASSIS_MIGRATIONS = new URL('../migrations/', import.meta.url);
 
@@ -319,11 +320,17 @@ export async function start(
     log.info({ drainDelay: config.DRAIN_DELAY }, 'draining');
     await pause(config.DRAIN_DELAY);
     for (const consumer of consumers) consumer.stop();
-    await Promise.all([
-      http.drain(),
-      messaging?.unsubscribe(left(0.8)),
-      ...runners.map((runner) => runner.stop()),
+    // A request or a task that takes longer is redone, but the events of the others still go out.
+    const late = new AbortController();
+    await Promise.race([
+      Promise.all([
+        http.drain(),
+        messaging?.unsubscribe(left(0.8)),
+        ...runners.map((runner) => runner.stop()),
+      ]),
+      pause(left(0.8), late.signal),
     ]);
+    late.abort();
     housekeeping.abort();
     await relay?.stop(left());
     await closeAll();
@@ -445,7 +452,8 @@ async function keepHouse(
       const pending = new Map(tasks.map((row) => [row.kind, row.pending]));
       for (const kind of parts.kinds) metrics.tasksPending.set({ kind }, pending.get(kind) ?? 0);
       if (Date.now() - prunedAt > PRUNE_EVERY) {
-        await pruneInbox(database.kysely, config.INBOX_RETENTION);
+        // A day more than the age at which events are refused, whatever the clocks say.
+        await pruneInbox(database.kysely, config.INBOX_RETENTION + CLOCKS);
         await pruneIdempotencyKeys(database.kysely, config.IDEMPOTENCY_RETENTION);
         prunedAt = Date.now();
       }

@@ -1,3 +1,4 @@
+export { client } from './client.ts';
 export { eventually, type Patience } from './eventually.ts';
 export { keep, removeKept } from './keeper.ts';
 export { freePort, freePorts, isTaken } from './ports.ts';

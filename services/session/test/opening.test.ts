@@ -1,10 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import { type RunningService, start } from '@warren/chassis';
 import { parseEvent, sessionOpened } from '@warren/contracts';
-import { eventually, withBroker, withDatabase } from '@warren/testkit';
+import { client, eventually, withBroker, withDatabase } from '@warren/testkit';
 import { expect } from 'chai';
 import { service } from '../src/service.ts';
-import { client } from './client.ts';
 import { signUpOf } from './events.ts';
 
 describe('opening sessions', () => {

@@ -1,9 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { type RunningService, start } from '@warren/chassis';
-import { eventually, withBroker, withDatabase } from '@warren/testkit';
+import { client, eventually, withBroker, withDatabase } from '@warren/testkit';
 import { expect } from 'chai';
 import { service } from '../src/service.ts';
-import { client } from './client.ts';
 import { signUpOf } from './events.ts';
 
 describe('reading and revoking sessions', () => {

@@ -1,9 +1,8 @@
 import { type RunningService, start } from '@warren/chassis';
 import { parseEvent, userCreated } from '@warren/contracts';
-import { withBroker, withDatabase } from '@warren/testkit';
+import { client, withBroker, withDatabase } from '@warren/testkit';
 import { expect } from 'chai';
 import { service } from '../src/service.ts';
-import { client } from './client.ts';
 
 describe('signing up', () => {
   const broker = withBroker({ services: ['user'] });

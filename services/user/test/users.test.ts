@@ -1,9 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { type RunningService, start } from '@warren/chassis';
-import { withBroker, withDatabase } from '@warren/testkit';
+import { client, withBroker, withDatabase } from '@warren/testkit';
 import { expect } from 'chai';
 import { service } from '../src/service.ts';
-import { client } from './client.ts';
 
 describe('reading users', () => {
   const broker = withBroker({ services: ['user'] });

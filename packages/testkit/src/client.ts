@@ -1,4 +1,10 @@
-/** A client that says what it got: status, headers, body. */
+/**
+ * A JSON client that says what it got: status, headers, text, and the body where it is JSON.
+ *
+ * @example
+ * const { post } = client(user.url);
+ * expect((await post('/users', { name: 'Ada', email: 'ada@example.com' })).status).to.equal(201);
+ */
 export function client(url: string) {
   const ask = async (method: string, path: string, body?: object, headers: Record<string, string> = {}) => {
     const response = await fetch(new URL(path, url), {
