@@ -166,7 +166,7 @@ export class Consumer {
       } catch (error) {
         // Without its database nothing can be handled: wait, rather than march every message up the ladder. But a database that
         // is away for this one alone, again and again, is not what is wrong.
-        if (!isDatabaseUnavailable(error) || alone === ALONE) {
+        if (!(await this.#isAway(error, bound)) || alone === ALONE) {
           const failure = { reason: 'handler_failed', error: asError(error), at: now() };
           return () => this.#fail(delivery, failure, bound, count);
         }
@@ -185,6 +185,12 @@ export class Consumer {
     if (outcome === 'handled')
       metrics.eventLag.observe({ queue, type }, Math.max(0, now().getTime() - Date.parse(event.time)) / 1000);
     bound.info({ queue, outcome, ms: Math.round(seconds * 1e6) / 1e3 }, 'event');
+  }
+
+  /** A database that says nothing any more shows as a handler that takes too long. */
+  async #isAway(error: unknown, log: Logger): Promise<boolean> {
+    if (isDatabaseUnavailable(error)) return true;
+    return error instanceof Error && error.name === 'TimeoutError' && !(await this.#databaseAnswers(log));
   }
 
   async #databaseAnswers(log: Logger): Promise<boolean> {
