@@ -1,69 +1,74 @@
-import { EventEmitter } from 'node:events';
 import { buildEvent } from '@warren/contracts';
+import { eventually, withBroker, withDatabase } from '@warren/testkit';
 import { expect } from 'chai';
-import type { Units } from '../src/context.ts';
+import { sql } from 'kysely';
 import { newId } from '../src/id.ts';
-import { Consumer, on } from '../src/messaging/consumer.ts';
-import type { Forwarder } from '../src/messaging/forwarder.ts';
-import type { RascalSession } from '../src/messaging/rascal.ts';
-import { createLog, createMetrics } from '../src/telemetry/index.ts';
-import { written } from './fixtures/services.ts';
+import { type RunningService, type ServiceDescription, start } from '../src/service.ts';
+import { openProxy } from './fixtures/proxy.ts';
+import { hear, listener, written } from './fixtures/services.ts';
 
-describe('a handler that takes too long', () => {
-  /** Delivers one event, of which the first `late` transactions take too long; how often it was handled, and what became of it. */
-  const deliver = async ({ late, databaseAnswers }: { late: number; databaseAnswers: boolean }) => {
-    let handled = 0;
-    const calls: string[] = [];
-    const units = {
-      work: async ({ correlationId }: { correlationId: string }) => {
-        if (correlationId === 'consumer') return databaseAnswers;
-        handled += 1;
-        if (handled <= late)
-          throw new DOMException('The operation was aborted due to timeout', 'TimeoutError');
-        return 'handled';
-      },
-    } as unknown as Units;
-    const forwarder = { retry: async () => void calls.push('retried') } as unknown as Forwarder;
-    const consumer = new Consumer({
-      queue: 'beta.alpha.written',
-      subscriptions: [on(written, async () => {})],
-      units,
-      forwarder,
-      retryDelays: [{ name: '1s', ms: 1_000 }],
-      concurrency: 1,
-      retention: 60_000,
-      timeout: 1_000,
-      log: createLog({ service: 'beta', version: '1', level: 'silent' }),
-      metrics: createMetrics({ service: 'beta', version: '1', http: false, database: true, broker: true }),
-      now: () => new Date(),
-    });
-    const session = new EventEmitter();
-    consumer.attach(session as unknown as RascalSession);
-    const event = buildEvent(written, {
-      id: newId(),
-      source: '/alpha',
-      time: new Date(),
-      data: { noteId: newId(), text: 'x' },
-    });
-    const message = { content: Buffer.from(JSON.stringify(event)), fields: {}, properties: { headers: {} } };
-    await new Promise<void>((settled) => {
-      session.emit('message', message, undefined, (error?: Error) => {
-        calls.push(error === undefined ? 'acknowledged' : 'refused');
-        settled();
-      });
-    });
-    return { handled, calls };
-  };
+/** A little more than the 30 s that a handler may take. */
+const TOO_LONG = 33_000;
 
-  it('is retried later when it is the handler that is slow', async () => {
-    const { handled, calls } = await deliver({ late: 1, databaseAnswers: true });
-    expect(handled).to.equal(1);
-    expect(calls).to.deep.equal(['retried', 'acknowledged']);
+describe('an event whose handling takes too long', function () {
+  this.timeout(120_000);
+  after(async () => {
+    await Promise.all(running.map((service) => service.stop()));
+    await line?.close();
   });
+  const broker = withBroker({ services: ['alpha', 'beta', 'gamma'] });
+  const databases = { beta: withDatabase(), gamma: withDatabase() };
+  const running: RunningService[] = [];
+  let line: Awaited<ReturnType<typeof openProxy>> | undefined;
 
-  it('waits in place when it is the database that says nothing any more', async () => {
-    const { handled, calls } = await deliver({ late: 2, databaseAnswers: false });
-    expect(handled).to.equal(3);
-    expect(calls).to.deep.equal(['acknowledged']);
+  const launch = async (service: ServiceDescription, databaseUrl: string) => {
+    const started = await start(service, {
+      PORT: '0',
+      ADMIN_PORT: '0',
+      LOG_LEVEL: 'silent',
+      AMQP_URL: broker.url(service.name),
+      DATABASE_URL: databaseUrl,
+      RETRY_DELAYS: '10m',
+    });
+    running.push(started);
+    await eventually(() => expect(started.ready()).to.equal(true));
+    return started;
+  };
+  const publish = () => {
+    const data = { noteId: newId(), text: 'x' };
+    const event = buildEvent(written, { id: newId(), source: '/alpha', time: new Date(), data });
+    return broker.publish('events', written.routingKey, JSON.stringify(event));
+  };
+  const consumed = async ({ metrics }: RunningService, outcome: string) =>
+    (await metrics.eventsConsumed.get()).values.find(({ labels }) => labels.outcome === outcome)?.value;
+
+  it('waits in place when its database says nothing any more, and climbs the ladder when its handler is slow', async () => {
+    let slow = false;
+    line = await openProxy(databases.beta.url);
+    const silent = await launch(listener('beta'), line.url);
+    const lazy = await launch(
+      listener('gamma', async (event, work) => {
+        if (slow) await sql`select pg_sleep(60)`.execute(work.transaction);
+        await hear(event, work);
+      }),
+      databases.gamma.url,
+    );
+    // A connection that was in use a moment ago is what falls silent.
+    await publish();
+    for (const service of running)
+      await eventually(async () => expect(await consumed(service, 'handled')).to.equal(1));
+
+    slow = true;
+    line.stall();
+    const since = Date.now();
+    await publish();
+
+    await eventually(() => Date.now() - since > TOO_LONG, { timeout: 2 * TOO_LONG });
+    await eventually(async () => expect(await consumed(lazy, 'retried')).to.equal(1));
+    expect(await consumed(silent, 'retried')).to.equal(0);
+    line.resume();
+    line.cut();
+    await eventually(async () => expect(await consumed(silent, 'handled')).to.equal(2), { timeout: 30_000 });
+    expect(await consumed(silent, 'retried')).to.equal(0);
   });
 });
