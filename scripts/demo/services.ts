@@ -127,10 +127,11 @@ function warningIn(line: string): string | undefined {
       msg: string;
       err?: { message?: string };
     };
-    // An answer of 500 and more is told by its cause, in a line of its own.
+    // What keeps requests from being served is told once, in a line of its own.
     if (msg === 'request') return undefined;
     const grave = typeof level === 'number' ? level >= 40 : /warn|error|fatal/i.test(level);
-    return grave ? [msg, err?.message].filter(Boolean).join(': ') : undefined;
+    if (!grave) return undefined;
+    return err?.message && !msg.includes(err.message) ? `${msg}: ${err.message}` : msg;
   } catch {
     return undefined;
   }

@@ -88,7 +88,7 @@ async function declareShared(connection: Channels): Promise<void> {
           UNROUTED,
           {
             durable: true,
-            arguments: { 'x-queue-type': 'quorum', 'x-max-length': 100_000, 'x-overflow': 'drop-head' },
+            arguments: { 'x-queue-type': 'quorum', 'x-max-length': 10_000, 'x-overflow': 'drop-head' },
           },
           done,
         ),

@@ -1,13 +1,15 @@
 // A pooler in transaction mode gives a session's lock to whoever comes next: the relay must not run behind one.
 import pg from 'pg';
 import { pause } from '../backoff.ts';
+import { WarrenError } from '../errors.ts';
 import { hangUp } from './session.ts';
 
 /** DATABASE_URL cannot work, however long one waits. */
-export class PoolerError extends Error {
+export class PoolerError extends WarrenError {
   override readonly name = 'PoolerError';
   constructor() {
     super(
+      'database_unsuitable',
       'DATABASE_URL leads to a connection pooler in transaction mode, but the outbox relay needs a session of its own: ' +
         'point DATABASE_URL at PostgreSQL itself, or at a pool in session mode',
     );

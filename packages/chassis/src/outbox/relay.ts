@@ -337,7 +337,13 @@ export class Relay {
       await session.park(row.id, error.message);
       this.#options.metrics.eventsPublished.inc({ type: row.type, outcome: 'parked' });
       log.error(
-        { err: error, eventId: row.event_id, eventType: row.type, aggregate: row.aggregate },
+        {
+          code: 'publish_refused',
+          err: error,
+          eventId: row.event_id,
+          eventType: row.type,
+          aggregate: row.aggregate,
+        },
         'an event was parked: the broker will never take it; later events of its aggregate wait behind it',
       );
     }

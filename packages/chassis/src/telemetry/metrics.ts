@@ -77,7 +77,7 @@ export function createMetrics(options: {
     }),
     eventHandlingDuration: new Histogram({
       name: 'event_handling_duration_seconds',
-      help: 'From the arrival of a delivery to the commit or failure of its handler.',
+      help: 'From the arrival of a delivery to the commit of its handler.',
       labelNames: ['queue', 'type'],
       buckets: FAST,
       registers: registers(broker),
