@@ -82,7 +82,8 @@ describe('SIGTERM', () => {
       expect(outcomes(load.signUps.flatMap(({ attempts }) => attempts))).to.deep.equal({
         201: load.signUps.length,
       });
-      await system.accounts({ end: true });
+      expect(await system.end()).to.deep.equal([0, 0, 0, 0]);
+      await system.accounts();
     });
   });
 
@@ -195,7 +196,7 @@ describe('SIGTERM', () => {
 
     it('waits for a slow request, and answers it', async () => {
       const user = await system.run('user');
-      await system.run('session');
+      const session = await system.run('session');
       const slow = await lock('user', 'users');
       const answer = signUp(user, 'slow');
       await slow.awaited();
@@ -212,7 +213,8 @@ describe('SIGTERM', () => {
       await slow.release();
       expect((await answer).attempts.map((attempt) => attempt.answer?.status)).to.deep.equal([201]);
       expect(await ending).to.include({ code: 0 });
-      await system.accounts({ end: true });
+      await system.accounts();
+      expect(await terminate(session)).to.include({ code: 0 });
     });
 
     it('gives a request up at its deadline, within the grace', async () => {
@@ -257,7 +259,9 @@ describe('SIGTERM', () => {
       expect(session.process.logs.some(({ msg }) => /SHUTDOWN_GRACE/.test(msg))).to.equal(true);
       await slow.release();
       session.start();
-      await system.accounts({ end: true });
+      await system.accounts();
+      expect(await terminate(session)).to.include({ code: 0 });
+      expect(await terminate(user)).to.include({ code: 0 });
     });
   });
 
@@ -292,12 +296,14 @@ describe('SIGTERM', () => {
       for (const line of [lines.user, lines.session]) await line.mend();
       user.start();
       session.start();
-      await system.accounts({ duplicates: true, end: true });
+      await system.accounts({ duplicates: true });
+      expect(await terminate(user)).to.include({ code: 0 });
+      expect(await terminate(session)).to.include({ code: 0 });
     });
 
     it(`while the database ${what} ends within the grace`, async function () {
       this.timeout(60_000);
-      const env = { SHUTDOWN_GRACE: '5', REQUEST_TIMEOUT: '2s' };
+      const env = { SHUTDOWN_GRACE: '8', REQUEST_TIMEOUT: '3s' };
       const lines = {
         user: await cableTo(system.databaseUrl('user')),
         session: await cableTo(system.databaseUrl('session')),
@@ -311,7 +317,7 @@ describe('SIGTERM', () => {
       await eventually(() => load.signUps.length > count + 40);
 
       for (const ended of await Promise.all([terminate(user), terminate(session)])) {
-        expect(ended.ms, 'against a grace of 5,000').to.be.below(5_500);
+        expect(ended.ms, 'against a grace of 8,000').to.be.below(8_500);
         figure(`ended with ${ended.code} after`, ended.ms, 'ms');
         if (away === 'cut') expect(ended.code).to.equal(0);
       }
@@ -319,7 +325,9 @@ describe('SIGTERM', () => {
       user.start();
       session.start();
       await load.stop();
-      await system.accounts({ duplicates: true, end: true });
+      await system.accounts({ duplicates: true });
+      expect(await terminate(user)).to.include({ code: 0 });
+      expect(await terminate(session)).to.include({ code: 0 });
     });
   }
 });

@@ -27,16 +27,11 @@ interface Taped {
  * Waits until nothing is under way any more, then asserts: everybody in the ledger has a 201, one user, one session; each
  * event was published, once unless `duplicates` are allowed this time, and always under one id and the correlation id of its request;
  * and there is nothing else: no further row, nothing in an outbox, parked, dead-lettered, unrouted or left in a queue.
- * @param options.end stop the services before the count, and assert that they end with 0
  * @param options.timeout ms to wait for what is still under way, default 30,000
  */
 export async function takeAccounts(
   system: System,
-  {
-    duplicates = false,
-    end = false,
-    timeout = 30_000,
-  }: { duplicates?: boolean; end?: boolean; timeout?: number } = {},
+  { duplicates = false, timeout = 30_000 }: { duplicates?: boolean; timeout?: number } = {},
 ): Promise<Accounts> {
   const { ledger, broker } = system;
   const began = performance.now();
@@ -55,7 +50,6 @@ export async function takeAccounts(
     { timeout, interval: 100 },
   );
   const settledAfter = performance.now() - began;
-  if (end) for (const code of await system.end()) expect(code, 'exit code of a service').to.equal(0);
 
   const users = await system.sql<{ id: string; email: string }>(
     'user',

@@ -35,7 +35,7 @@ export interface System {
   /** Sends a signal (default SIGTERM) to all that runs, and waits for the exit codes. */
   end(signal?: NodeJS.Signals): Promise<(number | null)[]>;
   /** Waits until all has arrived, and counts it; see {@link takeAccounts}. */
-  accounts(options?: { duplicates?: boolean; end?: boolean; timeout?: number }): Promise<Accounts>;
+  accounts(options?: { duplicates?: boolean; timeout?: number }): Promise<Accounts>;
 }
 
 /** The queue of the operator that hears every event, also while the test's own connections are broken. */
