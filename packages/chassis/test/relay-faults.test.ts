@@ -1,4 +1,5 @@
-import { eventually, managementOf, withBroker, withDatabase } from '@warren/testkit';
+import { setTimeout as wait } from 'node:timers/promises';
+import { eventually, managementOf, settling, withBroker, withDatabase } from '@warren/testkit';
 import { connect } from 'amqplib';
 import { expect } from 'chai';
 import { FILL, prepare, startRelay, type TestRelay } from './fixtures/relay.ts';
@@ -61,10 +62,11 @@ describe('the relay, with thousands of events on their way,', function () {
 
   it('loses none when the broker is killed, and keeps their order', async () => {
     const caught = await catchAll('broker-killed');
+    await wait(settling);
     await database.admin(FILL, [EVENTS, AGGREGATES]);
     relay = startRelay({ databaseUrl: database.url, brokerUrl: broker.url('alpha') });
     await eventually(async () => (await confirmed()) > 2_000, { interval: 5, timeout: 20_000 });
-    await broker.kill();
+    await broker.kill({ after: 0 });
     expect(await left(), 'still to be published').to.be.above(0);
     await broker.start();
     await eventually(async () => expect(await left()).to.equal(0), { timeout: 60_000 });

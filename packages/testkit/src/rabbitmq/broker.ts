@@ -15,8 +15,8 @@ export interface Broker {
 export interface PrivateBroker extends Broker {
   /** An orderly stop, as of a deployment. */
   halt(): Promise<void>;
-  /** SIGKILL, as of a crash, `settling` ms after the call. */
-  kill(): Promise<void>;
+  /** SIGKILL, as of a crash, `after` ms; default `settling`. */
+  kill(options?: { after?: number }): Promise<void>;
   /** After `halt` or `kill`; returns when clients are accepted. */
   start(): Promise<void>;
   running: boolean;

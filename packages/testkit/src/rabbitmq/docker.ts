@@ -173,9 +173,9 @@ async function run(client: Client, image: string): Promise<PrivateBroker> {
       if (running) await container.stop({ t: 30 });
       running = false;
     },
-    async kill() {
+    async kill({ after = settling } = {}) {
       if (!running) return;
-      await wait(settling);
+      await wait(after);
       await container.kill({ signal: 'SIGKILL' });
       running = false;
       await container.wait();

@@ -137,8 +137,8 @@ export async function startNode(server: string): Promise<PrivateBroker> {
     },
     start,
     halt: () => end('SIGTERM'),
-    async kill() {
-      await wait(settling);
+    async kill({ after = settling } = {}) {
+      await wait(after);
       await end('SIGKILL');
     },
     async stop() {

@@ -28,8 +28,8 @@ export interface TestBroker extends Vhost {
   managementUrl: string;
   /** An orderly stop. Private brokers only. */
   stop(): Promise<void>;
-  /** SIGKILL. Private brokers only. */
-  kill(): Promise<void>;
+  /** SIGKILL, `after` ms (default `settling`). Private brokers only. */
+  kill(options?: { after?: number }): Promise<void>;
   /** Up again after `stop` or `kill`, with the same ports and data. Private brokers only. */
   start(): Promise<void>;
 }
@@ -93,7 +93,7 @@ export function withBroker(options: WithBrokerOptions = {}): TestBroker {
   return Object.defineProperties(
     {
       stop: () => own().halt(),
-      kill: () => own().kill(),
+      kill: (options) => own().kill(options),
       start: () => own().start(),
     } as TestBroker,
     {
