@@ -39,6 +39,13 @@ export interface Work<Schema = any, Config = any> {
   ): Promise<string>;
   /** Writes a pending row for the worker of that kind, in this transaction. */
   schedule(kind: string, task: ScheduledTask): Promise<void>;
+  /**
+   * Takes a pending row back, in this transaction, when no worker has begun it yet.
+   * @returns whether it was taken back; when not, it has been begun at least once, is done, or never was
+   */
+  unschedule(kind: string, key: string): Promise<boolean>;
+  /** Since when events have come and gone without interruption; absent while the broker is away or blocks publishers. */
+  brokerSince: Date | undefined;
   config: Config;
   log: Logger;
   now(): Date;

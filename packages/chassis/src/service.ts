@@ -169,6 +169,7 @@ export async function start(
       config,
       now,
       publications: publishedKeys(brokerConfig),
+      brokerSince: () => messaging?.connectedSince,
       onCommit({ events, kinds }) {
         if (events) relay?.wake();
         for (const runner of runners) if (kinds.has(runner.kind)) runner.wake();

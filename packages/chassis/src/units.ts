@@ -2,7 +2,7 @@
 import type { Origin, Units, Work } from './context.ts';
 import type { Database } from './database/database.ts';
 import { append } from './outbox/outbox.ts';
-import { scheduleTask } from './tasks/worker.ts';
+import { scheduleTask, unscheduleTask } from './tasks/worker.ts';
 
 export interface UnitsOptions<Schema, Config> {
   service: string;
@@ -11,6 +11,8 @@ export interface UnitsOptions<Schema, Config> {
   now: () => Date;
   /** Routing keys that broker.ts declares. */
   publications: ReadonlySet<string>;
+  /** See `Work`. */
+  brokerSince?: () => Date | undefined;
   /** After a commit that left work for the relay, or for workers of these kinds. */
   onCommit: (left: { events: boolean; kinds: ReadonlySet<string> }) => void;
 }
@@ -20,7 +22,7 @@ const ATTEMPTS = 3;
 const LOST_RACE = new Set(['40001', '40P01']);
 
 export function createUnits<Schema, Config>(options: UnitsOptions<Schema, Config>): Units<Schema, Config> {
-  const { service, database, config, now, publications, onCommit } = options;
+  const { service, database, config, now, publications, onCommit, brokerSince = () => undefined } = options;
   const source = `/${service}`;
 
   async function attempt<T>(origin: Origin, run: (work: Work<Schema, Config>) => Promise<T>): Promise<T> {
@@ -49,6 +51,8 @@ export function createUnits<Schema, Config>(options: UnitsOptions<Schema, Config
             if (task.at === undefined || task.at <= now()) kinds.add(kind);
             return scheduleTask(transaction, kind, task, origin);
           },
+          unschedule: (kind, key) => unscheduleTask(transaction, kind, key),
+          brokerSince: brokerSince(),
         }),
       origin.signal,
     );

@@ -57,6 +57,47 @@ describe('a worker', function () {
   const done = (count: number) =>
     eventually(async () => expect(await effects()).to.have.length(count), { timeout: 20_000 });
 
+  const unschedule = (key: string) =>
+    writer.units.work({ correlationId: 'c', log: silent }, (work) => work.unschedule('charge', key));
+
+  it('never begins what was taken back before', async () => {
+    await schedule('a');
+    expect(await unschedule('a')).to.equal(true);
+    expect(await unschedule('a'), 'there is none any more').to.equal(false);
+    await schedule('b');
+    launch({});
+    await done(1);
+    expect(await effects()).to.deep.equal(['b']);
+  });
+
+  it('finishes what it has begun, whoever wants it back', async () => {
+    const begun = Promise.withResolvers<void>();
+    const go = Promise.withResolvers<void>();
+    await schedule('a');
+    launch({
+      act: async () => {
+        begun.resolve();
+        await go.promise;
+      },
+    });
+    await begun.promise;
+    expect(await unschedule('a')).to.equal(false);
+    go.resolve();
+    await done(1);
+  });
+
+  it('leaves what failed once where it is: it may have had its effect', async () => {
+    await schedule('a');
+    launch({
+      act: async () => {
+        throw new Error('no answer');
+      },
+    });
+    await eventually(async () => expect((await tasks())[0]).to.include({ last_error: 'no answer' }));
+    expect(await unschedule('a')).to.equal(false);
+    expect(await tasks()).to.have.length(1);
+  });
+
   it('acts in no transaction, then writes result, event and end of the task in one', async () => {
     let open: unknown;
     const seen: Task[] = [];

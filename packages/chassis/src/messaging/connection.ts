@@ -63,6 +63,8 @@ export class Messaging {
   /** What this service needs, its consumers need too: their queues may be missing as well. */
   #wasMissing = false;
   #lostAt = performance.now();
+  /** Since when events have come and gone without interruption. */
+  connectedSince: Date | undefined;
   /** Why there is no connection now, in a sentence. */
   problem: string | undefined;
 
@@ -270,6 +272,7 @@ export class Messaging {
   #move(state: BrokerState): void {
     if (state === this.#state) return;
     this.#state = state;
+    this.connectedSince = state === 'connected' ? new Date() : undefined;
     this.#options.onState?.(state);
   }
 

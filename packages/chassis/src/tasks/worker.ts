@@ -47,6 +47,17 @@ export async function scheduleTask(
     on conflict (kind, key) do nothing`.execute(transaction);
 }
 
+/** Deletes a pending row that no worker has begun, and says whether there was one. */
+export async function unscheduleTask(
+  transaction: QueryExecutorProvider,
+  kind: string,
+  key: string,
+): Promise<boolean> {
+  const { numAffectedRows } = await sql`
+    delete from warren.tasks where kind = ${kind} and key = ${key} and attempts = 0`.execute(transaction);
+  return numAffectedRows === 1n;
+}
+
 interface Claimed {
   id: string;
   key: string;
