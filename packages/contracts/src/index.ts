@@ -1,5 +1,10 @@
 export { default as Joi } from 'joi';
+export * from './email.ts';
 export * from './envelope.ts';
 export * from './event.ts';
+export * from './method.ts';
+export * from './money.ts';
+export * from './order.ts';
+export * from './payment.ts';
 export * from './session.ts';
 export * from './user.ts';

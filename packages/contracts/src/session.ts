@@ -1,5 +1,6 @@
 import Joi from 'joi';
 import { defineEvent, uuid } from './event.ts';
+import { defineMethod } from './method.ts';
 
 export interface SessionOpened {
   sessionId: string;
@@ -16,5 +17,35 @@ export const sessionOpened = defineEvent<SessionOpened>({
     sessionId: uuid().required(),
     userId: uuid().required(),
     expiresAt: Joi.string().isoDate().required(),
+  },
+});
+
+export interface Session {
+  id: string;
+  userId: string;
+  status: 'active' | 'revoked' | 'expired';
+  /** ISO 8601, UTC */
+  openedAt: string;
+  /** ISO 8601, UTC */
+  expiresAt: string;
+}
+
+/** The sessions of a user, oldest first. Answered by: session. */
+export const listSessions = defineMethod<{ userId: string }, { items: Session[] }>({
+  method: 'session.list',
+  version: 1,
+  request: { userId: uuid().required() },
+  reply: {
+    items: Joi.array()
+      .items(
+        Joi.object({
+          id: uuid().required(),
+          userId: uuid().required(),
+          status: Joi.valid('active', 'revoked', 'expired').required(),
+          openedAt: Joi.string().isoDate().required(),
+          expiresAt: Joi.string().isoDate().required(),
+        }),
+      )
+      .required(),
   },
 });

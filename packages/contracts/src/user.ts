@@ -1,5 +1,6 @@
 import Joi from 'joi';
 import { defineEvent, uuid } from './event.ts';
+import { defineMethod } from './method.ts';
 
 export interface UserCreated {
   userId: string;
@@ -15,5 +16,26 @@ export const userCreated = defineEvent<UserCreated>({
     userId: uuid().required(),
     name: Joi.string().max(200).required(),
     email: Joi.string().email({ tlds: false }).max(254).required(),
+  },
+});
+
+export interface User {
+  id: string;
+  name: string;
+  email: string;
+  /** ISO 8601, UTC */
+  createdAt: string;
+}
+
+/** One user; 404 `user_unknown`. Answered by: user. */
+export const findUser = defineMethod<{ userId: string }, User>({
+  method: 'user.find',
+  version: 1,
+  request: { userId: uuid().required() },
+  reply: {
+    id: uuid().required(),
+    name: Joi.string().required(),
+    email: Joi.string().required(),
+    createdAt: Joi.string().isoDate().required(),
   },
 });

@@ -1,0 +1,50 @@
+// One question that a service answers over the broker, declared once. For reading only: an answer that is lost is asked for
+// again or done without, so a method has no effect. What has an effect is an event, or a request to the one service's HTTP.
+import Joi from 'joi';
+
+export interface MethodDefinition<Request extends object = object, Reply extends object = object> {
+  /** `SERVICE.VERB`, e.g. `user.find`; only the service of that name can answer it. */
+  readonly method: string;
+  /** A breaking change is a new version, answered beside the old one. */
+  readonly version: number;
+  /** On the exchange `rpc`: `METHOD.vN`, e.g. `user.find.v1`. */
+  readonly routingKey: string;
+  readonly request: Joi.ObjectSchema<Request>;
+  readonly reply: Joi.ObjectSchema<Reply>;
+}
+
+/** A method of whatever request and reply. */
+// biome-ignore lint/suspicious/noExplicitAny: Joi's schema type is invariant, so `unknown` would fit no method
+export type AnyMethod = MethodDefinition<any, any>;
+
+const METHOD = /^[a-z][a-z0-9-]*\.[a-z][a-z0-9]*$/;
+
+/**
+ * Declares a method.
+ * @example
+ * export const findUser = defineMethod<{ userId: string }, User>({
+ *   method: 'user.find',
+ *   version: 1,
+ *   request: { userId: uuid().required() },
+ *   reply: { id: uuid().required(), … },
+ * });
+ * @throws {TypeError} when the name is not `service.verb` in lower case, or the version not a positive integer
+ */
+export function defineMethod<Request extends object, Reply extends object>(declaration: {
+  method: string;
+  version: number;
+  request: Joi.PartialSchemaMap<Request>;
+  reply: Joi.PartialSchemaMap<Reply>;
+}): MethodDefinition<Request, Reply> {
+  const { method, version, request, reply } = declaration;
+  if (!METHOD.test(method)) throw new TypeError(`method '${method}' must be of the form 'user.find'`);
+  if (!Number.isInteger(version) || version < 1)
+    throw new TypeError(`version of '${method}' must be a positive integer`);
+  return Object.freeze({
+    method,
+    version,
+    routingKey: `${method}.v${version}`,
+    request: Joi.object<Request>(request).required(),
+    reply: Joi.object<Reply>(reply).required(),
+  });
+}
