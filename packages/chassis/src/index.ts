@@ -24,4 +24,4 @@ export {
   type StartOptions,
   start,
 } from './service.ts';
-export type { Task, Worker } from './tasks/worker.ts';
+export type { Acting, Task, Worker } from './tasks/worker.ts';

@@ -1,5 +1,6 @@
 import { eventually, withDatabase } from '@warren/testkit';
 import { expect } from 'chai';
+import type { Kysely } from 'kysely';
 import { type Task, tasksPending, type Worker, WorkerRunner } from '../src/tasks/worker.ts';
 import { createUnits } from '../src/units.ts';
 import { openProxy } from './fixtures/proxy.ts';
@@ -84,6 +85,22 @@ describe('a worker', function () {
     expect(await unschedule('a')).to.equal(false);
     go.resolve();
     await done(1);
+  });
+
+  it('may read and write while it acts, in no transaction of its task', async () => {
+    await schedule('a');
+    let attempts = 0;
+    launch({
+      act: async (_, { database }: { database: Kysely<Schema> }) => {
+        await database
+          .insertInto('effects')
+          .values({ id: `attempt ${++attempts}` })
+          .execute();
+        if (attempts === 1) throw new Error('not yet');
+      },
+    });
+    await done(3);
+    expect(await effects()).to.deep.equal(['a', 'attempt 1', 'attempt 2']);
   });
 
   it('leaves what failed once where it is: it may have had its effect', async () => {

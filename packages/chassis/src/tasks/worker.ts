@@ -1,7 +1,7 @@
 // Workers do what acts on the outside: a charge, an e-mail, the end of a session. What is to be done is a row; a worker claims
 // it for a while, acts outside any transaction under the task's stable key, and writes the result in a second transaction.
 import { randomUUID } from 'node:crypto';
-import { type QueryExecutorProvider, sql } from 'kysely';
+import { type Kysely, type QueryExecutorProvider, sql } from 'kysely';
 import { backoff, pause } from '../backoff.ts';
 import type { Logger, ScheduledTask, Units, Work } from '../context.ts';
 import { isDatabaseUnavailable } from '../database/database.ts';
@@ -16,6 +16,17 @@ export interface Task<Data extends object = object> {
   attempts: number;
 }
 
+/** What `act` is given besides its task. */
+// biome-ignore lint/suspicious/noExplicitAny: see Work
+export interface Acting<Schema = any, Config = any> {
+  /** Aborted when its time is over. */
+  signal: AbortSignal;
+  config: Config;
+  log: Logger;
+  /** For reads, and for a stand-in of the outside that keeps its books here: each statement is its own transaction. */
+  database: Kysely<Schema>;
+}
+
 /** How one kind of task is done. */
 // biome-ignore lint/suspicious/noExplicitAny: workers of different kinds stand in one list
 export interface Worker<Data extends object = any, Result = any, Schema = any, Config = any> {
@@ -24,7 +35,7 @@ export interface Worker<Data extends object = any, Result = any, Schema = any, C
    * Acts on the outside, in no transaction. It may be done again under the same key when this process dies before `settle`
    * has committed. An error means: try again later, after a growing delay.
    */
-  act?(task: Task<Data>, context: { signal: AbortSignal; config: Config; log: Logger }): Promise<Result>;
+  act?(task: Task<Data>, context: Acting<Schema, Config>): Promise<Result>;
   /** Writes what came of it, in one transaction that also ends the task. */
   settle(task: Task<Data>, result: Result, work: Work<Schema, Config>): Promise<void>;
   /** ms that `act` may take; default 30,000. */
@@ -158,7 +169,7 @@ export class WorkerRunner {
       await withSpan(`${this.#worker.kind} task`, { kind: SpanKind.INTERNAL, parent }, async () => {
         const signal = AbortSignal.timeout(timeout);
         const result = await Promise.race([
-          this.#worker.act?.(task, { signal, config: this.#config, log }),
+          this.#worker.act?.(task, { signal, config: this.#config, log, database: this.#units.database }),
           rejectOn(signal),
         ]);
         acted = true;
