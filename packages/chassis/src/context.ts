@@ -1,6 +1,7 @@
 import type { EventDefinition } from '@warren/contracts';
 import type { Kysely, Transaction } from 'kysely';
 import type { Logger } from 'pino';
+import type { CounterDefinition } from './telemetry/counters.ts';
 
 export type { Logger } from 'pino';
 
@@ -44,6 +45,8 @@ export interface Work<Schema = any, Config = any> {
    * @returns whether it was taken back; when not, it has been begun at least once, is done, or never was
    */
   unschedule(kind: string, key: string): Promise<boolean>;
+  /** Counts something that this transaction made true, once it has committed. */
+  count<Labels extends Record<string, string>>(counter: CounterDefinition<Labels>, labels: Labels): void;
   /** Since when events have come and gone without interruption; absent while the broker is away or blocks publishers. */
   brokerSince: Date | undefined;
   config: Config;

@@ -11,11 +11,15 @@ export { HEADERS } from './messaging/forwarder.ts';
 export type { BrokerConfig } from './messaging/rascal.ts';
 export {
   type BrokerSettings,
+  combine,
   consumes,
   defaultBrokerSettings,
   publications,
+  receivesReplies,
+  serves,
   sharedExchanges,
 } from './messaging/topology.ts';
+export { type RequestMethod, type RequestOptions, type Served, serve } from './rpc/serve.ts';
 export { run } from './run.ts';
 export {
   defineService,
@@ -25,3 +29,4 @@ export {
   start,
 } from './service.ts';
 export type { Acting, Task, Worker } from './tasks/worker.ts';
+export type { CounterDefinition } from './telemetry/counters.ts';

@@ -21,6 +21,7 @@ import { type BrokerSettings, defaultBrokerSettings, EVENTS, workQueueName } fro
 import { outboxStats } from './outbox/outbox.ts';
 import { Relay } from './outbox/relay.ts';
 import { tasksPending, type Worker, WorkerRunner } from './tasks/worker.ts';
+import { type CounterDefinition, createCounters } from './telemetry/counters.ts';
 import { createLog, createMetrics, type Metrics, tracing } from './telemetry/index.ts';
 import { createUnits } from './units.ts';
 
@@ -39,6 +40,8 @@ export interface ServiceDescription<Config = any, Schema = any> {
   routes?: readonly Route<Schema, Config>[];
   handlers?: readonly Subscription[];
   workers?: readonly Worker[];
+  /** Its own metrics, over those of the chassis. */
+  counters?: readonly CounterDefinition[];
 }
 
 export interface RunningService {
@@ -135,6 +138,7 @@ export async function start(
     database: hasDatabase,
     broker: description.broker !== undefined,
   });
+  const counters = createCounters(metrics.registry, description.counters ?? []);
   const { signal } = options;
   const traces = await tracing.start({
     service: name,
@@ -170,6 +174,7 @@ export async function start(
       now,
       publications: publishedKeys(brokerConfig),
       brokerSince: () => messaging?.connectedSince,
+      counters,
       onCommit({ events, kinds }) {
         if (events) relay?.wake();
         for (const runner of runners) if (kinds.has(runner.kind)) runner.wake();

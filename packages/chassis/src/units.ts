@@ -3,6 +3,7 @@ import type { Origin, Units, Work } from './context.ts';
 import type { Database } from './database/database.ts';
 import { append } from './outbox/outbox.ts';
 import { scheduleTask, unscheduleTask } from './tasks/worker.ts';
+import type { Counters } from './telemetry/counters.ts';
 
 export interface UnitsOptions<Schema, Config> {
   service: string;
@@ -13,6 +14,8 @@ export interface UnitsOptions<Schema, Config> {
   publications: ReadonlySet<string>;
   /** See `Work`. */
   brokerSince?: () => Date | undefined;
+  /** See `Work.count`. */
+  counters?: Counters;
   /** After a commit that left work for the relay, or for workers of these kinds. */
   onCommit: (left: { events: boolean; kinds: ReadonlySet<string> }) => void;
 }
@@ -23,10 +26,12 @@ const LOST_RACE = new Set(['40001', '40P01']);
 
 export function createUnits<Schema, Config>(options: UnitsOptions<Schema, Config>): Units<Schema, Config> {
   const { service, database, config, now, publications, onCommit, brokerSince = () => undefined } = options;
+  const { counters = () => () => {} } = options;
   const source = `/${service}`;
 
   async function attempt<T>(origin: Origin, run: (work: Work<Schema, Config>) => Promise<T>): Promise<T> {
     const kinds = new Set<string>();
+    const counts: (() => void)[] = [];
     let events = false;
     const result = await database.transaction(
       (transaction) =>
@@ -52,10 +57,12 @@ export function createUnits<Schema, Config>(options: UnitsOptions<Schema, Config
             return scheduleTask(transaction, kind, task, origin);
           },
           unschedule: (kind, key) => unscheduleTask(transaction, kind, key),
+          count: (counter, labels) => void counts.push(counters(counter, labels)),
           brokerSince: brokerSince(),
         }),
       origin.signal,
     );
+    for (const each of counts) each();
     if (events || kinds.size > 0) onCommit({ events, kinds });
     return result;
   }
