@@ -14,12 +14,13 @@ import type { Route } from './http/routes.ts';
 import { pruneInbox } from './inbox/inbox.ts';
 import { Messaging } from './messaging/connection.ts';
 import { Consumer, type Subscription } from './messaging/consumer.ts';
-import { subscribedQueues } from './messaging/declare.ts';
+import { servedKeys, subscribedQueues } from './messaging/declare.ts';
 import { Forwarder } from './messaging/forwarder.ts';
 import type { BrokerConfig } from './messaging/rascal.ts';
 import { type BrokerSettings, defaultBrokerSettings, EVENTS, workQueueName } from './messaging/topology.ts';
 import { outboxStats } from './outbox/outbox.ts';
 import { Relay } from './outbox/relay.ts';
+import type { Served } from './rpc/serve.ts';
 import { tasksPending, type Worker, WorkerRunner } from './tasks/worker.ts';
 import { type CounterDefinition, createCounters } from './telemetry/counters.ts';
 import { createLog, createMetrics, type Metrics, tracing } from './telemetry/index.ts';
@@ -40,6 +41,8 @@ export interface ServiceDescription<Config = any, Schema = any> {
   routes?: readonly Route<Schema, Config>[];
   handlers?: readonly Subscription[];
   workers?: readonly Worker[];
+  /** What it answers over the broker; broker.ts `serves` the same. */
+  methods?: readonly Served[];
   /** Its own metrics, over those of the chassis. */
   counters?: readonly CounterDefinition[];
 }
@@ -87,17 +90,18 @@ const CHASSIS_MIGRATIONS = new URL('../migrations/', import.meta.url);
 /**
  * Describes a service.
  * @throws {WarrenError} `invalid_service`, when the parts do not fit: a handler for an event that broker.ts does not subscribe to, a publication
- * under another service's name, handlers without a database
+ * or a method under another service's name, handlers without a database
  */
 export function defineService<Config, Schema>(
   description: ServiceDescription<Config, Schema>,
 ): ServiceDescription<Config, Schema> {
-  const { name, broker, migrations, handlers = [], workers = [] } = description;
+  const { name, broker, migrations, handlers = [], workers = [], methods = [] } = description;
   const wrong = (what: string) => new WarrenError('invalid_service', `service ${name}: ${what}`);
   if (!/^[a-z][a-z0-9-]*$/.test(name)) throw wrong('a name is lower case, without dots');
   if (handlers.length > 0 && (broker === undefined || migrations === undefined))
     throw wrong('handlers need a broker.ts, and migrations for the inbox');
   if (workers.length > 0 && migrations === undefined) throw wrong('workers need migrations');
+  if (methods.length > 0 && broker === undefined) throw wrong('methods need a broker.ts');
   if (broker === undefined) return description;
 
   const config = broker(defaultBrokerSettings);
@@ -105,10 +109,21 @@ export function defineService<Config, Schema>(
     if (!key.startsWith(`${name}.`))
       throw wrong(`may not publish ${key}: only events named ${name}.… are its own`);
   const heard = new Set(handlers.map(({ event }) => workQueueName(name, event)));
-  const queues = new Set(subscribedQueues(config));
+  const queues = new Set(subscribedQueues(name, config));
   for (const queue of heard) if (!queues.has(queue)) throw wrong(`broker.ts has no subscription to ${queue}`);
   for (const queue of queues)
     if (!heard.has(queue)) throw wrong(`no handler for the subscription to ${queue}`);
+
+  const served = methods.map(({ method }) => method.routingKey);
+  for (const key of served) {
+    if (!key.startsWith(`${name}.`))
+      throw wrong(`may not serve ${key}: only methods named ${name}.… are its own`);
+    if (served.indexOf(key) !== served.lastIndexOf(key)) throw wrong(`serves ${key} twice`);
+  }
+  const bound = servedKeys(name, config);
+  for (const key of served) if (!bound.includes(key)) throw wrong(`broker.ts does not serve ${key}`);
+  for (const key of bound)
+    if (!served.includes(key)) throw wrong(`nobody answers ${key}, which broker.ts serves`);
   return description;
 }
 
@@ -148,8 +163,11 @@ export async function start(
 
   // --- The parts ---
 
-  const brokerConfig = description.broker?.({ retryDelays: config.RETRY_DELAYS });
-  const queues = brokerConfig === undefined ? [] : subscribedQueues(brokerConfig);
+  const brokerConfig = description.broker?.({
+    retryDelays: config.RETRY_DELAYS,
+    instance: config.INSTANCE,
+  });
+  const queues = brokerConfig === undefined ? [] : subscribedQueues(name, brokerConfig);
   const concurrent =
     queues.length * CONSUMER_CONCURRENCY + workers.reduce((sum, { concurrency = 2 }) => sum + concurrency, 0);
   const open = (role: string, connections: number, statementTimeout?: number) =>

@@ -5,6 +5,7 @@ import helmet from 'koa-helmet';
 import type { ChassisConfig } from '../config.ts';
 import type { Logger, Units } from '../context.ts';
 import { asError, problem, WarrenError } from '../errors.ts';
+import { type RequestFor, requestNothing } from '../rpc/request.ts';
 import type { Metrics } from '../telemetry/index.ts';
 import { type Answer, problemAnswer, send, toAnswer } from './answer.ts';
 import { jsonBody } from './body.ts';
@@ -34,6 +35,8 @@ export interface HttpOptions {
   routes: readonly Route[];
   /** Absent in a service without a database: its handlers all get what a GET gets. */
   units?: Units;
+  /** Absent in a service that asks no other. */
+  requestFor?: RequestFor;
   config: Pick<ChassisConfig, 'REQUEST_TIMEOUT' | 'BODY_LIMIT'>;
   log: Logger;
   metrics: Metrics;
@@ -158,7 +161,7 @@ function answerRoute(
   options: HttpOptions,
   idempotent?: Idempotency,
 ): (ctx: Context) => Promise<Answer> {
-  const { units, config, now } = options;
+  const { units, config, now, requestFor = requestNothing } = options;
   const validate = compileValidation(route);
   const readBody = route.body === undefined ? undefined : jsonBody(config.BODY_LIMIT);
 
@@ -171,6 +174,7 @@ function answerRoute(
     const run = async (context: object): Promise<Answer> =>
       toAnswer(await route.handler(request, context as Parameters<Route['handler']>[1]));
 
+    const origin = { correlationId, traceparent, log, signal };
     if (route.method === 'GET' || units === undefined) {
       const read: Read = {
         database: units?.database as Read['database'],
@@ -179,10 +183,10 @@ function answerRoute(
         now,
         correlationId,
         signal,
+        request: requestFor(origin),
       };
       return run(read);
     }
-    const origin = { correlationId, traceparent, log, signal };
     const key = route.method === 'POST' ? idempotencyKeyOf(request) : undefined;
     if (key === undefined || idempotent === undefined) return units.work(origin, run);
     return idempotent({ route: route.path, key, request }, origin, exchange, run);

@@ -2,6 +2,7 @@
 import type { Joi } from '@warren/contracts';
 import type { Kysely } from 'kysely';
 import type { Logger, Work } from '../context.ts';
+import type { RequestMethod } from '../rpc/serve.ts';
 
 export type Method = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
 
@@ -15,6 +16,8 @@ export interface Read<Schema = any, Config = any> {
   correlationId: string;
   /** Aborted at the request's deadline, and when the client has gone. */
   signal: AbortSignal;
+  /** Asks another service over the broker; the service's broker.ts `receivesReplies`. */
+  request: RequestMethod;
 }
 
 /** An answer other than 200 with a JSON body. */

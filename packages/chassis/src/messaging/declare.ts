@@ -4,7 +4,7 @@ import { WarrenError } from '../errors.ts';
 import { type Channels, withChannel } from './confirms.ts';
 import { guardChannels } from './guard.ts';
 import type { BrokerConfig, VhostConfig } from './rascal.ts';
-import { EVENTS, RPC, UNROUTED } from './topology.ts';
+import { EVENTS, RPC, replySubscription, requestQueue, UNROUTED } from './topology.ts';
 
 /** The broker does not have what it should, and waiting alone will not mend it. */
 export class TopologyError extends WarrenError {
@@ -23,6 +23,8 @@ export async function prepareTopology(connection: Channels, config: BrokerConfig
   if (!(await sharedExchangesExist(connection))) await declareShared(connection);
   for (const vhost of vhostsOf(config)) {
     for (const [name, { options }] of Object.entries(vhost.queues ?? {})) {
+      // It would belong to this connection, which nobody consumes from.
+      if (options?.exclusive) continue;
       await withChannel(connection, (channel) =>
         call((done) => channel.assertQueue(name, options, done)),
       ).catch((cause: Refusal) => {
@@ -56,9 +58,25 @@ export const seeTopology = (channels: Channels, config: BrokerConfig): Promise<v
         await call((done) => channel.bindQueue(destination, source, bindingKey, {}, done));
   });
 
-/** Names of the queues that this configuration subscribes to. */
-export const subscribedQueues = (config: BrokerConfig): string[] =>
-  vhostsOf(config).flatMap((vhost) => Object.values(vhost.subscriptions ?? {}).map(({ queue }) => queue));
+/** Names of the queues of events that this service subscribes to; of requests and replies nothing is kept. */
+export const subscribedQueues = (service: string, config: BrokerConfig): string[] =>
+  subscriptionsOf(config)
+    .filter(([name]) => name !== requestQueue(service) && name !== replySubscription(service))
+    .map(([, { queue }]) => queue);
+
+/** Whether this service asks others. */
+export const hearsReplies = (service: string, config: BrokerConfig): boolean =>
+  subscriptionsOf(config).some(([name]) => name === replySubscription(service));
+
+/** Routing keys of the methods that this service serves. */
+export const servedKeys = (service: string, config: BrokerConfig): string[] =>
+  vhostsOf(config)
+    .flatMap((vhost) => Object.values(vhost.bindings ?? {}))
+    .filter(({ source, destination }) => source === RPC && destination === requestQueue(service))
+    .map(({ bindingKey = '' }) => bindingKey);
+
+const subscriptionsOf = (config: BrokerConfig) =>
+  vhostsOf(config).flatMap((vhost) => Object.entries(vhost.subscriptions ?? {}));
 
 const vhostsOf = (config: BrokerConfig): VhostConfig[] =>
   [config.vhosts.publish, config.vhosts.consume].filter((vhost) => vhost !== undefined);

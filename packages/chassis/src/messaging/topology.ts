@@ -1,6 +1,6 @@
 // The names and arguments of everything a service has on the broker, said once. A service's broker.ts is Rascal
 // configuration; these helpers expand the parts that repeat.
-import type { AnyEvent } from '@warren/contracts';
+import type { AnyEvent, AnyMethod } from '@warren/contracts';
 import type {
   BindingConfig,
   ExchangeConfig,
@@ -14,6 +14,8 @@ import type {
 export interface BrokerSettings {
   /** The retry ladder: how long a failed message waits before each further attempt. */
   retryDelays: readonly RetryDelay[];
+  /** Names what belongs to one connection of one replica: no two ever have the same. */
+  instance: string;
 }
 
 export interface RetryDelay {
@@ -35,6 +37,8 @@ const PEEKS = 1_000_000;
 
 /** Messages in a consumer's hands at once; a service that needs another number writes it into its broker.ts. */
 const PREFETCH = 100;
+/** Requests are for whichever replica is free: few wait in one's hands. */
+const REQUEST_PREFETCH = 20;
 
 const DEFAULT_DELAYS: readonly RetryDelay[] = [
   { name: '1s', ms: 1_000 },
@@ -42,8 +46,8 @@ const DEFAULT_DELAYS: readonly RetryDelay[] = [
   { name: '1m', ms: 60_000 },
 ];
 
-/** The settings a service runs with when its environment says nothing else. */
-export const defaultBrokerSettings: BrokerSettings = { retryDelays: DEFAULT_DELAYS };
+/** The settings a service runs with when its environment says nothing else; the instance is each replica's own. */
+export const defaultBrokerSettings: BrokerSettings = { retryDelays: DEFAULT_DELAYS, instance: 'INSTANCE' };
 
 export const retryExchange = (service: string) => `${service}.retry`;
 export const returnExchange = (service: string) => `${service}.return`;
@@ -51,6 +55,13 @@ const retryQueue = (service: string, level: string) => `${service}.retry.${level
 export const deadLetterQueue = (queue: string) => `${queue}.dlq`;
 /** A consumer's queue: `SERVICE.TYPE`, e.g. `session.user.created`. */
 export const workQueueName = (service: string, event: AnyEvent) => `${service}.${event.type}`;
+/** Where the requests to a service wait; also the name of its subscription. */
+export const requestQueue = (service: string) => `${service}.rpc`;
+/** The subscription to the replies; its queue is each connection's own. */
+export const replySubscription = (service: string) => `${service}.reply`;
+
+/** What the helpers give: parts of a Rascal vhost. */
+export type Parts = Required<Pick<VhostConfig, 'exchanges' | 'queues' | 'bindings' | 'subscriptions'>>;
 
 /** The shared exchanges, checked and not declared. */
 export function sharedExchanges(): Record<string, ExchangeConfig> {
@@ -84,7 +95,7 @@ export function consumes(
   service: string,
   events: readonly AnyEvent[],
   { retryDelays }: BrokerSettings,
-): Required<Pick<VhostConfig, 'exchanges' | 'queues' | 'bindings' | 'subscriptions'>> {
+): Parts {
   const exchanges: Record<string, ExchangeConfig> = {
     ...sharedExchanges(),
     [retryExchange(service)]: { type: 'direct' },
@@ -93,8 +104,9 @@ export function consumes(
   const queues: Record<string, QueueConfig> = {};
   const bindings: Record<string, BindingConfig> = {};
   const subscriptions: Record<string, SubscriptionConfig> = {};
-  const bind = (source: string, destination: string, bindingKey: string) => {
-    bindings[`${source}[${bindingKey}] -> ${destination}`] = { source, destination, bindingKey };
+  const bind = (...of: Parameters<typeof binding>) => {
+    const [name, config] = binding(...of);
+    bindings[name] = config;
   };
 
   for (const event of events) {
@@ -113,6 +125,56 @@ export function consumes(
   }
   return { exchanges, queues, bindings, subscriptions };
 }
+
+/**
+ * Everything a service needs to serve these methods: one quorum queue for all of them and all replicas. It has no dead-letter
+ * queue: whoever asked does not wait that long.
+ * @example
+ * consume: combine(consumes('order', [userCreated], settings), serves('order', [listOrders]))
+ */
+export function serves(service: string, methods: readonly AnyMethod[]): Parts {
+  const queue = requestQueue(service);
+  return {
+    exchanges: sharedExchanges(),
+    queues: { [queue]: quorum({ 'x-delivery-limit': DELIVERY_LIMIT }) },
+    bindings: Object.fromEntries(methods.map(({ routingKey }) => binding(RPC, queue, routingKey))),
+    subscriptions: { [queue]: { queue, prefetch: REQUEST_PREFETCH } },
+  };
+}
+
+/**
+ * Everything a service needs to ask others: a queue for the replies, which lives as long as the connection that declared it.
+ * @example
+ * consume: receivesReplies('gateway', settings)
+ */
+export function receivesReplies(service: string, { instance }: BrokerSettings): Parts {
+  const queue = `${replySubscription(service)}.${instance}`;
+  return {
+    exchanges: sharedExchanges(),
+    queues: {
+      [queue]: { options: { durable: false, exclusive: true, arguments: { 'x-queue-type': 'classic' } } },
+    },
+    bindings: Object.fromEntries([binding(RPC, queue, queue)]),
+    subscriptions: { [replySubscription(service)]: { queue, prefetch: PREFETCH } },
+  };
+}
+
+/** One vhost entry of several parts; what two of them name is declared once. */
+export function combine(...parts: readonly Partial<Parts>[]): Parts {
+  const union = <Part extends keyof Parts>(part: Part): Parts[Part] =>
+    Object.assign({}, ...parts.map((each) => each[part]));
+  return {
+    exchanges: union('exchanges'),
+    queues: union('queues'),
+    bindings: union('bindings'),
+    subscriptions: union('subscriptions'),
+  };
+}
+
+const binding = (source: string, destination: string, bindingKey: string): [string, BindingConfig] => [
+  `${source}[${bindingKey}] -> ${destination}`,
+  { source, destination, bindingKey },
+];
 
 const quorum = (more: Record<string, unknown> = {}): QueueConfig => ({
   options: { durable: true, arguments: { 'x-queue-type': 'quorum', ...more } },
