@@ -13,6 +13,7 @@ import { PASSED } from './deadline.ts';
 import { exchange, exchangeOf } from './exchange.ts';
 import { overdue, tooSlow, toProblem } from './failures.ts';
 import { type Idempotency, idempotency, idempotencyKeyOf } from './idempotency.ts';
+import { describeApi } from './openapi.ts';
 import type { Method, Read, Route } from './routes.ts';
 import { createHttpServer } from './server.ts';
 import { compileValidation } from './validation.ts';
@@ -123,6 +124,7 @@ function buildRouter(options: HttpOptions): Router {
   const router = new Router({ sensitive: true });
   const taken = new Set<string>();
   const idempotent = options.units && idempotency(options.units);
+  serveDocument(router, options);
   for (const route of options.routes) {
     const answer = answerRoute(route, options, idempotent);
     for (const path of [route.path, ...(route.aliases ?? [])]) {
@@ -134,6 +136,23 @@ function buildRouter(options: HttpOptions): Router {
     }
   }
   return router;
+}
+
+const DOCUMENT = '/openapi.json';
+
+/** What the service says of itself; made when it is first asked for. A service may have a route of its own there. */
+function serveDocument(router: Router, { name, version, routes, units }: HttpOptions): void {
+  if (
+    routes.some(({ method, path, aliases = [] }) => method === 'GET' && [path, ...aliases].includes(DOCUMENT))
+  )
+    return;
+  let body: string | undefined;
+  router.register(DOCUMENT, METHODS.GET, async (ctx) => {
+    exchangeOf(ctx).route = DOCUMENT;
+    body ??= JSON.stringify(describeApi({ name, version, routes, database: units !== undefined }));
+    const headers = { 'content-type': 'application/json; charset=utf-8' };
+    ctx.state.answer = { status: 200, headers, body } satisfies Answer;
+  });
 }
 
 const METHODS: Record<Method, string[]> = {
