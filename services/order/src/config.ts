@@ -1,0 +1,23 @@
+import { duration, Joi, port } from '@warren/chassis';
+import { money, toMinorUnits } from '@warren/contracts';
+
+export interface OrderConfig {
+  PORT: number;
+  ADMIN_PORT: number;
+  /** How long an order waits for its payment, ms */
+  PAYMENT_TIMEOUT: number;
+  WELCOME_PRODUCT: string;
+  /** Minor units of EUR; in the environment an amount such as 1.00 */
+  WELCOME_PRICE: number;
+}
+
+export const config = {
+  PORT: port(3003),
+  ADMIN_PORT: port(9003),
+  PAYMENT_TIMEOUT: duration().invalid(0).messages({ 'any.invalid': 'must be longer than 0' }).default('15m'),
+  WELCOME_PRODUCT: Joi.string().trim().max(200).default('Welcome kit'),
+  WELCOME_PRICE: money()
+    .strict(false)
+    .custom((amount: number) => toMinorUnits(amount))
+    .default(100),
+};

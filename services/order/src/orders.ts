@@ -1,0 +1,218 @@
+// What an order is: placed for a known user, it waits for its payment, and ends paid or cancelled.
+import { type CounterDefinition, type Kysely, newId, type Work } from '@warren/chassis';
+import {
+  type Currency,
+  fromMinorUnits,
+  type Order,
+  type OrderCreated,
+  orderCancelled,
+  orderConfirmed,
+  orderCreated,
+} from '@warren/contracts';
+import type { OrderConfig } from './config.ts';
+import { type SagaEvent, type Status, transitions } from './saga.ts';
+
+export interface OrderSchema {
+  /** This service's copy of who has signed up. */
+  users: { user_id: string };
+  orders: {
+    id: string;
+    user_id: string;
+    product_name: string;
+    /** Minor units */
+    price: number;
+    currency: Currency;
+    status: Status;
+    /** Of a cancelled order, why; of any other, null. */
+    reason: string | null;
+    /** A sign-up has one welcome order: unique by user. */
+    welcome: boolean;
+    created_at: Date;
+  };
+}
+
+type Row = OrderSchema['orders'];
+type OrderWork = Work<OrderSchema, OrderConfig>;
+
+export interface NewOrder {
+  /** Chosen by the client, so that it can order again without ordering twice. */
+  orderId?: string;
+  userId: string;
+  productName: string;
+  /** Minor units */
+  price: number;
+  currency: Currency;
+}
+
+/** What became of an attempt to order. `repeated`: the same content under the same id before; `taken`: other content. */
+export type Placed = { outcome: 'placed' | 'repeated'; order: Order } | { outcome: 'user_unknown' | 'taken' };
+
+/** The pending row that cancels an order when nobody has paid in time. */
+export const EXPIRE = 'order.expire';
+
+/** Counts what the table of the saga refuses. */
+export const refusals: CounterDefinition<{ status: Status | 'unknown'; event: SagaEvent }> = {
+  name: 'order_transitions_refused_total',
+  help: 'Events that an order in that status does not follow; unknown: there is no such order.',
+  labels: {
+    status: ['pending', 'paid', 'cancelled', 'unknown'],
+    event: ['payment.processed', 'payment.failed', 'payment.refunded', 'timeout'],
+  },
+};
+
+/** Places an order and says so in `order.created`, once for each `orderId`. */
+export async function placeOrder(work: OrderWork, wanted: NewOrder): Promise<Placed> {
+  const { transaction } = work;
+  const user = await transaction
+    .selectFrom('users')
+    .select('user_id')
+    .where('user_id', '=', wanted.userId)
+    .executeTakeFirst();
+  if (user === undefined) return { outcome: 'user_unknown' };
+
+  const id = wanted.orderId ?? newId();
+  const placed = await insertOrder(work, { ...wanted, orderId: id }, { welcome: false });
+  if (placed !== undefined) return { outcome: 'placed', order: toOrder(placed) };
+
+  const earlier = await transaction
+    .selectFrom('orders')
+    .selectAll()
+    .where('id', '=', id)
+    .executeTakeFirstOrThrow();
+  return isSame(earlier, wanted) ? { outcome: 'repeated', order: toOrder(earlier) } : { outcome: 'taken' };
+}
+
+/** Remembers a user who signed up, and places the welcome order; does nothing when that is done already. */
+export async function welcomeUser(work: OrderWork, userId: string): Promise<void> {
+  await work.transaction
+    .insertInto('users')
+    .values({ user_id: userId })
+    .onConflict((conflict) => conflict.doNothing())
+    .execute();
+  const { WELCOME_PRODUCT: productName, WELCOME_PRICE: price } = work.config;
+  const welcome = { orderId: newId(), userId, productName, price, currency: 'EUR' as const };
+  await insertOrder(work, welcome, { welcome: true });
+}
+
+/** @returns nothing when there is an order of that id, or that welcome order, already */
+async function insertOrder(
+  work: OrderWork,
+  order: Required<NewOrder>,
+  { welcome }: { welcome: boolean },
+): Promise<Row | undefined> {
+  const createdAt = work.now();
+  const row = await work.transaction
+    .insertInto('orders')
+    .values({
+      id: order.orderId,
+      user_id: order.userId,
+      product_name: order.productName,
+      price: order.price,
+      currency: order.currency,
+      status: 'pending',
+      welcome,
+      created_at: createdAt,
+    })
+    .onConflict((conflict) => conflict.doNothing())
+    .returningAll()
+    .executeTakeFirst();
+  if (row === undefined) return undefined;
+
+  await work.emit(orderCreated, factsOf(row), { aggregate: row.id });
+  const at = new Date(createdAt.getTime() + work.config.PAYMENT_TIMEOUT);
+  await work.schedule(EXPIRE, { key: row.id, at });
+  return row;
+}
+
+/**
+ * Takes an order one step through its saga, and tells the others. A step that the table refuses changes nothing: it is logged
+ * and counted, for an error would only bring the event back.
+ * @param reason why, should this cancel the order
+ */
+export async function advance(
+  work: OrderWork,
+  orderId: string,
+  event: SagaEvent,
+  reason: string = event,
+): Promise<void> {
+  const row = await lockOrder(work, orderId);
+  const transition = row && transitions[row.status][event];
+  if (row === undefined || transition === undefined) {
+    const status = row?.status ?? 'unknown';
+    work.count(refusals, { status, event });
+    work.log.warn(
+      { code: 'transition_refused', orderId, status, event },
+      'an event that an order in this status does not follow; nothing changes',
+    );
+    return;
+  }
+  if (transition.to === row.status) return;
+
+  await work.transaction
+    .updateTable('orders')
+    .set({ status: transition.to, reason: transition.to === 'cancelled' ? reason : null })
+    .where('id', '=', row.id)
+    .execute();
+  await work.unschedule(EXPIRE, row.id);
+  const aggregate = { aggregate: row.id };
+  if (transition.tells === 'order.confirmed') await work.emit(orderConfirmed, factsOf(row), aggregate);
+  if (transition.tells === 'order.cancelled')
+    await work.emit(orderCancelled, { ...factsOf(row), reason }, aggregate);
+}
+
+/**
+ * Cancels an order whose time is up. But a payment cannot be heard of while the broker is away: then the order has all of its
+ * time again once the broker is back, so that an outage cancels nobody's order.
+ */
+export async function expireOrder(work: OrderWork, orderId: string): Promise<void> {
+  const { PAYMENT_TIMEOUT } = work.config;
+  const now = work.now().getTime();
+  const heardSince = work.brokerSince?.getTime() ?? now;
+  if (now - heardSince >= PAYMENT_TIMEOUT) return advance(work, orderId, 'timeout', 'payment_timeout');
+
+  const row = await lockOrder(work, orderId);
+  if (row?.status === 'pending')
+    await work.schedule(EXPIRE, { key: orderId, at: new Date(heardSince + PAYMENT_TIMEOUT) });
+}
+
+/** Before an event about it is emitted, so that its events are published in the order of their commits. */
+const lockOrder = ({ transaction }: OrderWork, id: string): Promise<Row | undefined> =>
+  transaction.selectFrom('orders').selectAll().where('id', '=', id).forUpdate().executeTakeFirst();
+
+export async function findOrder(database: Kysely<OrderSchema>, id: string): Promise<Order | undefined> {
+  const row = await database.selectFrom('orders').selectAll().where('id', '=', id).executeTakeFirst();
+  return row && toOrder(row);
+}
+
+/** Oldest first. */
+export async function ordersOf(database: Kysely<OrderSchema>, userId: string): Promise<Order[]> {
+  const rows = await database
+    .selectFrom('orders')
+    .selectAll()
+    .where('user_id', '=', userId)
+    .orderBy('created_at')
+    .orderBy('id')
+    .execute();
+  return rows.map(toOrder);
+}
+
+const isSame = (row: Row, wanted: NewOrder): boolean =>
+  row.user_id === wanted.userId &&
+  row.product_name === wanted.productName &&
+  row.price === wanted.price &&
+  row.currency === wanted.currency;
+
+/** What every event about an order tells of it. */
+const factsOf = (row: Row): OrderCreated => ({
+  orderId: row.id,
+  userId: row.user_id,
+  productName: row.product_name,
+  price: fromMinorUnits(row.price),
+  currency: row.currency,
+});
+
+const toOrder = (row: Row): Order => ({
+  ...factsOf(row),
+  status: row.status,
+  createdAt: row.created_at.toISOString(),
+});

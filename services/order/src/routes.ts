@@ -1,0 +1,92 @@
+import { created, get, Joi, post, problem, type Route, reply } from '@warren/chassis';
+import { currency, money, type Order, toMinorUnits } from '@warren/contracts';
+import type { OrderConfig } from './config.ts';
+import { findOrder, type NewOrder, type OrderSchema, ordersOf, placeOrder } from './orders.ts';
+
+const id = Joi.string().guid({ separator: '-', wrapper: false }).lowercase();
+
+const productName = Joi.string()
+  .trim()
+  .min(1)
+  .max(200)
+  .pattern(/^[^\p{Cc}\p{Cs}]*$/u)
+  .messages({ 'string.pattern.base': '{{#label}} must not contain control characters' });
+
+/** With the price as on the wire. */
+const newOrder = Joi.object<NewOrder>({
+  userId: id.required(),
+  productName: productName.required(),
+  price: money().required(),
+  currency: currency().default('EUR'),
+  orderId: id.description('chosen by the client: the same order under the same id is placed once'),
+});
+
+const order = Joi.object<Order>({
+  orderId: id.required(),
+  userId: id.required(),
+  productName: Joi.string().required(),
+  price: money().required(),
+  currency: currency().required(),
+  status: Joi.valid('pending', 'paid', 'cancelled').required(),
+  createdAt: Joi.string().isoDate().required(),
+});
+
+export const routes: Route<OrderSchema, OrderConfig>[] = [
+  post(
+    '/orders',
+    {
+      summary: 'Place an order',
+      description:
+        'Under an orderId that has been used for the same order before, it answers that order with 200.',
+      body: newOrder,
+      responses: { 200: order, 201: order },
+    },
+    async ({ body }, work) => {
+      const placed = await placeOrder(work, { ...body, price: toMinorUnits(body.price) });
+      switch (placed.outcome) {
+        case 'placed':
+          return created(`/orders/${placed.order.orderId}`, placed.order);
+        case 'repeated':
+          return reply(200, placed.order, { location: `/orders/${placed.order.orderId}` });
+        case 'taken':
+          throw problem(409, {
+            code: 'order_id_taken',
+            title: 'Order id taken',
+            detail: `There is another order ${body.orderId}; take a new orderId for a new order.`,
+          });
+        case 'user_unknown':
+          throw problem(404, {
+            code: 'user_unknown',
+            title: 'User unknown',
+            detail: `There is no user ${body.userId} here; after a sign-up a moment ago, try again.`,
+            headers: { 'retry-after': '1' },
+          });
+      }
+    },
+  ),
+
+  get(
+    '/orders',
+    {
+      summary: 'The orders of a user, oldest first',
+      query: { userId: id.required() },
+      responses: { 200: Joi.object({ items: Joi.array().items(order) }) },
+    },
+    async ({ query }, { database }) => ({ items: await ordersOf(database, query.userId) }),
+  ),
+
+  get(
+    '/orders/:id',
+    { summary: 'One order', params: { id: id.required() }, responses: { 200: order } },
+    async ({ params }, { database }) => {
+      const found = await findOrder(database, params.id);
+      if (found === undefined)
+        throw problem(404, {
+          code: 'order_unknown',
+          title: 'Order unknown',
+          detail: `There is no order ${params.id}.`,
+        });
+      return found;
+    },
+  ),
+];

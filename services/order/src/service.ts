@@ -1,0 +1,20 @@
+import { defineService } from '@warren/chassis';
+import manifest from '../package.json' with { type: 'json' };
+import { broker } from './broker.ts';
+import { config, type OrderConfig } from './config.ts';
+import { handlers } from './handlers.ts';
+import { type OrderSchema, refusals } from './orders.ts';
+import { routes } from './routes.ts';
+import { workers } from './workers.ts';
+
+export const service = defineService<OrderConfig, OrderSchema>({
+  name: 'order',
+  version: manifest.version,
+  config,
+  migrations: new URL('../migrations/', import.meta.url),
+  broker,
+  routes,
+  handlers,
+  workers,
+  counters: [refusals],
+});
