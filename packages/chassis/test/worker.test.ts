@@ -448,6 +448,24 @@ describe('a worker', function () {
     expect((await tasks()).map(({ attempts }) => attempts)).to.deep.equal(Array(8).fill(0));
   });
 
+  it('lets go of what it opened when it is stopped, once the last task is done', async () => {
+    await schedule('a');
+    const said: string[] = [];
+    const begun = Promise.withResolvers<void>();
+    const runner = launch({
+      act: async () => {
+        begun.resolve();
+        await new Promise((resolve) => setTimeout(resolve, 100));
+        said.push('acted');
+      },
+      close: () => void said.push('closed'),
+    });
+    await begun.promise;
+    await runner.stop();
+    expect(said).to.deep.equal(['acted', 'closed']);
+    expect(await effects()).to.deep.equal(['a']);
+  });
+
   it('says once that the database is away, and goes on when it is back', async () => {
     const line = await openProxy(database.url);
     const behind = await openWriter(line.url);

@@ -38,6 +38,8 @@ export interface Worker<Data extends object = any, Result = any, Schema = any, C
   act?(task: Task<Data>, context: Acting<Schema, Config>): Promise<Result>;
   /** Writes what came of it, in one transaction that also ends the task. */
   settle(task: Task<Data>, result: Result, work: Work<Schema, Config>): Promise<void>;
+  /** Lets go of what `act` has opened, e.g. its connections: called when the service stops, after the last task. */
+  close?(config: Config): void;
   /** ms that `act` may take; default 30,000. */
   timeout?: number;
   /** Tasks at once in this process; default 2. */
@@ -122,6 +124,7 @@ export class WorkerRunner {
     this.#stopping.abort();
     this.wake();
     await this.#running;
+    this.#worker.close?.(this.#config);
   }
 
   async #run(): Promise<void> {
