@@ -1,0 +1,29 @@
+import { get, Joi, type Route } from '@warren/chassis';
+import type { EmailConfig } from './config.ts';
+import { type Email, type EmailSchema, emailsOf } from './emails.ts';
+import { templates } from './templates/index.ts';
+
+const id = Joi.string().guid({ separator: '-', wrapper: false }).lowercase();
+
+const email = Joi.object<Email>({
+  id: id.required(),
+  userId: id.required(),
+  to: Joi.string(),
+  template: Joi.valid(...Object.keys(templates)).required(),
+  subject: Joi.string().required(),
+  status: Joi.valid('pending', 'sent').required(),
+  sentAt: Joi.string().isoDate(),
+});
+
+export const routes: Route<EmailSchema, EmailConfig>[] = [
+  get(
+    '/emails',
+    {
+      summary: 'The e-mails to a user, oldest first',
+      description: '`to` is missing while the user is not known yet; `sentAt` while the e-mail is pending.',
+      query: { userId: id.required() },
+      responses: { 200: Joi.object({ items: Joi.array().items(email) }) },
+    },
+    async ({ query }, { database }) => ({ items: await emailsOf(database, query.userId) }),
+  ),
+];

@@ -1,0 +1,50 @@
+// What makes an e-mail of a template: eta, with every value escaped in HTML, and as it is in the subject and the text.
+import { Eta } from 'eta/core';
+import { oneLine } from '../text.ts';
+
+export interface Content {
+  /** One line. */
+  subject: string;
+  text: string;
+  html: string;
+}
+
+export interface Template {
+  subject(facts: object): string;
+  /** `facts` are the fields that the template names after `it.`. */
+  render(facts: object): Content;
+}
+
+const plain = new Eta({ autoEscape: false, autoTrim: false });
+const escaped = new Eta({ autoEscape: true, autoTrim: false });
+
+const page = (body: string) => `<!doctype html>
+<html lang="en">
+<head><meta charset="utf-8"><meta name="viewport" content="width=device-width"></head>
+<body style="margin: 0; padding: 24px; background: #f6f6f4; color: #222; font: 16px/1.5 sans-serif">
+<div style="max-width: 560px; margin: 0 auto; padding: 24px; background: #fff; border-radius: 8px">
+${body.trim()}
+</div>
+</body>
+</html>
+`;
+
+/**
+ * Compiles a template, in the syntax of eta: `<%= it.name %>`.
+ * https://eta.js.org/docs/4.x.x/syntax/template-syntax
+ * The subject must do without `it.name`: it is shown before the user is known.
+ */
+export function template(source: { subject: string; text: string; html: string }): Template {
+  const subject = plain.compile(source.subject);
+  const text = plain.compile(`${source.text.trim()}\n`);
+  const html = escaped.compile(page(source.html));
+  const subjectOf = (facts: object) => oneLine(plain.render(subject, facts));
+  return {
+    subject: subjectOf,
+    render: (facts) => ({
+      subject: subjectOf(facts),
+      text: plain.render(text, facts),
+      html: escaped.render(html, facts),
+    }),
+  };
+}

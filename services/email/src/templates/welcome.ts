@@ -1,0 +1,17 @@
+import { template } from './template.ts';
+
+export const welcome = template({
+  subject: 'Welcome to Warren',
+  text: `
+Hello <%= it.name %>,
+
+welcome to Warren. Your account is ready, and a welcome kit is on its way.
+
+The people of Warren
+`,
+  html: `
+<p>Hello <%= it.name %>,</p>
+<p>welcome to Warren. Your account is ready, and a welcome kit is on its way.</p>
+<p>The people of Warren</p>
+`,
+});

@@ -1,0 +1,25 @@
+// What others wrote, made fit to stand in one line of an e-mail.
+import type { Currency } from '@warren/contracts';
+
+/**
+ * One line of well-formed text. Control characters, line breaks of every kind and marks that turn the direction of what
+ * follows become spaces: none of them belongs in a name, the database refuses some, and a header must not see the others.
+ */
+export const oneLine = (text: string): string =>
+  text
+    .toWellFormed()
+    .replace(/[\p{Cc}\p{Zl}\p{Zp}\u202a-\u202e\u2066-\u2069]+/gu, ' ')
+    .trim();
+
+/** e.g. `€1,234.50` */
+export const moneyText = (amount: number, currency: Currency): string =>
+  new Intl.NumberFormat('en', { style: 'currency', currency }).format(amount);
+
+const reasons: Readonly<Record<string, string>> = {
+  limit_exceeded: 'the amount is above the limit for one payment',
+  payment_timeout: 'it was not paid in time',
+};
+
+/** The reason of an event as the end of a sentence that begins with "because"; one that is not known here as it is. */
+export const reasonText = (reason: string): string =>
+  Object.hasOwn(reasons, reason) ? (reasons[reason] as string) : oneLine(reason).replaceAll('_', ' ');
