@@ -1,0 +1,47 @@
+import { get, Joi, problem, type Route } from '@warren/chassis';
+import { currency, money, type Payment } from '@warren/contracts';
+import type { PaymentConfig } from './config.ts';
+import { findPayment, type PaymentSchema, paymentsOf } from './payments.ts';
+
+const id = Joi.string().guid({ separator: '-', wrapper: false }).lowercase();
+
+const payment = Joi.object<Payment>({
+  id: id.required(),
+  orderId: id.required(),
+  userId: id.required(),
+  amount: money().required(),
+  currency: currency().required(),
+  status: Joi.valid('pending', 'processed', 'failed', 'refunded', 'void').required(),
+  reason: Joi.string(),
+  createdAt: Joi.string().isoDate().required(),
+});
+
+export const routes: Route<PaymentSchema, PaymentConfig>[] = [
+  get(
+    '/payments',
+    {
+      summary: 'The payments for an order, or for all orders of a user, oldest first',
+      query: Joi.object<{ orderId?: string; userId?: string }>({ orderId: id, userId: id }).or(
+        'orderId',
+        'userId',
+      ),
+      responses: { 200: Joi.object({ items: Joi.array().items(payment) }) },
+    },
+    async ({ query }, { database }) => ({ items: await paymentsOf(database, query) }),
+  ),
+
+  get(
+    '/payments/:id',
+    { summary: 'One payment', params: { id: id.required() }, responses: { 200: payment } },
+    async ({ params }, { database }) => {
+      const found = await findPayment(database, params.id);
+      if (found === undefined)
+        throw problem(404, {
+          code: 'payment_unknown',
+          title: 'Payment unknown',
+          detail: `There is no payment ${params.id}.`,
+        });
+      return found;
+    },
+  ),
+];

@@ -1,0 +1,127 @@
+// A payment provider in a box, for development and tests. It moves no money, but keeps books like one that does: in a schema of
+// its own, so that a key is honoured by all replicas and after a restart, and an audit can add up what was taken.
+import { setTimeout as wait } from 'node:timers/promises';
+import { type Generated, type Kysely, sql } from '@warren/chassis';
+import type { PaymentConfig } from './config.ts';
+import { type Charge, type Outcome, type PaymentProvider, ProviderError, type Refund } from './provider.ts';
+
+export interface SimulatorSchema {
+  'simulator.books': {
+    /** The caller's idempotency key. */
+    key: string;
+    kind: 'charge' | 'refund';
+    reference: string;
+    /** Minor units, positive for charge and refund */
+    amount: number;
+    currency: string;
+    outcome: 'accepted' | 'declined';
+    reason: string | null;
+    /** Key of the charge that a refund gives back. */
+    charge: string | null;
+    /** How often this was asked for; its effect is one. */
+    requests: Generated<number>;
+    booked_at: Generated<Date>;
+  };
+}
+
+export type SimulatorSettings = Pick<
+  PaymentConfig,
+  'PAYMENT_LIMIT' | 'PROVIDER_LATENCY' | 'PROVIDER_FAILURE_RATE' | 'PROVIDER_TIMEOUT_RATE'
+>;
+
+/**
+ * @param random 0 up to 1, as Math.random
+ * @example
+ * const provider = simulator(database, config);
+ * await provider.charge({ key: 'charge:1', reference: orderId, amount: 100, currency: 'EUR' }, signal);
+ */
+export function simulator<Schema extends SimulatorSchema>(
+  database: Kysely<Schema>,
+  settings: SimulatorSettings,
+  random: () => number = Math.random,
+): PaymentProvider {
+  const books = database as unknown as Kysely<SimulatorSchema>;
+
+  async function answer<T>(signal: AbortSignal, book: () => Promise<T>): Promise<T> {
+    await wait(settings.PROVIDER_LATENCY, undefined, { signal });
+    if (random() < settings.PROVIDER_FAILURE_RATE)
+      throw new ProviderError(
+        'provider_unavailable',
+        'The provider answers with an error; nothing was done.',
+      );
+    const lost = random() < settings.PROVIDER_TIMEOUT_RATE;
+    const result = lost && random() < 0.5 ? undefined : await book();
+    if (lost)
+      throw new ProviderError(
+        'provider_timeout',
+        'The provider does not answer; it may have been done, or not.',
+      );
+    return result as T;
+  }
+
+  return {
+    charge: (charge, signal) => answer(signal, () => bookCharge(books, charge, settings.PAYMENT_LIMIT)),
+    refund: (refund, signal) => answer(signal, () => bookRefund(books, refund)),
+  };
+}
+
+// A repeat finds what was booked under its key, and counts itself.
+const repeated = sql<number>`books.requests + 1`;
+
+async function bookCharge(
+  books: Kysely<SimulatorSchema>,
+  { key, reference, amount, currency }: Charge,
+  limit: number,
+): Promise<Outcome> {
+  const declined = amount > limit;
+  const booked = await books
+    .insertInto('simulator.books')
+    .values({
+      key,
+      kind: 'charge',
+      reference,
+      amount,
+      currency,
+      outcome: declined ? 'declined' : 'accepted',
+      reason: declined ? 'limit_exceeded' : null,
+    })
+    .onConflict((conflict) => conflict.column('key').doUpdateSet({ requests: repeated }))
+    .returningAll()
+    .executeTakeFirstOrThrow();
+  const same =
+    booked.kind === 'charge' &&
+    booked.reference === reference &&
+    booked.amount === amount &&
+    booked.currency === currency;
+  if (!same)
+    throw new ProviderError(
+      'provider_refused',
+      `The key ${key} stands for another request; use one of its own.`,
+    );
+  return booked.reason === null ? { outcome: 'accepted' } : { outcome: 'declined', reason: booked.reason };
+}
+
+async function bookRefund(books: Kysely<SimulatorSchema>, { key, charge }: Refund): Promise<void> {
+  const { rows } = await sql<{ charge: string | null }>`
+    insert into simulator.books (key, kind, reference, amount, currency, outcome, charge)
+    select ${key}, 'refund', reference, amount, currency, 'accepted', key
+      from simulator.books where key = ${charge} and kind = 'charge' and outcome = 'accepted'
+    on conflict (key) do update set requests = ${repeated}
+    returning charge`
+    .execute(books)
+    .catch((cause) => {
+      if (cause.constraint !== 'books_one_refund_per_charge') throw cause;
+      const message = `The charge ${charge} was given back under another key already.`;
+      throw new ProviderError('provider_refused', message, { cause });
+    });
+  if (rows.length === 0)
+    throw new ProviderError(
+      'provider_refused',
+      `Nothing was taken under ${charge}, so nothing can be given back.`,
+    );
+  if (rows[0]?.charge !== charge)
+    throw new ProviderError(
+      'provider_refused',
+      `The key ${key} stands for another request; use one of its own.`,
+    );
+}
