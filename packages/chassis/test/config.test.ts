@@ -278,14 +278,26 @@ describe('a duration', () => {
   });
 
   it('is nothing else', () => {
-    for (const text of ['', 's', '-1s', '1 s', '1w', '1e3', 'Infinity', '999999999999999d', '1s2m', '0x10']) {
+    for (const text of [
+      '',
+      's',
+      '-1s',
+      '1 s',
+      '1w',
+      '1e3',
+      'Infinity',
+      '999999999999999d',
+      '36526d',
+      '1s2m',
+      '0x10',
+    ]) {
       expect(parseDuration(text), text).to.equal(undefined);
     }
   });
 
   it('reads what it would write (property)', () => {
     fc.assert(
-      fc.property(fc.nat(1_000_000), fc.constantFrom('ms', 's', 'm', 'h', 'd'), (count, unit) => {
+      fc.property(fc.nat(36_525), fc.constantFrom('ms', 's', 'm', 'h', 'd'), (count, unit) => {
         const factor = { ms: 1, s: 1e3, m: 6e4, h: 36e5, d: 864e5 }[unit];
         expect(parseDuration(`${count}${unit}`)).to.equal(count * (factor as number));
       }),

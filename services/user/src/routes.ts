@@ -1,6 +1,14 @@
 import { created, get, Joi, post, problem, type Route } from '@warren/chassis';
 import type { UserConfig } from './config.ts';
-import { findUser, listUsers, type NewUser, signUp, type User, type UserSchema } from './users.ts';
+import {
+  findUser,
+  listUsers,
+  type NewUser,
+  signUp,
+  type User,
+  type UserSchema,
+  withLowerCaseDomain,
+} from './users.ts';
 
 const id = Joi.string().guid({ separator: '-', wrapper: false }).lowercase();
 
@@ -12,7 +20,8 @@ const newUser = Joi.object<NewUser>({
     .pattern(/^[^\p{Cc}\p{Cs}]*$/u)
     .messages({ 'string.pattern.base': '{{#label}} must not contain control characters' })
     .required(),
-  email: Joi.string().trim().max(254).email({ tlds: false }).required(),
+  // Some letters are longer in lower case: the length counts after it.
+  email: Joi.string().trim().email({ tlds: false }).custom(withLowerCaseDomain).max(254).required(),
 });
 
 const user = Joi.object<User>({

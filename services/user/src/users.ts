@@ -33,16 +33,15 @@ export async function signUp(
   work: Work<UserSchema, UserConfig>,
   { name, email }: NewUser,
 ): Promise<User | undefined> {
-  const address = withLowerCaseDomain(email);
   const row = await work.transaction
     .insertInto('users')
-    .values({ id: newId(), name, email: address, email_key: emailKey(address), created_at: work.now() })
+    .values({ id: newId(), name, email, email_key: emailKey(email), created_at: work.now() })
     .onConflict((conflict) => conflict.column('email_key').doNothing())
     .returningAll()
     .executeTakeFirst();
   if (row === undefined) return undefined;
 
-  await work.emit(userCreated, { userId: row.id, name, email: address }, { aggregate: row.id });
+  await work.emit(userCreated, { userId: row.id, name, email }, { aggregate: row.id });
   return toUser(row);
 }
 
@@ -73,7 +72,8 @@ export async function listUsers(
  */
 const emailKey = (email: string): string => email.normalize('NFC').toLowerCase();
 
-const withLowerCaseDomain = (email: string): string =>
+/** The domain of an address is the same in any case; its local part is its owner's affair. */
+export const withLowerCaseDomain = (email: string): string =>
   email.replace(/@[^@]*$/, (domain) => domain.toLowerCase());
 
 const toUser = (row: UserSchema['users']): User => ({

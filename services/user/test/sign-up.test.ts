@@ -64,6 +64,14 @@ describe('signing up', () => {
     });
   });
 
+  it('refuses an address that is too long once its domain is in lower case', async () => {
+    const email = `${'a'.repeat(50)}@${`${'x'.repeat(60)}.`.repeat(3)}İ${'x'.repeat(15)}.com`;
+    expect(email).to.have.length(254);
+    const { status, body } = await http.post('/users', { name: 'Ada', email });
+    expect(status).to.equal(400);
+    expect(body.errors[0].path).to.equal('email');
+  });
+
   it('refuses an address that is taken, also in other letters, and publishes nothing', async () => {
     const probe = await broker.probe('events', 'user.#');
     await http.post('/users', { name: 'Joan', email: 'joan@example.com' });
