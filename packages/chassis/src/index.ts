@@ -4,6 +4,7 @@ export { type Generated, type Insertable, type Kysely, type Selectable, sql, typ
 export { bytes, duration, port, url } from './config.ts';
 export type { Logger, Origin, ScheduledTask, Units, Work } from './context.ts';
 export { ConfigError, Problem, problem, WarrenError } from './errors.ts';
+export type { Front, FrontContext } from './http/front.ts';
 export { type JsonSchema, jsonSchemaOf } from './http/json-schema.ts';
 export { combineApis, describeApi, type OpenApiDocument } from './http/openapi.ts';
 export * from './http/routes.ts';

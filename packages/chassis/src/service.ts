@@ -9,6 +9,7 @@ import { migrate } from './database/migrate.ts';
 import { WarrenError } from './errors.ts';
 import { createAdmin } from './http/admin.ts';
 import { createHttp } from './http/app.ts';
+import type { Front } from './http/front.ts';
 import { pruneIdempotencyKeys } from './http/idempotency.ts';
 import type { Route } from './http/routes.ts';
 import { pruneInbox } from './inbox/inbox.ts';
@@ -43,6 +44,8 @@ export interface ServiceDescription<Config = any, Schema = any> {
   workers?: readonly Worker[];
   /** What it answers over the broker; broker.ts `serves` the same. */
   methods?: readonly Served[];
+  /** Makes its front, where it has one. */
+  front?: (config: Config) => Front;
   /** Its own metrics, over those of the chassis. */
   counters?: readonly CounterDefinition[];
 }
@@ -149,7 +152,7 @@ export async function start(
   const metrics = createMetrics({
     service: name,
     version,
-    http: routes.length > 0,
+    http: routes.length > 0 || description.front !== undefined,
     database: hasDatabase,
     broker: description.broker !== undefined,
   });
@@ -223,7 +226,8 @@ export async function start(
       },
     }),
   });
-  const http = createHttp({ name, version, routes, units, config, log, metrics, now });
+  const front = description.front?.(config);
+  const http = createHttp({ name, version, routes, front, units, config, log, metrics, now });
 
   // --- Messaging ---
 
@@ -289,6 +293,7 @@ export async function start(
     await database?.close();
     await background?.close();
     await http.close();
+    await front?.close?.();
     await admin.close();
     await traces.shutdown();
   };

@@ -5,13 +5,14 @@ import helmet from 'koa-helmet';
 import type { ChassisConfig } from '../config.ts';
 import type { Logger, Units } from '../context.ts';
 import { asError, problem, WarrenError } from '../errors.ts';
-import { type RequestFor, requestNothing } from '../rpc/request.ts';
+import { type RequestFor, requestNothing } from '../rpc/asker.ts';
 import type { Metrics } from '../telemetry/index.ts';
 import { type Answer, problemAnswer, send, toAnswer } from './answer.ts';
 import { jsonBody } from './body.ts';
 import { PASSED } from './deadline.ts';
 import { exchange, exchangeOf } from './exchange.ts';
 import { overdue, tooSlow, toProblem } from './failures.ts';
+import { answerRaw, type Fallback, type Front } from './front.ts';
 import { type Idempotency, idempotency, idempotencyKeyOf } from './idempotency.ts';
 import { describeApi } from './openapi.ts';
 import type { Method, Read, Route } from './routes.ts';
@@ -38,6 +39,7 @@ export interface HttpOptions {
   units?: Units;
   /** Absent in a service that asks no other. */
   requestFor?: RequestFor;
+  front?: Front;
   config: Pick<ChassisConfig, 'REQUEST_TIMEOUT' | 'BODY_LIMIT'>;
   log: Logger;
   metrics: Metrics;
@@ -46,8 +48,13 @@ export interface HttpOptions {
 
 /** @throws {WarrenError} `invalid_route` */
 export function createHttp(options: HttpOptions): Http {
-  const { config, log, metrics } = options;
+  const { config, log, metrics, front } = options;
   const inHand = new Set<Promise<unknown>>();
+  const keep = (work: Promise<unknown>) => {
+    inHand.add(work);
+    const done = () => inHand.delete(work);
+    work.then(done, done);
+  };
   const app = new Koa();
   const router = buildRouter(options);
   const dispatch = router.routes() as unknown as Middleware;
@@ -64,17 +71,23 @@ export function createHttp(options: HttpOptions): Http {
   );
   app.use(async (ctx) => {
     const { deadline, log } = exchangeOf(ctx);
-    const work = answerOf(ctx, dispatch);
-    inHand.add(work);
-    const done = () => inHand.delete(work);
-    work.then(done, done);
+    const work = answerOf(ctx, dispatch, front);
+    keep(work);
     const answer = await Promise.race([work, deadline.passed]);
     deadline.clear();
+    if (answer === UNMATCHED) {
+      const raw = answerRaw(ctx, front?.fallback as Fallback, () => server.draining);
+      keep(raw);
+      return raw;
+    }
     ctx.set('cache-control', 'no-store');
     if (answer !== PASSED) return send(ctx, answer);
-    void work.then(({ status }) => {
-      if (status < 400)
-        log.warn({ status }, 'a request was done after its deadline, and its client was told otherwise');
+    void work.then((done) => {
+      if (done !== UNMATCHED && done.status < 400)
+        log.warn(
+          { status: done.status },
+          'a request was done after its deadline, and its client was told otherwise',
+        );
     });
     const arriving = !ctx.req.complete;
     const timeout = config.REQUEST_TIMEOUT;
@@ -92,11 +105,21 @@ export function createHttp(options: HttpOptions): Http {
   };
 }
 
+/** No route knows the path, and the front takes it. */
+const UNMATCHED = Symbol('unmatched');
+
 /** Never rejects: an error is an answer too. */
-async function answerOf(ctx: Context, dispatch: Middleware): Promise<Answer> {
+async function answerOf(
+  ctx: Context,
+  dispatch: Middleware,
+  front?: Front,
+): Promise<Answer | typeof UNMATCHED> {
   try {
+    front?.admit?.(ctx.req);
     await dispatch(ctx as Parameters<Middleware>[0], async () => {});
-    return (ctx.state.answer as Answer | undefined) ?? unmatched(ctx);
+    const answer = ctx.state.answer as Answer | undefined;
+    if (answer !== undefined) return answer;
+    return front?.fallback !== undefined && knownMethods(ctx).length === 0 ? UNMATCHED : unmatched(ctx);
   } catch (error) {
     const current = exchangeOf(ctx);
     const { log, deadline } = current;
@@ -110,9 +133,14 @@ async function answerOf(ctx: Context, dispatch: Middleware): Promise<Answer> {
   }
 }
 
-function unmatched(ctx: Context): Answer {
+/** Methods of the routes at this path, in order. */
+function knownMethods(ctx: Context): string[] {
   const layers = (ctx as unknown as { matched?: { methods: string[] }[] }).matched ?? [];
-  const methods = [...new Set(layers.flatMap(({ methods }) => methods))].sort();
+  return [...new Set(layers.flatMap(({ methods }) => methods))].sort();
+}
+
+function unmatched(ctx: Context): Answer {
+  const methods = knownMethods(ctx);
   if (methods.length === 0)
     return problemAnswer(problem(404, { detail: `There is nothing at ${ctx.path}.` }));
   const allow = [...methods, 'OPTIONS'].join(', ');

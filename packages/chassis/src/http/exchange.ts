@@ -26,6 +26,8 @@ export interface Exchange {
   reason?: string;
   /** What to answer at the deadline, where that is not 503. */
   late?: () => Problem;
+  /** Status of the log line of an answer that was cut on our side. */
+  cut?: number;
 }
 
 /** Where Koa's context keeps it. */
@@ -74,7 +76,7 @@ export function exchange(options: {
         if (!finished && (method === 'GET' || method === 'HEAD')) {
           current.deadline.abandon(new WarrenError('client_gone', 'The client has gone.'));
         }
-        const status = finished ? res.statusCode : CLIENT_GONE;
+        const status = finished ? res.statusCode : (current.cut ?? CLIENT_GONE);
         const seconds = (performance.now() - started) / 1_000;
         metrics.httpRequestDuration.observe({ method, route: current.route, status }, seconds);
         const level = status >= 500 ? 'error' : status >= 400 ? 'warn' : 'info';

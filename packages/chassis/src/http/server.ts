@@ -1,5 +1,11 @@
 // A node:http server that dies well: keep-alive connections are told to end, and what is in hand is finished.
-import { createServer, type RequestListener, STATUS_CODES } from 'node:http';
+import {
+  createServer,
+  type IncomingMessage,
+  type RequestListener,
+  type ServerResponse,
+  STATUS_CODES,
+} from 'node:http';
 import { type AddressInfo, Server as NetServer, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { problem, WarrenError } from '../errors.ts';
@@ -31,6 +37,7 @@ const LINGER = 250;
 export function createHttpServer(listener: RequestListener, options: { requestTimeout: number }): Server {
   let draining = false;
   let lastRequest = 0;
+  const latest = new WeakMap<Socket, { request: IncomingMessage; response: ServerResponse }>();
   const server = createServer(
     {
       keepAliveTimeout: KEEP_ALIVE,
@@ -41,13 +48,22 @@ export function createHttpServer(listener: RequestListener, options: { requestTi
     },
     (request, response) => {
       lastRequest = Date.now();
+      latest.set(request.socket, { request, response });
       // Koa throws over an absolute target that it cannot parse.
       const { url = '' } = request;
       if (url.startsWith('/') || url === '*' || URL.canParse(url)) listener(request, response);
       else response.writeHead(400, refusalHeaders()).end(JSON.stringify(problem(400)));
     },
   );
-  server.on('clientError', refuse);
+  server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => {
+    const last = latest.get(socket);
+    // What is malformed came after a request that is still being answered: that answer first.
+    if (last?.request.complete && !last.response.writableFinished && !socket.destroyed)
+      last.response.once('close', () => refuse(error, socket));
+    // Words in the middle of an answer would be taken for a part of it.
+    else if (last?.response.headersSent && !last.response.writableFinished) socket.resetAndDestroy();
+    else refuse(error, socket);
+  });
 
   return {
     get draining() {

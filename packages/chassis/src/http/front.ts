@@ -1,0 +1,86 @@
+// Raw HTTP, for a service that stands before others: what it does with every request, and with those no route matches.
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Context } from 'koa';
+import type { Logger } from '../context.ts';
+import { asError, WarrenError } from '../errors.ts';
+import { problemAnswer, send } from './answer.ts';
+import { type Exchange, exchangeOf } from './exchange.ts';
+import { toProblem } from './failures.ts';
+
+/** What the front is given besides Node's request and response. */
+export interface FrontContext {
+  correlationId: string;
+  /** W3C trace context for what this request sets off; absent while nobody traces. */
+  traceparent: string | undefined;
+  log: Logger;
+  /** Aborted when the client has gone. */
+  signal: AbortSignal;
+  /** Whether the answer must end its connection. */
+  readonly draining: boolean;
+  /** How metrics and the access log call it: one of few names, never a path. `unmatched` until it is set. */
+  route: string;
+}
+
+/** One a running service. */
+export interface Front {
+  /** Before every request, also one that a route matches. @throws {Problem} to refuse it */
+  admit?(request: IncomingMessage): void;
+  /**
+   * Answers what no route matches, with bodies and time-outs of its own. The response has the correlation id and the
+   * security headers already; they may be overwritten.
+   * @throws {Problem} as the answer; once the head of the answer is out, an error cuts the connection instead
+   */
+  fallback?(request: IncomingMessage, response: ServerResponse, context: FrontContext): Promise<void>;
+  /** After the last answer. */
+  close?(): Promise<void>;
+}
+
+export type Fallback = NonNullable<Front['fallback']>;
+
+/** Has `fallback` answer; never rejects. */
+export async function answerRaw(ctx: Context, fallback: Fallback, draining: () => boolean): Promise<void> {
+  const { req, res } = ctx;
+  const current = exchangeOf(ctx);
+  const gone = new AbortController();
+  const leave = () => {
+    if (!res.writableFinished) gone.abort(new WarrenError('client_gone', 'The client has gone.'));
+  };
+  if (res.closed) leave();
+  else res.once('close', leave);
+  try {
+    await fallback(req, res, contextOf(current, gone.signal, draining));
+    ctx.respond = false;
+  } catch (error) {
+    const refusal = toProblem(error);
+    if (gone.signal.aborted) {
+      ctx.respond = false;
+      return;
+    }
+    if (refusal.status === 500) current.log.error({ err: error }, 'a request failed unexpectedly');
+    else if (refusal.status > 500) current.reason = asError(error).message;
+    if (!res.headersSent) return send(ctx, problemAnswer(refusal));
+    // Half an answer must never look like a whole one: a reset, for a plain end is the end of an HTTP/1.0 answer.
+    ctx.respond = false;
+    current.cut = refusal.status;
+    req.socket.resetAndDestroy();
+  }
+}
+
+function contextOf(current: Exchange, signal: AbortSignal, draining: () => boolean): FrontContext {
+  const { correlationId, traceparent, log } = current;
+  return {
+    correlationId,
+    traceparent,
+    log,
+    signal,
+    get draining() {
+      return draining();
+    },
+    get route() {
+      return current.route;
+    },
+    set route(route) {
+      current.route = route;
+    },
+  };
+}
