@@ -1,0 +1,254 @@
+import { randomUUID } from 'node:crypto';
+import { type Order, orderCreated, parseEvent } from '@warren/contracts';
+import { client, eventually } from '@warren/testkit';
+import { expect } from 'chai';
+import { payment, signUpOf, withOrders } from './support.ts';
+
+describe('placing orders', () => {
+  const orders = withOrders();
+  let userId: string;
+
+  const post = (body: object, headers?: Record<string, string>) =>
+    orders.http().post('/orders', { userId, productName: 'A book', price: 12.5, ...body }, headers);
+
+  before(async () => {
+    await orders.start();
+    userId = await orders.signUp();
+  });
+
+  it('answers 201 with the pending order and where it is', async () => {
+    const answer = await post({ productName: '  Größe 42 – 靴 ', price: 19.99, currency: 'USD' });
+    expect(answer.status).to.equal(201);
+    const { orderId, createdAt, ...rest } = answer.body as Order;
+    expect(rest).to.deep.equal({
+      userId,
+      productName: 'Größe 42 – 靴',
+      price: 19.99,
+      currency: 'USD',
+      status: 'pending',
+    });
+    expect(Date.now() - Date.parse(createdAt)).to.be.within(0, 10_000);
+    expect(answer.headers.get('location')).to.equal(`/orders/${orderId}`);
+    expect((await orders.http().get(`/orders/${orderId}`)).body).to.deep.equal(answer.body);
+  });
+
+  it('says so in order.created, under the correlation id of the request', async () => {
+    const { body } = await post({}, { 'x-correlation-id': 'an-order-of-mine' });
+    const [message] = await orders.probe.waitFor((event) => event.body.subject === body.orderId);
+    const event = parseEvent(message!.content, [orderCreated]);
+    const { status, createdAt, ...facts } = body;
+    expect(event.data).to.deep.equal(facts);
+    expect(event).to.include({ source: '/order', correlationid: 'an-order-of-mine' });
+  });
+
+  it('takes euros where no currency is named', async () => {
+    expect((await post({})).body.currency).to.equal('EUR');
+  });
+
+  for (const [price, minorUnits] of [
+    [0, 0],
+    [0.01, 1],
+    [0.29, 29],
+    [1.1, 110],
+    [9_999_999.99, 999_999_999],
+  ] as const)
+    it(`takes a price of ${price}, and keeps it as ${minorUnits} minor units`, async () => {
+      const { status, body } = await post({ price });
+      expect(status).to.equal(201);
+      expect(body.price).to.equal(price);
+      expect(await orders.row(body.orderId)).to.include({ price: minorUnits });
+      const [message] = await orders.probe.waitFor((event) => event.body.subject === body.orderId);
+      expect(message!.body.data.price).to.equal(price);
+    });
+
+  for (const [field, value] of [
+    ['price', 0.001],
+    ['price', -0.01],
+    ['price', 10_000_000],
+    ['price', 1e300],
+    ['price', '12.50'],
+    ['price', null],
+    ['price', undefined],
+    ['currency', 'eur'],
+    ['currency', 'CHF'],
+    ['productName', ''],
+    ['productName', '   '],
+    ['productName', 'x'.repeat(201)],
+    ['productName', 'line\nbreak'],
+    ['productName', undefined],
+    ['userId', '42'],
+    ['userId', undefined],
+    ['orderId', '42'],
+    ['orderId', null],
+    ['status', 'paid'],
+  ] as const)
+    it(`refuses ${field}: ${JSON.stringify(value)?.slice(0, 20) ?? 'none'}, naming the field`, async () => {
+      const { status, headers, body } = await post({ [field]: value });
+      expect(status).to.equal(400);
+      expect(headers.get('content-type')).to.contain('application/problem+json');
+      expect(body.errors.map(({ path }: { path: string }) => path)).to.deep.equal([field]);
+    });
+
+  describe('for a user nobody has told of yet', () => {
+    it('is a 404 that says when to try again, and leaves nothing behind', async () => {
+      const orderId = randomUUID();
+      const stranger = signUpOf();
+      const answer = await post({ userId: stranger.userId, orderId });
+      expect(answer.status).to.equal(404);
+      expect(answer.body).to.include({ code: 'user_unknown', status: 404 });
+      expect(answer.headers.get('retry-after')).to.equal('1');
+      expect(await orders.row(orderId)).to.equal(undefined);
+    });
+
+    it('works once the sign-up has arrived, under the same orderId and Idempotency-Key', async () => {
+      const stranger = signUpOf();
+      const wanted = { userId: stranger.userId, orderId: randomUUID() };
+      const key = { 'idempotency-key': randomUUID() };
+      expect((await post(wanted, key)).status).to.equal(404);
+      await orders.deliver(stranger);
+      expect((await post(wanted, key)).status).to.equal(201);
+    });
+  });
+
+  describe('under an orderId of the client', () => {
+    it('places it once: the same content again is the same order', async () => {
+      const wanted = { orderId: randomUUID(), price: 3.2 };
+      const first = await post(wanted);
+      expect(first.status).to.equal(201);
+      expect(first.body.orderId).to.equal(wanted.orderId);
+      for (const again of [wanted, { ...wanted, currency: 'EUR' }, { ...wanted, productName: ' A book ' }]) {
+        const repeat = await post(again);
+        expect(repeat.status).to.equal(200);
+        expect(repeat.body).to.deep.equal(first.body);
+        expect(repeat.headers.get('location')).to.equal(`/orders/${wanted.orderId}`);
+      }
+      expect(await orders.told(wanted.orderId)).to.deep.equal(['order.created']);
+    });
+
+    it('is one order, however the id is spelt', async () => {
+      const orderId = randomUUID();
+      const first = await post({ orderId: orderId.toUpperCase() });
+      expect(first.body.orderId).to.equal(orderId);
+      expect((await post({ orderId, userId: userId.toUpperCase() })).status).to.equal(200);
+    });
+
+    it('answers the order as it has become', async () => {
+      const wanted = { orderId: randomUUID() };
+      const { body } = await post(wanted);
+      await orders.deliver(payment.processed(body));
+      expect((await post(wanted)).body).to.deep.equal({ ...body, status: 'paid' });
+    });
+
+    it('is a 409 for any other content, and leaves the order as it is', async () => {
+      const orderId = randomUUID();
+      const { body } = await post({ orderId });
+      const other = await orders.signUp();
+      for (const change of [
+        { userId: other },
+        { productName: 'Another book' },
+        { price: 12.51 },
+        { currency: 'USD' },
+      ]) {
+        const answer = await post({ orderId, ...change });
+        expect(answer.status).to.equal(409);
+        expect(answer.body.code).to.equal('order_id_taken');
+        expect(answer.body).not.to.have.property('orderId');
+      }
+      expect(await orders.orderOf(orderId)).to.deep.equal(body);
+    });
+
+    it('is one order when several clients send it at once', async () => {
+      for (let round = 0; round < 5; round += 1) {
+        const wanted = { orderId: randomUUID() };
+        const answers = await Promise.all(Array.from({ length: 12 }, () => post(wanted)));
+        expect(answers.map(({ status }) => status).sort()).to.deep.equal([...Array(11).fill(200), 201]);
+        for (const { body } of answers) expect(body).to.deep.equal(answers[0]!.body);
+        expect(await orders.told(wanted.orderId)).to.deep.equal(['order.created']);
+      }
+    });
+
+    it('goes to one of two who want different things under it at once', async () => {
+      for (let round = 0; round < 5; round += 1) {
+        const orderId = randomUUID();
+        const answers = await Promise.all([post({ orderId, price: 1 }), post({ orderId, price: 2 })]);
+        expect(answers.map(({ status }) => status).sort()).to.deep.equal([201, 409]);
+        const won = answers.find(({ status }) => status === 201);
+        expect(await orders.orderOf(orderId)).to.deep.equal(won!.body);
+      }
+    });
+  });
+
+  describe('under an Idempotency-Key', () => {
+    it('places one order, and answers its repeats alike', async () => {
+      const key = { 'idempotency-key': randomUUID() };
+      const answers = [await post({}, key), ...(await Promise.all([post({}, key), post({}, key)]))];
+      for (const { status, body } of answers) {
+        expect(status).to.equal(201);
+        expect(body).to.deep.equal(answers[0]!.body);
+      }
+      expect(await orders.told(answers[0]!.body.orderId)).to.deep.equal(['order.created']);
+    });
+
+    it('refuses another order', async () => {
+      const key = { 'idempotency-key': randomUUID() };
+      await post({}, key);
+      expect((await post({ price: 13 }, key)).status).to.equal(422);
+    });
+  });
+
+  describe('and reading them', () => {
+    it('lists those of a user, oldest first', async () => {
+      const customer = await orders.signUp();
+      const placed: Order[] = [];
+      // Ids in no order of time.
+      for (let n = 0; n < 5; n += 1) placed.push(await orders.place(customer, { orderId: randomUUID() }));
+      const { status, body } = await orders.http().get(`/orders?userId=${customer.toUpperCase()}`);
+      expect(status).to.equal(200);
+      expect(body.items[0].productName).to.equal('Welcome kit');
+      expect(body.items.slice(1)).to.deep.equal(placed);
+    });
+
+    it('answers an empty list for a user without orders', async () => {
+      expect((await orders.http().get(`/orders?userId=${randomUUID()}`)).body).to.deep.equal({ items: [] });
+    });
+
+    it('answers 404 for an order nobody placed', async () => {
+      const { status, body } = await orders.http().get(`/orders/${randomUUID()}`);
+      expect(status).to.equal(404);
+      expect(body.code).to.equal('order_unknown');
+    });
+
+    for (const path of ['/orders', '/orders?userId=42', '/orders/42'])
+      it(`refuses GET ${path}, naming the field`, async () => {
+        const { status, body } = await orders.http().get(path);
+        expect(status).to.equal(400);
+        expect(body.errors[0].path).to.equal(path.includes('/42') ? 'id' : 'userId');
+      });
+  });
+
+  it('works while the sign-ups of others arrive', async () => {
+    const strangers = Array.from({ length: 30 }, () => signUpOf());
+    await orders.publish(...strangers);
+    const answers = await Promise.all(
+      strangers.map((stranger) =>
+        eventually(async () => {
+          const answer = await post({ userId: stranger.userId });
+          expect(answer.status).to.equal(201);
+          return answer.body as Order;
+        }),
+      ),
+    );
+    for (const { orderId, userId: customer } of answers) {
+      const { body } = await orders.http().get(`/orders?userId=${customer}`);
+      expect(body.items.map((order: Order) => order.orderId)).to.include(orderId);
+      expect(body.items).to.have.length(2);
+    }
+  });
+
+  it('is ready, and says so with its broker', async () => {
+    const running = await orders.start();
+    const { status, body } = await client(running.adminUrl).get('/readyz');
+    expect(status).to.equal(200);
+    expect(body.status).to.equal('ready');
+  });
+});

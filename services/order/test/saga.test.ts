@@ -1,0 +1,46 @@
+import { expect } from 'chai';
+import fc from 'fast-check';
+import { type SagaEvent, type Status, type Transition, transitions } from '../src/saga.ts';
+
+const events: SagaEvent[] = ['payment.processed', 'payment.failed', 'payment.refunded', 'timeout'];
+const deciding: Partial<Record<SagaEvent, Status>> = {
+  'payment.processed': 'paid',
+  'payment.failed': 'cancelled',
+  timeout: 'cancelled',
+};
+
+const run = (sequence: SagaEvent[]) => {
+  let status: Status = 'pending';
+  const told: string[] = [];
+  for (const event of sequence) {
+    const transition: Transition | undefined = transitions[status][event];
+    if (transition === undefined) continue;
+    status = transition.to;
+    if (transition.tells !== undefined) told.push(transition.tells);
+  }
+  return { status, told };
+};
+
+describe('the table of the saga', () => {
+  it('ends an order by the first event that decides, and tells of it once, whatever comes before and after', () => {
+    fc.assert(
+      fc.property(fc.array(fc.constantFrom(...events)), (sequence) => {
+        const first = sequence.find((event) => deciding[event] !== undefined);
+        const status = first === undefined ? 'pending' : (deciding[first] as Status);
+        const told = { pending: [], paid: ['order.confirmed'], cancelled: ['order.cancelled'] }[status];
+        expect(run(sequence)).to.deep.equal({ status, told });
+      }),
+      { numRuns: 2_000 },
+    );
+  });
+
+  it('tells the others of every change, and of nothing else', () => {
+    for (const [status, row] of Object.entries(transitions))
+      for (const event of events) {
+        const transition = row[event];
+        expect(transition?.tells !== undefined, `${status} + ${event}`).to.equal(
+          transition !== undefined && transition.to !== status,
+        );
+      }
+  });
+});

@@ -1,0 +1,182 @@
+import { randomUUID } from 'node:crypto';
+import { type RunningService, start } from '@warren/chassis';
+import {
+  buildEvent,
+  type EventDefinition,
+  type Order,
+  paymentFailed,
+  paymentProcessed,
+  paymentRefunded,
+  userCreated,
+} from '@warren/contracts';
+import { client, eventually, type Probe, withBroker, withDatabase } from '@warren/testkit';
+import { expect } from 'chai';
+import { service } from '../src/service.ts';
+
+/** An event as its service would publish it: `broker.publish(…message)` puts it on the exchange. */
+export function eventOf<Data extends object>(
+  definition: EventDefinition<Data>,
+  data: Data,
+  id: string = randomUUID(),
+) {
+  const event = buildEvent(definition, {
+    id,
+    source: `/${definition.type.split('.')[0]}`,
+    time: new Date(),
+    correlationId: `correlation-${id}`,
+    data,
+  });
+  const properties = {
+    messageId: id,
+    type: event.type,
+    correlationId: event.correlationid,
+    contentType: 'application/cloudevents+json',
+    deliveryMode: 2,
+  };
+  const content = Buffer.from(JSON.stringify(event));
+  return { id, event, message: ['events', definition.routingKey, content, properties] as const };
+}
+
+export const signUpOf = (userId: string = randomUUID()) => ({
+  userId,
+  ...eventOf(userCreated, { userId, name: 'Ada Lovelace', email: 'ada@example.com' }),
+});
+
+type Paid = Pick<Order, 'orderId' | 'userId' | 'price' | 'currency'>;
+
+const factsOf = ({ orderId, userId, price, currency }: Paid) => ({
+  paymentId: randomUUID(),
+  orderId,
+  userId,
+  amount: price,
+  currency,
+});
+
+/** What payment may say of an order. */
+export const payment = {
+  processed: (order: Paid) => eventOf(paymentProcessed, factsOf(order)),
+  failed: (order: Paid, reason = 'limit_exceeded') => eventOf(paymentFailed, { ...factsOf(order), reason }),
+  refunded: (order: Paid, reason = 'payment_timeout') =>
+    eventOf(paymentRefunded, { ...factsOf(order), reason }),
+};
+
+/** A broker and a database for the service, and what its tests do with it. */
+export function withOrders(options: { private?: boolean } = {}) {
+  const broker = withBroker({ services: ['order'], ...options });
+  const database = withDatabase();
+  const services: RunningService[] = [];
+  let probe: Probe;
+
+  before('a probe', async () => {
+    probe = await broker.probe('events', 'order.#');
+  });
+  after('the end of the services', () => stopAll());
+
+  const stopAll = () => Promise.all(services.splice(0).map((each) => each.stop()));
+  const publish = async (
+    ...events: { message: Parameters<typeof broker.publish> | readonly unknown[] }[]
+  ) => {
+    await Promise.all(
+      events.map(({ message }) => broker.publish(...(message as Parameters<typeof broker.publish>))),
+    );
+  };
+  const http = () => client((services[0] as RunningService).url);
+  /** Waits until the service has dealt with these events, whatever came of them. */
+  const heard = (...events: { id: string }[]) =>
+    eventually(async () => {
+      const ids = events.map(({ id }) => id);
+      const rows = await database.admin('select 1 from warren.inbox where message_id = any ($1)', [ids]);
+      expect(rows).to.have.length(new Set(ids).size);
+    });
+  const place = async (userId: string, more: object = {}) => {
+    const wanted = { userId, productName: 'A book', price: 12.5, ...more };
+    const { status, body } = await http().post('/orders', wanted);
+    expect(status, JSON.stringify(body)).to.equal(201);
+    return body as Order;
+  };
+  const signUp = async () => {
+    const event = signUpOf();
+    await publish(event);
+    await heard(event);
+    return event.userId;
+  };
+
+  return {
+    broker,
+    database,
+    stopAll,
+    publish,
+    http,
+    heard,
+    place,
+    signUp,
+    get probe() {
+      return probe;
+    },
+
+    /** Starts a replica, and waits until it is ready. */
+    async start(env: Record<string, string> = {}): Promise<RunningService> {
+      const running = await start(service, {
+        PORT: '0',
+        ADMIN_PORT: '0',
+        AMQP_URL: broker.url('order'),
+        DATABASE_URL: database.url,
+        LOG_LEVEL: 'silent',
+        ...env,
+      });
+      services.push(running);
+      await eventually(() => running.ready(), { timeout: 30_000 });
+      return running;
+    },
+
+    async deliver(...events: (ReturnType<typeof eventOf> | ReturnType<typeof signUpOf>)[]): Promise<void> {
+      await publish(...events);
+      await heard(...events);
+    },
+
+    /** A new order of a new user. */
+    async newOrder(more: object = {}): Promise<Order> {
+      return place(await signUp(), more);
+    },
+
+    async orderOf(orderId: string): Promise<Order> {
+      return (await http().get(`/orders/${orderId}`)).body;
+    },
+
+    /** The types of all events about an order so far: what was committed before has been published. */
+    async told(orderId: string): Promise<string[]> {
+      const last = await place(await signUp());
+      await probe.waitFor(({ body }) => body.subject === last.orderId);
+      return probe.events.filter(({ body }) => body.subject === orderId).map(({ body }) => body.type);
+    },
+
+    /** How often the saga refused this, over all replicas. */
+    async refused(status: string, event: string): Promise<number> {
+      const texts = await Promise.all(
+        services.map(async ({ adminUrl }) => (await client(adminUrl).get('/metrics')).text),
+      );
+      const line = `order_transitions_refused_total{status="${status}",event="${event}"} `;
+      return texts
+        .flatMap((text) => text.split('\n'))
+        .filter((each) => each.startsWith(line))
+        .reduce((sum, each) => sum + Number(each.slice(line.length)), 0);
+    },
+
+    async row(orderId: string) {
+      const [row] = await database.admin<{ status: string; reason: string | null; price: number }>(
+        'select status, reason, price from orders where id = $1',
+        [orderId],
+      );
+      return row;
+    },
+
+    /** When the order will be looked at again; undefined when nothing is scheduled. */
+    async dueAt(orderId: string): Promise<Date | undefined> {
+      const [row] = await database.admin<{ due_at: Date }>(
+        `select due_at from warren.tasks where kind = 'order.expire' and key = $1`,
+        [orderId],
+      );
+      return row?.due_at;
+    },
+  };
+}
