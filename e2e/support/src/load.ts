@@ -1,28 +1,12 @@
 // Sign-ups at a fixed rate, whatever the answers: a slow service gets more requests at once, not fewer.
-import { setTimeout as wait } from 'node:timers/promises';
-import { type Answer, createClient, type HttpClient } from './http.ts';
+import { attempt, isPassing, persist, type Wish } from './asking.ts';
+import { createClient, type HttpClient } from './http.ts';
 import { seeded } from './random.ts';
 
-export interface Attempt {
-  /** ms since the epoch */
-  at: number;
-  /** ms; of the first attempt from the moment it was due, so that a late start is not hidden. */
-  ms: number;
-  /** Where it went. */
-  url: string;
-  answer?: Answer;
-  error?: Error & { code?: string; fresh?: boolean };
-}
-
 /** One person who wants to sign up, however often that takes. */
-export interface SignUp {
+export interface SignUp extends Wish {
   name: string;
   email: string;
-  path: string;
-  correlationId: string;
-  /** The Idempotency-Key, where one is sent. */
-  key?: string;
-  attempts: Attempt[];
   /** The body of the 201. */
   user?: { id: string; name: string; email: string; createdAt: string };
 }
@@ -47,9 +31,7 @@ export interface Load {
   signUps: SignUp[];
 }
 
-const PATHS = ['/users', '/users/save', '/create_user'];
-/** ms that a client goes on repeating a request that failed. */
-const PERSISTENCE = 90_000;
+export const PATHS = ['/users', '/users/save', '/create_user'];
 
 export function startLoad(options: LoadOptions): Load {
   const { rate, seed, targets, keyed = 1, ledger } = options;
@@ -69,7 +51,7 @@ export function startLoad(options: LoadOptions): Load {
       ledger.push(signUp);
       const due = began + sent * (1_000 / rate);
       const target = () => random.pick(targets());
-      const work = persist(client, signUp, target, due, abandoned.signal);
+      const work = signUpSurely(client, signUp, target, due, abandoned.signal);
       underWay.add(work);
       void work.then(() => underWay.delete(work));
     }
@@ -105,11 +87,11 @@ export async function signUpOnce(
   const signUp = { ...newSignUp(id, path, false), ...(key !== undefined && { key }) };
   if (headers?.['x-correlation-id'] !== undefined) signUp.correlationId = headers['x-correlation-id'];
   ledger.push(signUp);
-  await attempt(client, signUp, url, performance.now(), headers);
+  await trySignUp(client, signUp, url, performance.now(), headers);
   return signUp;
 }
 
-function newSignUp(id: string, path: string, keyed: boolean): SignUp {
+export function newSignUp(id: string, path: string, keyed: boolean): SignUp {
   return {
     name: `Person ${id}`,
     email: `person-${id}@example.com`,
@@ -121,51 +103,29 @@ function newSignUp(id: string, path: string, keyed: boolean): SignUp {
 }
 
 /** Tries until there is an answer that is final. Who has no key cannot tell whether a failed request had its effect. */
-async function persist(
+export const signUpSurely = (
   client: HttpClient,
   signUp: SignUp,
   target: () => string,
   due: number,
   abandoned: AbortSignal,
-): Promise<void> {
-  const deadline = performance.now() + PERSISTENCE;
-  const isUnsure = () => signUp.key !== undefined && isPassing(signUp.attempts.at(-1) as Attempt);
-  let pause = 50;
-  await attempt(client, signUp, target(), due);
-  while (isUnsure() && performance.now() < deadline && !abandoned.aborted) {
-    await wait(pause);
-    pause = Math.min(1_000, pause * 2);
-    await attempt(client, signUp, target(), performance.now());
-  }
-}
+): Promise<void> =>
+  persist(
+    (from) => trySignUp(client, signUp, target(), from),
+    (last) => signUp.key !== undefined && isPassing(last),
+    due,
+    abandoned,
+  );
 
-const isPassing = ({ answer }: Attempt): boolean =>
-  answer === undefined ||
-  answer.status === 503 ||
-  (answer.status === 409 && answer.body.code === 'idempotency_in_progress');
-
-async function attempt(
+async function trySignUp(
   client: HttpClient,
   signUp: SignUp,
   url: string,
   from: number,
-  headers: Record<string, string> = {},
-): Promise<void> {
-  const { name, email, path, key, correlationId } = signUp;
-  const made: Attempt = { at: Date.now(), ms: 0, url };
-  try {
-    made.answer = await client.send('POST', `${url}${path}`, {
-      body: { name, email },
-      headers: {
-        'x-correlation-id': correlationId,
-        ...(key !== undefined && { 'idempotency-key': key }),
-        ...headers,
-      },
-    });
-    if (made.answer.status === 201) signUp.user ??= made.answer.body;
-  } catch (error) {
-    made.error = error as Error;
-  }
-  made.ms = performance.now() - from;
-  signUp.attempts.push(made);
+  headers?: Record<string, string>,
+) {
+  const { name, email } = signUp;
+  const made = await attempt(client, signUp, { name, email }, url, from, headers);
+  if (made.answer?.status === 201) signUp.user ??= made.answer.body;
+  return made;
 }

@@ -1,12 +1,19 @@
 // One replica of a service: a process that can be ended in any way and started again at the same address.
-
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { isTaken, type RunningProcess, startProcess } from '@warren/testkit';
 
 export const checkout = fileURLToPath(new URL('../../..', import.meta.url));
 
-export type Name = 'user' | 'session';
+/** The services there are; the gateway last, because it is told where the others are. */
+export const everyService = ['user', 'session', 'order', 'payment', 'email', 'gateway'] as const;
+
+export type Name = (typeof everyService)[number];
+
+/** Whether a service has a database. */
+export const isStateful = (service: Name): boolean =>
+  existsSync(join(checkout, 'services', service, 'migrations'));
 
 export interface Replica {
   service: Name;
@@ -21,6 +28,8 @@ export interface Replica {
   /** Ends its process and waits for that; its exit code, null when the signal ended it. */
   end(signal?: NodeJS.Signals): Promise<number | null>;
   running: boolean;
+  /** Whether it ever ran. */
+  started: boolean;
   // biome-ignore lint/suspicious/noExplicitAny: a test looks into it as it likes
   readyz(): Promise<{ status: number; body: any }>;
   /** A sample of /metrics, or the sum of those that have all of `labels`; 0 when there is none. */
@@ -47,6 +56,9 @@ export async function createReplica(service: Name, env: () => Record<string, str
     },
     get running() {
       return running();
+    },
+    get started() {
+      return current !== undefined;
     },
     start(more = {}) {
       if (running()) throw new Error(`this replica of ${service} runs already`);

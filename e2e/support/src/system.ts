@@ -1,22 +1,31 @@
 // The whole, as a test sees it: a broker with restricted users, a database for each service, and processes.
-import { managementOf, query, type TestBroker, withBroker, withDatabase } from '@warren/testkit';
-import { type Accounts, takeAccounts } from './accounts.ts';
+import { query, type TestBroker, withBroker, withDatabase } from '@warren/testkit';
+import { type Accounts, type AccountsOptions, takeAccounts } from './accounts/accounts.ts';
+import { type Business, type BusinessOptions, type Placed, startBusiness } from './business.ts';
 import { type Load, type LoadOptions, type SignUp, startLoad } from './load.ts';
-import { createReplica, type Name, type Replica } from './replica.ts';
+import { type Mailbox, openMailbox } from './mailbox.ts';
+import { createReplica, everyService, isStateful, type Name, type Replica } from './replica.ts';
+import { createTape, type Tape } from './tape.ts';
 
 export interface SystemOptions {
+  /** Default: user and session. */
+  services?: readonly Name[];
   /** A broker of its own, that can be stopped. */
   privateBroker?: boolean;
   /** A database server of its own, that can be stopped. */
   privateDatabase?: boolean;
+  /** A mail server, which the email service is told of. */
+  mail?: boolean;
   /** Environment of every process. */
   env?: Record<string, string>;
 }
 
 export interface System {
+  services: readonly Name[];
   broker: TestBroker;
-  /** The server of both databases; `stop`, `kill` and `start` where it is private. */
+  /** The server of all databases; `stop`, `kill` and `start` where it is private. */
   databaseServer: { stop(): Promise<void>; kill(): Promise<void>; start(): Promise<void> };
+  /** @throws {Error} when the service has none */
   databaseUrl(service: Name): string;
   /** The same database, as a user with every right. */
   adminUrl(service: Name): string;
@@ -25,27 +34,36 @@ export interface System {
     text: string,
     values?: unknown[],
   ): Promise<Row[]>;
-  /** An address for a process that is not started yet. `env` comes over the system's. */
+  /** With `mail`: what has come to the mail server. */
+  mailbox: Mailbox | undefined;
+  /** Every event there was. */
+  tape: Tape;
+  /**
+   * An address for a process that is not started yet. `env` comes over the system's. A gateway leads to the first replica that
+   * each other service has when it is started.
+   */
   replica(service: Name, env?: Record<string, string>): Promise<Replica>;
   /** One that is started and ready. */
   run(service: Name, env?: Record<string, string>): Promise<Replica>;
+  /** One of each service, all of them started and ready. */
+  runAll(env?: Partial<Record<Name, Record<string, string>>>): Promise<Record<Name, Replica>>;
   /** Everybody who has signed up, or tried to. */
   ledger: SignUp[];
+  /** Every order that was placed, or tried to, but for the welcome orders. */
+  orders: Placed[];
   load(options: Omit<LoadOptions, 'ledger'>): Load;
+  business(options: Omit<BusinessOptions, 'ledger' | 'orderLedger'>): Business;
   /** Sends a signal (default SIGTERM) to all that runs, and waits for the exit codes. */
   end(signal?: NodeJS.Signals): Promise<(number | null)[]>;
   /** Waits until all has arrived, and counts it; see {@link takeAccounts}. */
-  accounts(options?: { duplicates?: boolean; timeout?: number }): Promise<Accounts>;
+  accounts(options?: AccountsOptions): Promise<Accounts>;
 }
-
-/** The queue of the operator that hears every event, also while the test's own connections are broken. */
-export const TAPE = 'e2e.tape';
 
 /**
  * A system for the tests of this `describe`. Usable from the first `before` on.
  *
  * @example
- * const system = withSystem();
+ * const system = withSystem({ services: ['user', 'session'] });
  * it('opens a session', async () => {
  *   const user = await system.run('user');
  *   …
@@ -54,32 +72,29 @@ export const TAPE = 'e2e.tape';
  * });
  */
 export function withSystem(options: SystemOptions = {}): System {
-  const broker = withBroker({ services: ['user', 'session'], private: options.privateBroker });
+  const services = options.services ?? ['user', 'session'];
+  const broker = withBroker({ services: [...services], private: options.privateBroker });
   const database = withDatabase({ private: options.privateDatabase });
-  let sessionUrl = '';
-  let sessionAdminUrl = '';
+  const tape = createTape(broker);
+  const databases = new Map<Name, string>();
   const replicas: Replica[] = [];
   const ledger: SignUp[] = [];
-  const loads: Load[] = [];
+  const orders: Placed[] = [];
+  const loads: { abandon(): void }[] = [];
+  let mailbox: Mailbox | undefined;
 
-  before('a tape of all events, and a second database', async () => {
-    sessionUrl = await database.another();
-    const admin = new URL(database.adminUrl);
-    admin.pathname = new URL(sessionUrl).pathname;
-    sessionAdminUrl = admin.href;
-    const api = managementOf({ url: broker.adminUrl, managementUrl: broker.managementUrl });
-    const vhost = encodeURIComponent(broker.vhost);
-    await api.request('PUT', `queues/${vhost}/${TAPE}`, {
-      durable: true,
-      arguments: { 'x-queue-type': 'quorum' },
-    });
-    await api.request('POST', `bindings/${vhost}/e/events/q/${TAPE}`, { routing_key: '#' });
+  before('a tape of all events, a database for each service, a mail server', async () => {
+    const [first, ...others] = services.filter(isStateful);
+    if (first !== undefined) databases.set(first, database.url);
+    for (const service of others) databases.set(service, await database.another());
+    await tape.open();
+    if (options.mail) mailbox = await openMailbox();
   });
 
   afterEach('the end of the load', function () {
     for (const load of loads.splice(0)) load.abandon();
     if (this.currentTest?.state !== 'failed') return;
-    for (const { service, process } of replicas) {
+    for (const { service, process } of replicas.filter(({ started }) => started)) {
       const words = process.output
         .filter((line) => !/"level":"?(info|debug|20|30)"?\b/.test(line))
         .slice(-12);
@@ -91,18 +106,51 @@ export function withSystem(options: SystemOptions = {}): System {
   after('the end of the processes', async function () {
     this.timeout(30_000);
     await system.end('SIGKILL');
+    await mailbox?.close();
   });
 
+  const databaseUrl = (service: Name) => {
+    const url = databases.get(service);
+    if (url === undefined) throw new Error(`${service} has no database here, only ${[...databases.keys()]}`);
+    return url;
+  };
+  /** What one service is told besides what all are. */
+  const environmentOf = (service: Name): Record<string, string> => {
+    if (service === 'gateway')
+      return Object.fromEntries(
+        services
+          .filter((other) => other !== service)
+          .map((other) => {
+            const url = replicas.find((replica) => replica.service === other)?.url;
+            if (url === undefined) throw new Error(`give ${other} an address before the gateway is started`);
+            return [`${other.toUpperCase()}_URL`, url];
+          }),
+      );
+    if (service === 'email' && mailbox !== undefined)
+      return { SMTP_URL: mailbox.url, MAIL_FROM: 'warren@example.com' };
+    return {};
+  };
+
   const system: System = {
+    services,
     broker,
     databaseServer: database,
-    databaseUrl: (service) => (service === 'user' ? database.url : sessionUrl),
-    adminUrl: (service) => (service === 'user' ? database.adminUrl : sessionAdminUrl),
+    databaseUrl,
+    adminUrl(service) {
+      const url = new URL(database.adminUrl);
+      url.pathname = new URL(databaseUrl(service)).pathname;
+      return url.href;
+    },
     sql: (service, text, values) => query(system.adminUrl(service), text, values),
+    get mailbox() {
+      return mailbox;
+    },
+    tape,
     async replica(service, env = {}) {
       const replica = await createReplica(service, () => ({
         AMQP_URL: broker.url(service),
-        DATABASE_URL: system.databaseUrl(service),
+        ...(isStateful(service) && { DATABASE_URL: databaseUrl(service) }),
+        ...environmentOf(service),
         ...options.env,
         ...env,
       }));
@@ -115,9 +163,23 @@ export function withSystem(options: SystemOptions = {}): System {
       await replica.ready();
       return replica;
     },
+    async runAll(env = {}) {
+      const all: Partial<Record<Name, Replica>> = {};
+      for (const service of everyService.filter((each) => services.includes(each)))
+        all[service] = await system.replica(service, env[service]);
+      for (const replica of Object.values(all)) replica.start();
+      await Promise.all(Object.values(all).map((replica) => replica.ready()));
+      return all as Record<Name, Replica>;
+    },
     ledger,
+    orders,
     load(load) {
       const started = startLoad({ ...load, ledger });
+      loads.push(started);
+      return started;
+    },
+    business(business) {
+      const started = startBusiness({ ...business, ledger, orderLedger: orders });
       loads.push(started);
       return started;
     },
