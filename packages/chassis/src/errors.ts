@@ -44,6 +44,23 @@ export const catalogue = {
     cause: 'The broker does not answer.',
     remedy: 'Check AMQP_URL and the server; the service mends itself when it is back.',
   },
+  method_unserved: {
+    cause: 'A method was asked that no service has ever served on this broker.',
+    remedy: 'Start the service it is named after, in a version that serves it; its queue keeps the binding.',
+  },
+  request_timed_out: {
+    cause: 'Another service did not answer a request over the broker in time.',
+    remedy: 'Look at that service: whether it runs, and its rpc_handling_duration_seconds.',
+  },
+  reply_invalid: {
+    cause:
+      'Another service answered a request over the broker with something that does not fit its contract.',
+    remedy: 'The log names the field; a breaking change of a method is a new version of it.',
+  },
+  too_many_requests_pending: {
+    cause: 'This replica waits for as many replies as it may.',
+    remedy: 'Try again shortly; when it lasts, look at the services it asks.',
+  },
   topology_missing: {
     cause:
       'The broker lacks exchanges that belong to the platform, and the user of the service may not make them.',

@@ -1,4 +1,5 @@
 // A service, from its description to a process that serves and dies well.
+import { randomBytes } from 'node:crypto';
 import type { Joi } from '@warren/contracts';
 import { sql } from 'kysely';
 import { backoff, pause } from './backoff.ts';
@@ -11,16 +12,17 @@ import { createAdmin } from './http/admin.ts';
 import { createHttp } from './http/app.ts';
 import type { Front } from './http/front.ts';
 import { pruneIdempotencyKeys } from './http/idempotency.ts';
-import type { Route } from './http/routes.ts';
+import type { Read, Route } from './http/routes.ts';
 import { pruneInbox } from './inbox/inbox.ts';
 import { Messaging } from './messaging/connection.ts';
 import { Consumer, type Subscription } from './messaging/consumer.ts';
-import { servedKeys, subscribedQueues } from './messaging/declare.ts';
+import { hearsReplies, servedKeys, subscribedQueues } from './messaging/declare.ts';
 import { Forwarder } from './messaging/forwarder.ts';
 import type { BrokerConfig } from './messaging/rascal.ts';
 import { type BrokerSettings, defaultBrokerSettings, EVENTS, workQueueName } from './messaging/topology.ts';
 import { outboxStats } from './outbox/outbox.ts';
 import { Relay } from './outbox/relay.ts';
+import { createRpc, type Rpc } from './rpc/rpc.ts';
 import type { Served } from './rpc/serve.ts';
 import { tasksPending, type Worker, WorkerRunner } from './tasks/worker.ts';
 import { type CounterDefinition, createCounters } from './telemetry/counters.ts';
@@ -79,6 +81,8 @@ export interface StartOptions {
 
 /** Transactions at once a queue. */
 const CONSUMER_CONCURRENCY = 5;
+/** Requests over the broker that a service without a database serves at once; one with a database leaves half of its connections to HTTP. */
+const SERVED_AT_ONCE = 20;
 /** ms a handler may take before its transaction is cancelled and the event retried. */
 const HANDLER_TIMEOUT = 30_000;
 /** ms of SHUTDOWN_GRACE that are kept for closing connections; less of a short one. */
@@ -139,7 +143,7 @@ export async function start(
   env: Environment = process.env,
   options: StartOptions = {},
 ): Promise<RunningService> {
-  const { name, version, routes = [], handlers = [], workers = [] } = description;
+  const { name, version, routes = [], handlers = [], workers = [], methods = [] } = description;
   const hasDatabase = description.migrations !== undefined;
   const config: ChassisConfig = loadConfig({
     ...(description.config !== undefined && { schema: description.config }),
@@ -166,10 +170,13 @@ export async function start(
 
   // --- The parts ---
 
-  const brokerConfig = description.broker?.({
-    retryDelays: config.RETRY_DELAYS,
-    instance: config.INSTANCE,
-  });
+  // A broker that has not yet noticed the loss of a connection still holds what belongs to that one alone.
+  const brokerOf = () =>
+    description.broker?.({
+      retryDelays: config.RETRY_DELAYS,
+      instance: `${config.INSTANCE}.${randomBytes(4).toString('hex')}`,
+    });
+  const brokerConfig = brokerOf();
   const queues = brokerConfig === undefined ? [] : subscribedQueues(name, brokerConfig);
   const concurrent =
     queues.length * CONSUMER_CONCURRENCY + workers.reduce((sum, { concurrency = 2 }) => sum + concurrency, 0);
@@ -227,28 +234,40 @@ export async function start(
     }),
   });
   const front = description.front?.(config);
-  const http = createHttp({ name, version, routes, front, units, config, log, metrics, now });
 
   // --- Messaging ---
 
   const consumers: Consumer[] = [];
   let messaging: Messaging | undefined;
   let forwarder: Forwarder | undefined;
+  let rpc: Rpc | undefined;
   if (brokerConfig !== undefined) {
     const connection = new Messaging({
       url: config.AMQP_URL as string,
       name: `${name} ${config.INSTANCE}`,
-      config: brokerConfig,
+      config: () => brokerOf() as BrokerConfig,
       log,
       onDeclared: async () => {
         if (queuesDeclared || background === undefined) return;
         await whenAvailable(() => rememberQueues(background, queues), log, housekeeping.signal);
         queuesDeclared = true;
       },
-      onState: (state) => metrics.brokerConnected.set(state === 'connected' || state === 'blocked' ? 1 : 0),
+      onState: (state) => {
+        metrics.brokerConnected.set(state === 'connected' || state === 'blocked' ? 1 : 0);
+        rpc?.moved(state);
+      },
     });
     messaging = connection;
     metrics.brokerConnected.set(0);
+    rpc = createRpc(connection, {
+      service: name,
+      asks: hearsReplies(name, brokerConfig),
+      methods,
+      concurrency: hasDatabase ? Math.ceil(config.DATABASE_POOL / 2) : SERVED_AT_ONCE,
+      context: { database: units?.database as Read['database'], config, now },
+      log,
+      metrics,
+    });
     if (background !== undefined && backgroundUnits !== undefined) {
       const forwards = new Forwarder(name, () => connection.connect());
       forwarder = forwards;
@@ -281,6 +300,18 @@ export async function start(
       });
     }
   }
+  const http = createHttp({
+    name,
+    version,
+    routes,
+    front,
+    units,
+    requestFor: rpc?.requestFor,
+    config,
+    log,
+    metrics,
+    now,
+  });
   if (backgroundUnits !== undefined)
     for (const worker of workers)
       runners.push(new WorkerRunner(worker, { units: backgroundUnits, config, log }));
@@ -289,6 +320,7 @@ export async function start(
 
   const closeAll = async () => {
     await forwarder?.close();
+    await rpc?.close();
     await messaging?.close();
     await database?.close();
     await background?.close();

@@ -1,4 +1,3 @@
-import type { IncomingMessage } from 'node:http';
 import { newId } from '../id.ts';
 
 export const CORRELATION_HEADER = 'x-correlation-id';
@@ -7,7 +6,7 @@ export const CORRELATION_HEADER = 'x-correlation-id';
 const SANE = /^[\w.:@/+=-]{1,128}$/;
 
 /** The correlation id of a request: its own if it is sane, or a new one. */
-export function correlationIdOf({ headers }: IncomingMessage): string {
+export function correlationIdOf({ headers }: { headers: Record<string, unknown> }): string {
   const given = headers[CORRELATION_HEADER];
   return typeof given === 'string' && SANE.test(given) ? given : newId();
 }

@@ -71,7 +71,7 @@ function schemaOf(route: Route, part: string, fields: object): Joi.Schema {
 }
 
 /** Finds text that PostgreSQL refuses or changes (NUL, half a surrogate pair), and nesting no honest client sends; counts values. */
-function inspect(value: unknown): { unsound?: FieldError; values: number } {
+export function inspect(value: unknown): { unsound?: FieldError; values: number } {
   const open: { value: unknown; path: string[] }[] = [{ value, path: [] }];
   let values = 0;
   for (let one = open.pop(); one !== undefined; one = open.pop()) {

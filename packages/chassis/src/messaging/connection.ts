@@ -18,7 +18,8 @@ export interface MessagingOptions {
   url: string;
   /** Seen in the management UI. */
   name: string;
-  config: BrokerConfig;
+  /** Asked for with every attempt: what is named after one connection is named anew. */
+  config: () => BrokerConfig;
   log: Logger;
   /** Called each time the topology has been declared, before the first message is taken. */
   onDeclared?: () => Promise<void>;
@@ -27,7 +28,7 @@ export interface MessagingOptions {
 
 export type BrokerState = 'connecting' | 'connected' | 'blocked' | 'closed';
 
-type Subscriber = (session: RascalSession) => void;
+type Subscriber = (session: RascalSession, queue: string) => void;
 type Lose = (reason: Error) => void;
 
 /** ms between attempts, at most. */
@@ -49,7 +50,7 @@ const NOTICE = 20;
  */
 export class Messaging {
   readonly #options: MessagingOptions;
-  readonly #subscribers = new Map<string, Subscriber>();
+  readonly #subscribers = new Map<string, { subscriber: Subscriber; last: boolean }>();
   readonly #stopping = new AbortController();
   #broker: RascalBroker | undefined;
   #sessions: RascalSession[] = [];
@@ -76,9 +77,9 @@ export class Messaging {
     return this.#state;
   }
 
-  /** Before `start`: what to do with the messages of a subscription. */
-  subscribe(name: string, subscriber: Subscriber): void {
-    this.#subscribers.set(name, subscriber);
+  /** Before `start`: what to do with the messages of a subscription. One that is `last` goes on until `close`. */
+  subscribe(name: string, subscriber: Subscriber, { last = false } = {}): void {
+    this.#subscribers.set(name, { subscriber, last });
   }
 
   /** Returns at once; connects, and stays connected, until `close`. */
@@ -100,7 +101,7 @@ export class Messaging {
     return promised((done) => broker.connect('publish', done));
   }
 
-  /** Stops taking messages; resolves when what is in hand has been settled, or `timeout` ms have passed. */
+  /** Stops taking messages, but for what is `last`; resolves when what is in hand has been settled, or `timeout` ms have passed. */
   async unsubscribe(timeout: number): Promise<void> {
     const cancelled = Promise.allSettled(
       this.#sessions.splice(0).map((session) => promised<void>((done) => session.cancel(done))),
@@ -130,13 +131,14 @@ export class Messaging {
       this.#cut = cut;
       let broker: RascalBroker | undefined;
       try {
-        const opened = await Promise.race([this.#open(cut.signal, lose), lost]);
+        const config = this.#options.config();
+        const opened = await Promise.race([this.#open(config, cut.signal, lose), lost]);
         if (opened instanceof Error) throw opened;
         const [made, vhost] = opened;
         broker = made;
         const declared = await Promise.race([this.#options.onDeclared?.(), lost]);
         if (declared instanceof Error) throw declared;
-        await this.#subscribeAll(broker, lose);
+        await this.#subscribeAll(config, broker, lose);
         clearTimeout(timer);
         if (this.#wasMissing) await Promise.race([pause(BINDING, signal), lost]);
         this.#wasMissing = false;
@@ -145,7 +147,7 @@ export class Messaging {
         this.#move('connected');
         for (const resume of this.#waiters.splice(0)) resume();
         delays.reset();
-        void this.#look(vhost, cut.signal, lose);
+        void this.#look(config, vhost, cut.signal, lose);
         throw await lost;
       } catch (error) {
         clearTimeout(timer);
@@ -161,9 +163,9 @@ export class Messaging {
     this.#move('closed');
   }
 
-  async #open(cut: AbortSignal, lose: Lose): Promise<[RascalBroker, RascalVhost]> {
+  async #open(config: BrokerConfig, cut: AbortSignal, lose: Lose): Promise<[RascalBroker, RascalVhost]> {
     const connection = await connectRaw(this.#options.url, this.#socketOptions('prepare', cut));
-    await prepareTopology(connection, this.#options.config);
+    await prepareTopology(connection, config);
     // Rascal does not tell that it lost a connection while it was declaring, and waits for ever; this one tells of its own.
     const onClose = (error?: Error) => lose(error ?? new Error('the connection was closed'));
     connection.on('close', onClose);
@@ -175,7 +177,7 @@ export class Messaging {
       vhost.on('disconnect', () => setImmediate(() => lose(new Error('the connection was closed'))));
     };
     const broker = await new Promise<RascalBroker>((resolve, reject) =>
-      rascal.Broker.create(this.#rascalConfig(cut), { onVhost }, (error, made) => {
+      rascal.Broker.create(this.#rascalConfig(config, cut), { onVhost }, (error, made) => {
         made?.on('error', lose);
         if (error || cut.aborted) clearInterval(made?.keepActive);
         if (error) reject(error);
@@ -206,20 +208,20 @@ export class Messaging {
   }
 
   /** Where something was deleted, the connection counts as lost: all is declared anew, or the reason is told. */
-  async #look(vhost: RascalVhost, cut: AbortSignal, lose: Lose): Promise<void> {
+  async #look(config: BrokerConfig, vhost: RascalVhost, cut: AbortSignal, lose: Lose): Promise<void> {
     for (;;) {
       await pause(LOOK, cut);
       if (cut.aborted) return;
       try {
-        await seeTopology({ createChannel: (done) => vhost.getChannel(done) }, this.#options.config);
+        await seeTopology({ createChannel: (done) => vhost.getChannel(done) }, config);
       } catch (error) {
         lose(error as Error);
       }
     }
   }
 
-  async #subscribeAll(broker: RascalBroker, lose: Lose): Promise<void> {
-    for (const [name, subscriber] of this.#subscribers) {
+  async #subscribeAll(config: BrokerConfig, broker: RascalBroker, lose: Lose): Promise<void> {
+    for (const [name, { subscriber, last }] of this.#subscribers) {
       const session = await promised<RascalSession>((done) => broker.subscribe(name, done));
       // A queue that was deleted, or a consumer that the broker cancelled: declare and subscribe again.
       session.on('error', (error: Error) => setImmediate(() => lose(error)));
@@ -227,8 +229,8 @@ export class Messaging {
       session.on('close', () =>
         setImmediate(() => lose(new Error(`the subscription to ${name} was closed`))),
       );
-      this.#sessions.push(session);
-      subscriber(session);
+      if (!last) this.#sessions.push(session);
+      subscriber(session, queueOf(config, name));
     }
   }
 
@@ -285,8 +287,8 @@ export class Messaging {
     };
   }
 
-  #rascalConfig(cut: AbortSignal): object {
-    const vhosts = Object.entries(this.#options.config.vhosts).map(([name, vhost]) => [
+  #rascalConfig(config: BrokerConfig, cut: AbortSignal): object {
+    const vhosts = Object.entries(config.vhosts).map(([name, vhost]) => [
       name,
       {
         ...structuredClone(vhost),
@@ -306,6 +308,9 @@ export class Messaging {
     };
   }
 }
+
+const queueOf = ({ vhosts: { publish, consume } }: BrokerConfig, subscription: string): string =>
+  ({ ...publish.subscriptions, ...consume?.subscriptions })[subscription]?.queue ?? subscription;
 
 /** Wrong password, no such vhost, no access: waiting alone does not mend it. */
 const REFUSAL = /ACCESS[_-]REFUSED|NOT[_-]ALLOWED/;

@@ -18,6 +18,8 @@ export interface Metrics {
   outboxParked: Gauge;
   tasksPending: Gauge<'kind'>;
   rpcDuration: Histogram<'method' | 'outcome'>;
+  rpcHandlingDuration: Histogram<'method' | 'outcome'>;
+  rpcRepliesDropped: Counter;
   dbPoolConnections: Gauge<'state'>;
   brokerConnected: Gauge;
 }
@@ -112,9 +114,21 @@ export function createMetrics(options: {
     }),
     rpcDuration: new Histogram({
       name: 'rpc_duration_seconds',
-      help: 'From a request over the broker to its reply or deadline.',
+      help: 'From a request over the broker to its reply or deadline, for whoever asks.',
       labelNames: ['method', 'outcome'],
       buckets: FAST,
+      registers: registers(broker),
+    }),
+    rpcHandlingDuration: new Histogram({
+      name: 'rpc_handling_duration_seconds',
+      help: 'From the arrival of a request over the broker to its answer, for whoever serves it.',
+      labelNames: ['method', 'outcome'],
+      buckets: FAST,
+      registers: registers(broker),
+    }),
+    rpcRepliesDropped: new Counter({
+      name: 'rpc_replies_dropped_total',
+      help: 'Replies that nobody waited for: they came too late, or were never asked for.',
       registers: registers(broker),
     }),
     dbPoolConnections: new Gauge({

@@ -1,0 +1,47 @@
+import type { Connection } from 'amqplib/callback_api';
+import { Publisher } from '../messaging/confirms.ts';
+
+/** The one connection on which a service asks and answers; opened again when it was lost. */
+export class Line {
+  readonly #connect: () => Promise<Connection>;
+  #publisher: Promise<Publisher> | undefined;
+  #closed = false;
+  /** The broker has stopped reading from publishers. */
+  blocked = false;
+  onBlocked: () => void = () => {};
+
+  constructor(connect: () => Promise<Connection>) {
+    this.#connect = connect;
+  }
+
+  /** @throws when there is no broker */
+  open(): Promise<Publisher> {
+    this.#publisher ??= this.#open();
+    return this.#publisher;
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    const publisher = await this.#publisher?.catch(() => undefined);
+    await publisher?.close();
+  }
+
+  async #open(): Promise<Publisher> {
+    try {
+      if (this.#closed) throw new Error('closed');
+      const publisher = await Publisher.open(this.#connect);
+      publisher.onClose = () => {
+        this.#publisher = undefined;
+      };
+      publisher.onBlocked = (blocked) => {
+        this.blocked = blocked;
+        if (blocked) this.onBlocked();
+      };
+      if (publisher.closed) throw publisher.closed;
+      return publisher;
+    } catch (error) {
+      this.#publisher = undefined;
+      throw error;
+    }
+  }
+}

@@ -1,0 +1,231 @@
+// Serving requests: one at a time of few, each answered before its deadline or not at all. A request is acknowledged when its
+// answer is on the broker, so that one whose server dies is served by another; it only reads, and may be served twice.
+import { backoff, pause } from '../backoff.ts';
+import type { Logger, Origin } from '../context.ts';
+import { asError, problem, WarrenError } from '../errors.ts';
+import { type Deadline, PASSED, startDeadline } from '../http/deadline.ts';
+import { toProblem } from '../http/failures.ts';
+import type { Read } from '../http/routes.ts';
+import { invalid } from '../http/validation.ts';
+import { newId } from '../id.ts';
+import type { PublishError } from '../messaging/confirms.ts';
+import type { AckOrNack, RascalMessage, RascalSession } from '../messaging/rascal.ts';
+import { RPC } from '../messaging/topology.ts';
+import type { Metrics } from '../telemetry/metrics.ts';
+import { currentTraceparent, SpanKind, traceIdOf, withSpan } from '../telemetry/tracing.ts';
+import type { RequestFor } from './asker.ts';
+import type { Line } from './line.ts';
+import type { Served } from './serve.ts';
+import {
+  check,
+  JSON_TYPE,
+  LARGEST,
+  PROBLEM_TYPE,
+  parse,
+  properties,
+  type Question,
+  questionOf,
+} from './wire.ts';
+
+export interface RpcServerOptions {
+  service: string;
+  methods: readonly Served[];
+  line: Line;
+  /** Handlers at once. */
+  concurrency: number;
+  /** What every handler is given. */
+  context: Pick<Read, 'database' | 'config' | 'now'>;
+  requestFor: RequestFor;
+  log: Logger;
+  metrics: Metrics;
+}
+
+type Outcome = 'answered' | 'problem' | 'failed' | 'late' | 'malformed';
+
+interface Answer {
+  content: Buffer;
+  contentType: string;
+  outcome: Outcome;
+  /** Why it cannot be answered now. */
+  reason?: string;
+}
+
+export class RpcServer {
+  readonly #options: RpcServerOptions;
+  readonly #methods: ReadonlyMap<string, Served>;
+  readonly #waiting: (() => void)[] = [];
+  #running = 0;
+
+  constructor(options: RpcServerOptions) {
+    this.#options = options;
+    this.#methods = new Map(options.methods.map((served) => [served.method.routingKey, served]));
+  }
+
+  attach(session: RascalSession): void {
+    const lost = new AbortController();
+    for (const event of ['error', 'close', 'cancel']) session.on(event, () => lost.abort());
+    const take = (message: RascalMessage, _content: unknown, ackOrNack: AckOrNack) => {
+      const arrived = performance.now();
+      // After the connection is lost the broker has it back, and Rascal would take the attempt for an error.
+      const done = () => {
+        if (!lost.signal.aborted) ackOrNack();
+      };
+      this.#take(message, arrived, lost.signal)
+        .catch((error) => this.#options.log.error({ err: error }, 'a request could not be served'))
+        .finally(done);
+    };
+    session.on('message', take);
+    session.on('invalid_content', (_error: Error, message: RascalMessage, ackOrNack: AckOrNack) =>
+      take(message, undefined, ackOrNack),
+    );
+  }
+
+  async #take(message: RascalMessage, arrived: number, lost: AbortSignal): Promise<void> {
+    const { metrics, log } = this.#options;
+    const question = questionOf(message);
+    // What a caller may have invented is no label.
+    const method = this.#methods.get(message.fields.routingKey)?.method.method ?? 'unknown';
+    const count = (outcome: Outcome) => {
+      const seconds = (performance.now() - arrived) / 1_000;
+      metrics.rpcHandlingDuration.observe({ method, outcome }, seconds);
+      return Math.round(seconds * 1e6) / 1e3;
+    };
+    if (question === undefined) {
+      log.warn({ method, ms: count('malformed') }, 'a request that nobody could be answered was dropped');
+      return;
+    }
+    const { correlationId, traceparent, replyTo } = question;
+    const traceId = traceIdOf(traceparent);
+    const bound = log.child(traceId === undefined ? { correlationId } : { correlationId, traceId });
+    await this.#enter();
+    const left = question.timeout - (performance.now() - arrived);
+    // Served by another, who has the request now; or for nobody, who has waited long enough.
+    if (lost.aborted || left <= 0) {
+      this.#leave();
+      if (!lost.aborted) bound.warn({ method, outcome: 'late', ms: count('late') }, 'rpc');
+      return;
+    }
+    const deadline = startDeadline(left);
+    const onLost = () => deadline.abandon(new WarrenError('broker_unavailable', 'The connection is lost.'));
+    lost.addEventListener('abort', onLost, { once: true });
+    const work = this.#answer(message, question, deadline.signal, bound);
+    void work.then(() => this.#leave());
+    const answer = await Promise.race([work, deadline.passed]);
+    const answered = answer !== PASSED && !lost.aborted && (await this.#reply(question, answer, deadline));
+    deadline.clear();
+    lost.removeEventListener('abort', onLost);
+    if (lost.aborted) return;
+    const outcome = answer === PASSED || !answered ? 'late' : answer.outcome;
+    const level = outcome === 'failed' ? 'error' : outcome === 'late' ? 'warn' : 'info';
+    const reason = answer === PASSED ? undefined : answer.reason;
+    bound[level]({ method, from: replyTo.split('.', 1)[0], outcome, ms: count(outcome), reason }, 'rpc');
+  }
+
+  /** Never rejects: an error is an answer too. */
+  async #answer(
+    { content, fields }: RascalMessage,
+    { correlationId, traceparent: parent }: Question,
+    signal: AbortSignal,
+    log: Logger,
+  ): Promise<Answer> {
+    const { context, requestFor } = this.#options;
+    const { routingKey } = fields;
+    const attributes = { 'messaging.system': 'rabbitmq', 'messaging.destination.name': routingKey };
+    try {
+      const served = this.#methods.get(routingKey);
+      if (served === undefined)
+        throw problem(503, { code: 'method_unserved', detail: `${routingKey} is not served any more.` });
+      const { method, handle } = served;
+      return await withSpan(
+        `${method.method} serve`,
+        { kind: SpanKind.SERVER, attributes, parent },
+        async () => {
+          const { value, errors } = check(method.request, parsed(content), 'the request');
+          if (errors.length > 0) throw invalid(errors);
+          const traceparent = currentTraceparent();
+          const origin: Origin = {
+            correlationId,
+            ...(traceparent !== undefined && { traceparent }),
+            log,
+            signal,
+          };
+          const request = requestFor(origin);
+          const reply = await handle(value, { ...context, log, correlationId, signal, request });
+          const answer = Buffer.from(JSON.stringify(reply));
+          if (answer.length > LARGEST)
+            throw new Error(`the reply has ${answer.length} bytes, more than ${LARGEST}: give it in pages`);
+          return { content: answer, contentType: JSON_TYPE, outcome: 'answered' };
+        },
+      );
+    } catch (error) {
+      const refusal = toProblem(error);
+      if (refusal.status === 500) log.error({ err: error }, 'a request over the broker failed unexpectedly');
+      return {
+        content: Buffer.from(JSON.stringify(refusal)),
+        contentType: PROBLEM_TYPE,
+        outcome: refusal.status >= 500 ? 'failed' : 'problem',
+        ...(refusal.status > 500 && { reason: asError(error).message }),
+      };
+    }
+  }
+
+  /** @returns whether the answer is on the broker, before its deadline */
+  async #reply(question: Question, { content, contentType }: Answer, deadline: Deadline): Promise<boolean> {
+    const { line, service, log } = this.#options;
+    const delays = backoff({ min: 20, max: 500 });
+    const ends = performance.now() + question.timeout;
+    while (!deadline.signal.aborted) {
+      try {
+        const publisher = await line.open();
+        const options = {
+          ...properties({
+            messageId: newId(),
+            type: contentType === PROBLEM_TYPE ? 'problem' : 'reply',
+            appId: service,
+            correlationId: question.correlationId,
+            traceparent: question.traceparent,
+            timeout: ends - performance.now(),
+          }),
+          correlationId: question.id,
+          contentType,
+        };
+        const sent = new Promise<true>((resolve, reject) =>
+          publisher.publish(RPC, question.replyTo, content, options, (error?: PublishError) =>
+            error === undefined ? resolve(true) : reject(error),
+          ),
+        );
+        return (await Promise.race([sent, deadline.passed])) === true;
+      } catch (error) {
+        log.debug({ err: error }, 'an answer could not be published; it is tried again until its deadline');
+        await pause(delays.next(), deadline.signal);
+      }
+    }
+    return false;
+  }
+
+  async #enter(): Promise<void> {
+    if (this.#running >= this.#options.concurrency)
+      await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    else this.#running += 1;
+  }
+
+  #leave(): void {
+    const next = this.#waiting.shift();
+    if (next === undefined) this.#running -= 1;
+    else next();
+  }
+}
+
+/** @throws {Problem} 400 */
+function parsed(content: Buffer): unknown {
+  try {
+    return parse(content);
+  } catch (cause) {
+    throw problem(400, {
+      code: 'invalid_input',
+      title: 'Invalid input',
+      detail: 'The request is no JSON.',
+      cause,
+    });
+  }
+}
