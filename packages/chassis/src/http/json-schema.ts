@@ -49,7 +49,7 @@ function complete(emitted: JsonSchema, said: Description, direction: 'input' | '
   if (node.$ref !== undefined || said.type === 'link')
     throw new WarrenError(
       'invalid_route',
-      'A schema refers to another with Joi.link, which no document can follow: write it out.',
+      'a schema refers to another with Joi.link, which no document can follow: write it out.',
     );
   if (node.properties !== undefined) completeFields(node, said, direction);
   if (direction === 'output' && node.additionalProperties === false) delete node.additionalProperties;
@@ -62,6 +62,12 @@ function complete(emitted: JsonSchema, said: Description, direction: 'input' | '
   if (said.whens !== undefined || said.matches?.some((match) => match.schema === undefined))
     lost.push('conditions');
 
+  // Letters of either case, or what must not match: as Joi emits them, they would refuse what Joi takes.
+  if (lost.includes('pattern')) {
+    delete node.pattern;
+    delete node.allOf; // where Joi puts several
+  }
+  if (lost.includes('insensitive')) delete node.enum;
   // Joi lists null among the types, but not among the values.
   if (node.enum !== undefined && [node.type].flat().includes('null') && !node.enum.includes(null))
     node.enum = [...node.enum, null];

@@ -3,6 +3,7 @@
 import { STATUS_CODES } from 'node:http';
 import { isDeepStrictEqual } from 'node:util';
 import { Joi } from '@warren/contracts';
+import { asError, WarrenError } from '../errors.ts';
 import { CORRELATION_HEADER } from './correlation.ts';
 import { type JsonSchema, jsonSchemaOf } from './json-schema.ts';
 import type { Route } from './routes.ts';
@@ -65,8 +66,8 @@ export function describeApi({
   const paths: OpenApiDocument['paths'] = {};
   for (const route of routes) {
     for (const path of [route.path, ...(route.aliases ?? [])]) {
-      const operation = describeRoute(route, path, { service: name, components, database, ids });
       const template = templateOf(path);
+      const operation = describeRoute(route, path, { service: name, components, database, ids });
       paths[template] = { ...paths[template], [route.method.toLowerCase()]: operation };
     }
   }
@@ -90,6 +91,14 @@ interface Scope {
 }
 
 function describeRoute(route: Route, path: string, scope: Scope): OpenApiOperation {
+  try {
+    return operationOf(route, path, scope);
+  } catch (cause) {
+    throw new WarrenError('invalid_route', `${route.method} ${path}: ${asError(cause).message}`, { cause });
+  }
+}
+
+function operationOf(route: Route, path: string, scope: Scope): OpenApiOperation {
   const { components } = scope;
   const { method } = route;
   const idempotent = method === 'POST' && scope.database;
