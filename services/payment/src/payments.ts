@@ -45,7 +45,7 @@ export const CHARGE = 'payment.charge';
 export const REFUND = 'payment.refund';
 
 /** What the provider knows the charge of a payment by. */
-export const chargeKey = (id: string): string => `charge:${id}`;
+const chargeKey = (id: string): string => `charge:${id}`;
 const refundKey = (id: string): string => `refund:${id}`;
 
 /** Makes the payment for a new order and has it charged; does nothing when there is one, or when the order was cancelled before. */

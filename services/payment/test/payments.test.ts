@@ -1,0 +1,342 @@
+import type { Kysely } from '@warren/chassis';
+import { paymentFailed } from '@warren/contracts';
+import { withDatabase } from '@warren/testkit';
+import { expect } from 'chai';
+import fc from 'fast-check';
+import {
+  CHARGE,
+  cancelPayment,
+  openPayment,
+  paymentsOf,
+  REFUND,
+  settleCharge,
+  settleRefund,
+} from '../src/payments.ts';
+import type { Charge, Outcome, Refund } from '../src/provider.ts';
+import { simulator } from '../src/simulator.ts';
+import { type Bench, openBench } from './bench.ts';
+import { balances, booksOf } from './books.ts';
+import { orderOf, type TestOrder } from './events.ts';
+
+describe('the payment for an order', () => {
+  const database = withDatabase();
+  let bench: Bench;
+  const { signal } = new AbortController();
+
+  before(async () => {
+    bench = await openBench(database.url);
+  });
+  after(() => bench?.stop());
+
+  // --- One step each: what handlers and workers do, at a time the test chooses ---
+
+  const create = ({ facts }: TestOrder) => bench.work((work) => openPayment(work, facts));
+  const cancel = ({ facts }: TestOrder, reason = 'payment_timeout') =>
+    bench.work((work) => cancelPayment(work, { ...facts, reason }));
+
+  const paymentOf = async ({ orderId }: TestOrder) => {
+    const items = await paymentsOf(bench.database, { orderId });
+    expect(items.length, 'payments for one order').to.be.at.most(1);
+    return items[0];
+  };
+  const task = async (order: TestOrder, kind: string) => {
+    const [row] = await database.admin<{ key: string; data: Charge & Refund; attempts: number }>(
+      `select t.key, t.data, t.attempts from warren.tasks t join payments p on p.id::text = t.key
+       where p.order_id = $1 and t.kind = $2`,
+      [order.orderId, kind],
+    );
+    return row;
+  };
+  /** As a worker claims it. */
+  const begin = async (order: TestOrder, kind: string) => {
+    const found = await task(order, kind);
+    if (found !== undefined)
+      await database.admin('update warren.tasks set attempts = attempts + 1 where kind = $1 and key = $2', [
+        kind,
+        found.key,
+      ]);
+    return found;
+  };
+  const provider = (random = () => 1) =>
+    simulator(
+      bench.database,
+      { PAYMENT_LIMIT: 1000_00, PROVIDER_LATENCY: 0, PROVIDER_FAILURE_RATE: 0.1, PROVIDER_TIMEOUT_RATE: 0.4 },
+      random,
+    );
+  const settle = async (kind: string, key: string, outcome: Outcome) =>
+    bench.work(async (work) => {
+      const { numDeletedRows } = await (work.transaction as unknown as TasksOf)
+        .deleteFrom('warren.tasks')
+        .where('kind', '=', kind)
+        .where('key', '=', key)
+        .executeTakeFirst();
+      if (numDeletedRows !== 1n) return;
+      if (kind === CHARGE) await settleCharge(work, key, outcome);
+      else await settleRefund(work, key);
+    });
+  const charge = async (order: TestOrder) => {
+    const found = await begin(order, CHARGE);
+    if (found === undefined) return;
+    await settle(CHARGE, found.key, await provider().charge(found.data, signal));
+  };
+  const refund = async (order: TestOrder) => {
+    const found = await begin(order, REFUND);
+    if (found === undefined) return;
+    await provider().refund(found.data, signal);
+    await settle(REFUND, found.key, { outcome: 'accepted' });
+  };
+  /** Types of the events about it, in the order of their commits. */
+  const told = async ({ orderId }: TestOrder) =>
+    (
+      await database.admin<{ type: string }>(
+        `select type from warren.outbox where body::jsonb -> 'data' ->> 'orderId' = $1 order by id`,
+        [orderId],
+      )
+    ).map(({ type }) => type);
+
+  // --- What becomes of it ---
+
+  it('is pending until it is charged, then processed', async () => {
+    const order = orderOf({ price: 19.99, currency: 'GBP' });
+    await create(order);
+    expect(await paymentOf(order)).to.include({ status: 'pending', amount: 19.99, currency: 'GBP' });
+    await charge(order);
+    expect(await paymentOf(order))
+      .to.include({ status: 'processed', amount: 19.99 })
+      .and.not.have.property('reason');
+    expect(await told(order)).to.deep.equal(['payment.processed']);
+  });
+
+  it('fails with the reason of the provider, and nothing was taken', async () => {
+    const order = orderOf({ price: 1000.01 });
+    await create(order);
+    await charge(order);
+    expect(await paymentOf(order)).to.include({ status: 'failed', reason: 'limit_exceeded' });
+    expect(await told(order)).to.deep.equal(['payment.failed']);
+    expect((await balances(database)).has(order.orderId)).to.equal(false);
+  });
+
+  it('keeps a reason as long as a provider likes it, as far as an event can carry it', async () => {
+    const order = orderOf();
+    await create(order);
+    const { key } = (await begin(order, CHARGE))!;
+    await settle(CHARGE, key, { outcome: 'declined', reason: 'x'.repeat(5_000) });
+    const { reason } = (await paymentOf(order))!;
+    expect(paymentFailed.schema.extract('reason').validate(reason).error).to.equal(undefined);
+    expect(reason).to.have.length(200);
+  });
+
+  describe('whose order is cancelled', () => {
+    const cases: {
+      when: string;
+      before: (order: TestOrder) => Promise<unknown>;
+      status: string;
+      told: string[];
+    }[] = [
+      { when: 'before it is heard of', before: async () => {}, status: 'void', told: [] },
+      { when: 'before anybody has begun to charge it', before: create, status: 'void', told: [] },
+      {
+        when: 'once it is processed',
+        before: async (order) => {
+          await create(order);
+          await charge(order);
+        },
+        status: 'refunded',
+        told: ['payment.processed', 'payment.refunded'],
+      },
+      {
+        when: 'once it has failed',
+        before: async (order) => {
+          Object.assign(order.facts, { price: 5000 });
+          await create(order);
+          await charge(order);
+        },
+        status: 'failed',
+        told: ['payment.failed'],
+      },
+      {
+        when: 'once it is refunded',
+        before: async (order) => {
+          await create(order);
+          await charge(order);
+          await cancel(order, 'the first reason');
+          await refund(order);
+        },
+        status: 'refunded',
+        told: ['payment.processed', 'payment.refunded'],
+      },
+    ];
+    for (const { when, before, status, told: events } of cases)
+      it(`${when} ends ${status}, however often both are heard`, async () => {
+        const order = orderOf();
+        await before(order);
+        for (const reason of ['the first reason', 'another reason']) {
+          await cancel(order, reason);
+          await create(order);
+        }
+        for (const _ of ['once', 'again']) {
+          await charge(order);
+          await refund(order);
+          await cancel(order, 'a late reason');
+        }
+        expect(await paymentOf(order)).to.include({
+          status,
+          reason: status === 'failed' ? 'limit_exceeded' : 'the first reason',
+        });
+        expect(await told(order)).to.deep.equal(events);
+        expect((await balances(database)).get(order.orderId)?.balance ?? 0).to.equal(0);
+        for (const kind of [CHARGE, REFUND]) expect(await task(order, kind)).to.equal(undefined);
+      });
+
+    it('while it is being charged stays pending until that is over, and goes back then', async () => {
+      const order = orderOf();
+      await create(order);
+      const { key, data } = (await begin(order, CHARGE))!;
+      await cancel(order, 'changed my mind');
+      expect(await paymentOf(order)).to.include({ status: 'pending' });
+      await settle(CHARGE, key, await provider().charge(data, signal));
+      expect(await paymentOf(order)).to.include({ status: 'processed' });
+      expect((await balances(database)).get(order.orderId)).to.include({ balance: 19_99 });
+      await refund(order);
+      expect(await paymentOf(order)).to.include({ status: 'refunded', reason: 'changed my mind' });
+      expect((await balances(database)).get(order.orderId)).to.include({ balance: 0, refunds: 1 });
+      expect(await told(order)).to.deep.equal(['payment.processed', 'payment.refunded']);
+    });
+
+    it('after an attempt whose end nobody knows is charged, and given back: it may have been taken', async () => {
+      const order = orderOf();
+      await create(order);
+      const { data } = (await begin(order, CHARGE))!;
+      const rolls = [1, 0, 1].values();
+      const lost = await provider(() => rolls.next().value as number)
+        .charge(data, signal)
+        .catch((error) => error.code);
+      expect(lost).to.equal('provider_timeout');
+      expect(await booksOf(database, order.orderId)).to.have.length(1);
+      await cancel(order);
+      await charge(order);
+      await refund(order);
+      expect(await paymentOf(order)).to.include({ status: 'refunded' });
+      expect((await balances(database)).get(order.orderId)).to.deep.equal({
+        balance: 0,
+        charges: 1,
+        refunds: 1,
+      });
+    });
+
+    it('while it is being charged in vain has nothing to give back', async () => {
+      const order = orderOf({ price: 1000.01 });
+      await create(order);
+      const { key, data } = (await begin(order, CHARGE))!;
+      await cancel(order);
+      await settle(CHARGE, key, await provider().charge(data, signal));
+      expect(await paymentOf(order)).to.include({ status: 'failed', reason: 'limit_exceeded' });
+      expect(await task(order, REFUND)).to.equal(undefined);
+      expect(await told(order)).to.deep.equal(['payment.failed']);
+    });
+  });
+
+  it('keeps the money of no cancelled order, and that of every other once, whatever comes in whatever order', async function () {
+    this.timeout(120_000);
+    const roll = fc.double({ min: 0, max: 0.99, noNaN: true });
+    const step = fc.oneof(
+      { weight: 3, arbitrary: fc.constantFrom('create', 'begin', 'settle') },
+      { weight: 1, arbitrary: fc.constantFrom('cancel', 'die') },
+      { weight: 1, arbitrary: fc.record({ rolls: fc.array(roll, { minLength: 3, maxLength: 3 }) }) },
+    );
+    const seen = new Map<string, number>();
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(step, { maxLength: 24 }),
+        fc.boolean(),
+        fc.constantFrom(0, 19.99, 1000.01),
+        async (steps, cancelled, price) => {
+          const order = orderOf({ price });
+          // What a worker holds: begun, and perhaps answered.
+          let held: { kind: string; key: string; data: Charge & Refund; outcome?: Outcome } | undefined;
+          const ask = async (random?: () => number) => {
+            if (held === undefined) return;
+            const by = provider(random);
+            held.outcome =
+              held.kind === CHARGE
+                ? await by.charge(held.data, signal)
+                : await by.refund(held.data, signal).then(() => ({ outcome: 'accepted' }) as const);
+          };
+          const claim = async () => {
+            for (const kind of [CHARGE, REFUND]) {
+              const found = held === undefined ? await begin(order, kind) : undefined;
+              if (found !== undefined) held = { kind, ...found };
+            }
+          };
+          const finish = async () => {
+            if (held?.outcome === undefined) return;
+            await settle(held.kind, held.key, held.outcome);
+            held = undefined;
+          };
+          for (const one of steps) {
+            if (one === 'create') await create(order);
+            else if (one === 'cancel') await (cancelled && cancel(order));
+            else if (one === 'begin') await claim();
+            else if (one === 'settle') await finish();
+            else if (one === 'die') held = undefined;
+            else {
+              const rolls = one.rolls.values();
+              await ask(() => rolls.next().value ?? 1).catch((error) => {
+                if (error.name !== 'ProviderError') throw error;
+              });
+            }
+          }
+          // Everything is heard at last, and every task is done.
+          await create(order);
+          if (cancelled) await cancel(order);
+          for (let left = true; left; ) {
+            await claim();
+            left = held !== undefined;
+            await ask();
+            await finish();
+          }
+
+          const { status } = (await paymentOf(order))!;
+          seen.set(status, (seen.get(status) ?? 0) + 1);
+          const booked = (await balances(database)).get(order.orderId) ?? {
+            balance: 0,
+            charges: 0,
+            refunds: 0,
+          };
+          const taken = Math.round(price * 100);
+          const expected = {
+            processed: { balance: taken, charges: 1, refunds: 0 },
+            refunded: { balance: 0, charges: 1, refunds: 1 },
+            failed: { balance: 0, charges: 0, refunds: 0 },
+            void: { balance: 0, charges: 0, refunds: 0 },
+            pending: undefined,
+          }[status];
+          expect(booked, status).to.deep.equal(expected);
+          expect(status).to.be.oneOf(
+            cancelled
+              ? price > 1000
+                ? ['void', 'failed']
+                : ['void', 'refunded']
+              : price > 1000
+                ? ['failed']
+                : ['processed'],
+          );
+          expect(await told(order)).to.deep.equal(
+            {
+              processed: ['payment.processed'],
+              refunded: ['payment.processed', 'payment.refunded'],
+              failed: ['payment.failed'],
+              void: [],
+              pending: undefined,
+            }[status],
+          );
+        },
+      ),
+      { numRuns: Number(process.env.FC_RUNS ?? 150) },
+    );
+    console.log(`        ${[...seen].map(([status, count]) => `${count} ${status}`).join(', ')}`);
+    expect([...seen.keys()]).to.have.members(['processed', 'failed', 'refunded', 'void']);
+  });
+});
+
+type TasksOf = Kysely<{ 'warren.tasks': { kind: string; key: string } }>;
