@@ -3,6 +3,7 @@ import manifest from '../package.json' with { type: 'json' };
 import { broker } from './broker.ts';
 import { config, type SessionConfig } from './config.ts';
 import { handlers } from './handlers.ts';
+import { methods } from './methods.ts';
 import { routes } from './routes.ts';
 import type { SessionSchema } from './sessions.ts';
 import { workers } from './workers.ts';
@@ -16,4 +17,5 @@ export const service = defineService<SessionConfig, SessionSchema>({
   routes,
   handlers,
   workers,
+  methods,
 });

@@ -1,10 +1,10 @@
-import { type BrokerConfig, publications, sharedExchanges } from '@warren/chassis';
-import { userCreated } from '@warren/contracts';
+import { type BrokerConfig, publications, serves, sharedExchanges } from '@warren/chassis';
+import { findUser, userCreated } from '@warren/contracts';
 
-/** Publishes `user.created`; consumes nothing. */
+/** Publishes `user.created`, answers `user.find`. */
 export const broker = (): BrokerConfig => ({
   vhosts: {
     publish: { exchanges: sharedExchanges(), publications: publications(userCreated) },
-    consume: {},
+    consume: serves('user', [findUser]),
   },
 });

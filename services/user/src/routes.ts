@@ -7,6 +7,7 @@ import {
   signUp,
   type User,
   type UserSchema,
+  unknownUser,
   withLowerCaseDomain,
 } from './users.ts';
 
@@ -57,12 +58,7 @@ export const routes: Route<UserSchema, UserConfig>[] = [
     { summary: 'One user', params: { id: id.required() }, responses: { 200: user } },
     async ({ params }, { database }) => {
       const found = await findUser(database, params.id);
-      if (found === undefined)
-        throw problem(404, {
-          code: 'user_unknown',
-          title: 'User unknown',
-          detail: `There is no user ${params.id}.`,
-        });
+      if (found === undefined) throw unknownUser(params.id);
       return found;
     },
   ),

@@ -2,6 +2,7 @@ import { defineService } from '@warren/chassis';
 import manifest from '../package.json' with { type: 'json' };
 import { broker } from './broker.ts';
 import { config, type UserConfig } from './config.ts';
+import { methods } from './methods.ts';
 import { routes } from './routes.ts';
 import type { UserSchema } from './users.ts';
 
@@ -12,4 +13,5 @@ export const service = defineService<UserConfig, UserSchema>({
   migrations: new URL('../migrations/', import.meta.url),
   broker,
   routes,
+  methods,
 });

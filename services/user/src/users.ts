@@ -1,5 +1,5 @@
 // What a user is: who may sign up, under which address, and how they are listed.
-import { type Kysely, newId, type Work } from '@warren/chassis';
+import { type Kysely, newId, problem, type Work } from '@warren/chassis';
 import { userCreated } from '@warren/contracts';
 import type { UserConfig } from './config.ts';
 
@@ -49,6 +49,9 @@ export async function findUser(database: Kysely<UserSchema>, id: string): Promis
   const row = await database.selectFrom('users').selectAll().where('id', '=', id).executeTakeFirst();
   return row && toUser(row);
 }
+
+export const unknownUser = (id: string) =>
+  problem(404, { code: 'user_unknown', title: 'User unknown', detail: `There is no user ${id}.` });
 
 /** A page of users in the order of their ids, which is the order they signed up in; `next` is the `after` of the next page. */
 export async function listUsers(
