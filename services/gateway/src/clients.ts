@@ -1,0 +1,77 @@
+// Who asks, and by which name they knew us: the socket's word, or that of the proxies we trust.
+import type { IncomingMessage } from 'node:http';
+import { BlockList, isIP, isIPv6 } from 'node:net';
+
+/** Whether the proxy at this address, the `hops`-th counted from us and from 0, says the truth about who came to it. */
+export type TrustProxy = (address: string, hops: number) => boolean;
+
+export interface Client {
+  /** IP address */
+  address: string;
+  /** From the client to the last proxy before us: what X-Forwarded-For tells the upstream. */
+  chain: string[];
+  proto: string;
+  host: string;
+}
+
+const MOST_HOPS = 10;
+
+/** `off`, a number of proxies, or a list of addresses and networks; undefined for anything else. */
+export function parseTrust(text: string): TrustProxy | undefined {
+  if (/^(off|0)$/i.test(text)) return () => false;
+  if (/^\d+$/.test(text)) {
+    const proxies = Number(text);
+    return proxies <= MOST_HOPS ? (_address, hops) => hops < proxies : undefined;
+  }
+  const trusted = new BlockList();
+  for (const item of text.split(',')) {
+    const [, address = '', prefix] = /^\s*([\da-fA-F:.]+)(?:\/(\d{1,3}))?\s*$/.exec(item) ?? [];
+    const version = isIP(address);
+    const bits = version === 6 ? 128 : 32;
+    const length = prefix === undefined ? bits : Number(prefix);
+    if (version === 0 || length > bits) return undefined;
+    trusted.addSubnet(address, length, `ipv${version as 4 | 6}`);
+  }
+  return (address) => trusted.check(address, isIPv6(address) ? 'ipv6' : 'ipv4');
+}
+
+/** Follows X-Forwarded-For from our end, for as long as whoever wrote an entry is trusted. */
+export function clientOf({ headers, socket }: IncomingMessage, trust: TrustProxy): Client {
+  const nearest = plainAddress(socket.remoteAddress ?? '');
+  const chain = [nearest];
+  const said = one(headers['x-forwarded-for'])?.split(',') ?? [];
+  for (let next = said.pop()?.trim(); next !== undefined; next = said.pop()?.trim()) {
+    if (isIP(next) === 0 || !trust(chain[0] as string, chain.length - 1)) break;
+    chain.unshift(plainAddress(next));
+  }
+  const trusted = isIP(nearest) !== 0 && trust(nearest, 0);
+  const proto = trusted ? one(headers['x-forwarded-proto'])?.trim().toLowerCase() : undefined;
+  const host = trusted ? one(headers['x-forwarded-host'])?.trim() : undefined;
+  return {
+    address: chain[0] as string,
+    chain,
+    proto: proto === 'http' || proto === 'https' ? proto : 'http',
+    host: host !== undefined && HOST.test(host) ? host : (headers.host ?? ''),
+  };
+}
+
+/** A host with or without a port, as it may stand in a `Host` field. */
+export const HOST = /^(?:[\w.~!$&'()*+,=-]*|\[[\da-fA-F:.]+\])(?::\d{0,5})?$/;
+
+/** The key of a client's share: its address, of IPv6 the /64, which is what one household or server is given. */
+export function shareOf(address: string): string {
+  if (!isIPv6(address)) return address;
+  const [head = '', tail] = address.split('%', 1)[0]?.split('::') ?? [];
+  const left = head === '' ? [] : head.split(':');
+  const right = tail === undefined || tail === '' ? [] : tail.split(':');
+  const dotted = right.at(-1)?.includes('.') ? 1 : 0;
+  const zeros = tail === undefined ? 0 : 8 - left.length - right.length - dotted;
+  const groups = [...left, ...Array(Math.max(0, zeros)).fill('0'), ...right].slice(0, 4);
+  return `${groups.map((group) => Number.parseInt(group, 16).toString(16)).join(':')}::/64`;
+}
+
+/** IPv4 as IPv4, also on a socket that speaks both. */
+const plainAddress = (address: string): string => address.replace(/^::ffff:(?=\d+\.)/i, '');
+
+const one = (header: string | string[] | undefined): string | undefined =>
+  Array.isArray(header) ? header.join(',') : header;

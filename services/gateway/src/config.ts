@@ -1,0 +1,68 @@
+import { bytes, duration, Joi, port, url } from '@warren/chassis';
+import { parseTrust, type TrustProxy } from './clients.ts';
+import { parseRate, type Rate } from './limits.ts';
+import type { Upstream } from './paths.ts';
+
+export interface GatewayConfig extends Record<`${Uppercase<Upstream>}_URL`, string> {
+  PORT: number;
+  ADMIN_PORT: number;
+  /** ms an upstream may take to accept a connection, to begin its answer, and between two pieces of it. */
+  UPSTREAM_TIMEOUT: number;
+  /** To one upstream, at most. */
+  UPSTREAM_CONNECTIONS: number;
+  /** ms a request may wait for one of them. */
+  UPSTREAM_WAIT: number;
+  /** Bytes of a request's body; the services have lower limits of their own. */
+  BODY_LIMIT: number;
+  /** ms for all parts of an overview together. */
+  OVERVIEW_TIMEOUT: number;
+  RATE_LIMIT: Rate;
+  TRUST_PROXY: TrustProxy;
+}
+
+const upstream = (number: number) =>
+  url('http').default(`http://127.0.0.1:${number}`).custom(originOf).messages({
+    'url.origin': 'must be an origin without a path, such as http://user:80',
+  });
+
+export const config = {
+  PORT: port(3000),
+  ADMIN_PORT: port(9000),
+  USER_URL: upstream(3001),
+  SESSION_URL: upstream(3002),
+  ORDER_URL: upstream(3003),
+  PAYMENT_URL: upstream(3004),
+  EMAIL_URL: upstream(3005),
+  // Longer than the services' own REQUEST_TIMEOUT, so that it is they who tell what takes long.
+  UPSTREAM_TIMEOUT: positive('15s'),
+  UPSTREAM_CONNECTIONS: Joi.number().integer().min(1).max(10_000).default(100),
+  UPSTREAM_WAIT: duration('1s'),
+  BODY_LIMIT: bytes('1mb'),
+  OVERVIEW_TIMEOUT: positive('2s'),
+  RATE_LIMIT: parsed(parseRate, 'must be off, or requests per time such as 100/1s or 5000/1m').default(
+    parseRate('100/1s'),
+  ),
+  TRUST_PROXY: parsed(
+    parseTrust,
+    'must be off, the number of proxies in front (1 to 10), or their addresses and networks such as 10.0.0.0/8,::1',
+    // Joi calls a function to get a default.
+  ).default(() => parseTrust('off')),
+};
+
+function positive(fallback: string): Joi.AnySchema<number> {
+  return duration(fallback).invalid(0).messages({ 'any.invalid': 'must be longer than 0' });
+}
+
+function parsed<T>(parse: (text: string) => T | undefined, message: string): Joi.AnySchema<T> {
+  return Joi.any()
+    .custom((text, helpers) => {
+      const value = typeof text === 'string' ? parse(text.trim()) : text;
+      return value === undefined ? helpers.error('any.invalid') : value;
+    })
+    .messages({ 'any.invalid': message }) as Joi.AnySchema<T>;
+}
+
+function originOf(text: string, helpers: Joi.CustomHelpers): unknown {
+  const { origin, pathname, search, hash, username } = new URL(text);
+  return pathname === '/' && !search && !hash && !username ? origin : helpers.error('url.origin');
+}

@@ -1,0 +1,120 @@
+// /docs: Swagger UI on /openapi.json, everything of it from here.
+import { createReadStream } from 'node:fs';
+import { stat } from 'node:fs/promises';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { pipeline } from 'node:stream/promises';
+import { createGzip } from 'node:zlib';
+import type { FrontContext } from '@warren/chassis';
+
+type Page = (request: IncomingMessage, response: ServerResponse, context: FrontContext) => Promise<void>;
+
+const require = createRequire(import.meta.url);
+const manifest = require.resolve('swagger-ui-dist/package.json');
+const { version } = require(manifest) as { version: string };
+
+/** The version is in the path: what is there never changes. */
+const ASSETS = `/docs/${version}`;
+const TYPES = {
+  'swagger-ui.css': 'text/css; charset=utf-8',
+  'swagger-ui-bundle.js': 'text/javascript; charset=utf-8',
+  'favicon-32x32.png': 'image/png',
+};
+
+const PAGE = `<!doctype html>
+<html lang="en">
+  <head>
+    <meta charset="utf-8">
+    <meta name="viewport" content="width=device-width, initial-scale=1">
+    <title>Warren: the API</title>
+    <link rel="stylesheet" href="${ASSETS}/swagger-ui.css">
+    <link rel="stylesheet" href="/docs/page.css">
+    <link rel="icon" type="image/png" href="${ASSETS}/favicon-32x32.png">
+  </head>
+  <body>
+    <div id="api"></div>
+    <script src="${ASSETS}/swagger-ui-bundle.js"></script>
+    <script src="/docs/page.js"></script>
+  </body>
+</html>
+`;
+
+const SCRIPT = `SwaggerUIBundle({
+  url: '/openapi.json',
+  dom_id: '#api',
+  deepLinking: true,
+  docExpansion: 'list',
+  defaultModelsExpandDepth: 0,
+  displayRequestDuration: true,
+  validatorUrl: null,
+});
+`;
+
+const STYLE = `body { margin: 0; }
+.swagger-ui .scheme-container { display: none; }
+.swagger-ui .info { margin: 32px 0 16px; }
+`;
+
+const POLICY = [
+  "default-src 'none'",
+  "script-src 'self'",
+  "style-src 'self'",
+  "img-src 'self' data:",
+  "connect-src 'self'",
+  "base-uri 'none'",
+  "form-action 'none'",
+  "frame-ancestors 'none'",
+].join('; ');
+
+const TEXTS = new Map([
+  ['/docs', { type: 'text/html; charset=utf-8', text: PAGE }],
+  ['/docs/', { type: 'text/html; charset=utf-8', text: PAGE }],
+  ['/docs/page.js', { type: 'text/javascript; charset=utf-8', text: SCRIPT }],
+  ['/docs/page.css', { type: 'text/css; charset=utf-8', text: STYLE }],
+]);
+
+/** What answers this path; undefined when it is none of ours. */
+export function docsPage(path: string): Page | undefined {
+  const text = TEXTS.get(path);
+  if (text !== undefined)
+    return async (_request, response, { draining }) => {
+      response.writeHead(200, {
+        ...headersOf(text.type, draining),
+        'cache-control': 'no-cache',
+        'content-length': Buffer.byteLength(text.text),
+      });
+      response.end(text.text);
+    };
+  if (!path.startsWith(`${ASSETS}/`)) return undefined;
+  const name = path.slice(ASSETS.length + 1);
+  const type = Object.hasOwn(TYPES, name) ? TYPES[name as keyof typeof TYPES] : undefined;
+  return type === undefined ? undefined : (...args) => sendFile(name, type, ...args);
+}
+
+const headersOf = (type: string, draining: boolean) => ({
+  'content-type': type,
+  'content-security-policy': POLICY,
+  ...(draining && { connection: 'close' }),
+});
+
+async function sendFile(
+  name: string,
+  type: string,
+  request: IncomingMessage,
+  response: ServerResponse,
+  { draining, signal }: FrontContext,
+): Promise<void> {
+  const file = join(dirname(manifest), name);
+  const zipped = type.startsWith('text/') && /\bgzip\b/.test(String(request.headers['accept-encoding']));
+  const { size } = await stat(file);
+  response.writeHead(200, {
+    ...headersOf(type, draining),
+    'cache-control': 'public, max-age=31536000, immutable',
+    vary: 'accept-encoding',
+    ...(zipped ? { 'content-encoding': 'gzip' } : { 'content-length': size }),
+  });
+  if (request.method === 'HEAD') response.end();
+  else if (zipped) await pipeline(createReadStream(file), createGzip(), response, { signal });
+  else await pipeline(createReadStream(file), response, { signal });
+}

@@ -1,0 +1,85 @@
+// The door itself: who may come in, and where everything goes that the gateway does not answer itself.
+import type { IncomingMessage } from 'node:http';
+import { type Front, type Problem, problem } from '@warren/chassis';
+import { clientOf, HOST, shareOf } from './clients.ts';
+import type { GatewayConfig } from './config.ts';
+import { docsPage } from './docs.ts';
+import { createLimiter } from './limits.ts';
+import { destinationOf, readTarget, UPSTREAMS, type Upstream } from './paths.ts';
+import { createProxy, type UpstreamProxy } from './proxy.ts';
+
+const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'];
+
+export function createFront(config: GatewayConfig): Front {
+  const limiter = createLimiter(config.RATE_LIMIT);
+  const proxies = new Map(UPSTREAMS.map((name) => [name, proxyTo(name, config)]));
+
+  return {
+    admit(request) {
+      const wait = limiter.take(shareOf(clientOf(request, config.TRUST_PROXY).address));
+      if (wait > 0) throw limited(wait);
+      refuseAmbiguous(request);
+      readTarget(request.url as string);
+    },
+
+    async fallback(request, response, context) {
+      const { path, query } = readTarget(request.url as string);
+      const { method = '' } = request;
+      if (!METHODS.includes(method)) throw notAllowed(path, METHODS);
+      const page = docsPage(path);
+      if (page !== undefined) {
+        context.route = '/docs';
+        if (method !== 'GET' && method !== 'HEAD') throw notAllowed(path, ['GET', 'HEAD']);
+        return page(request, response, context);
+      }
+      const destination = destinationOf(path);
+      if (destination === undefined) throw problem(404, { detail: `There is nothing at ${path}.` });
+      context.route = destination.route;
+      const client = clientOf(request, config.TRUST_PROXY);
+      const proxy = proxies.get(destination.upstream) as UpstreamProxy;
+      return proxy.forward(request, response, { path, query, client }, context);
+    },
+
+    async close() {
+      await Promise.all([...proxies.values()].map((proxy) => proxy.close()));
+    },
+  };
+}
+
+const proxyTo = (name: Upstream, config: GatewayConfig): UpstreamProxy =>
+  createProxy({
+    name,
+    origin: config[`${name.toUpperCase() as Uppercase<Upstream>}_URL`],
+    timeout: config.UPSTREAM_TIMEOUT,
+    connections: config.UPSTREAM_CONNECTIONS,
+    wait: config.UPSTREAM_WAIT,
+    bodyLimit: config.BODY_LIMIT,
+  });
+
+/**
+ * What Node's parser lets through and two servers may yet understand differently.
+ * https://www.rfc-editor.org/rfc/rfc9112#section-3.2 (Host), #section-6.1 (Transfer-Encoding)
+ */
+function refuseAmbiguous({ rawHeaders, headers, httpVersion }: IncomingMessage): void {
+  const hosts = rawHeaders.filter((name, at) => at % 2 === 0 && name.toLowerCase() === 'host').length;
+  if (hosts > 1 || !HOST.test(headers.host ?? ''))
+    throw problem(400, { detail: 'A request has one Host field, which names a host.' });
+  const coding = headers['transfer-encoding'];
+  if (coding === undefined) return;
+  if (httpVersion === '1.0') throw problem(400, { detail: 'HTTP/1.0 knows no Transfer-Encoding.' });
+  if (coding.toLowerCase() !== 'chunked')
+    throw problem(501, { detail: 'Of all transfer codings only chunked is understood.' });
+}
+
+function limited(wait: number): Problem {
+  return problem(429, {
+    code: 'rate_limited',
+    detail: 'Too many requests from this address; slow down.',
+    headers: { 'retry-after': String(Math.ceil(wait / 1_000)) },
+  });
+}
+
+function notAllowed(path: string, methods: string[]): Problem {
+  const allow = methods.join(', ');
+  return problem(405, { detail: `${path} knows ${allow}.`, headers: { allow } });
+}

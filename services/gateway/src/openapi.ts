@@ -1,0 +1,54 @@
+// One document for the whole: what the services say of themselves, and what the gateway answers itself.
+import { combineApis, type OpenApiDocument } from '@warren/chassis';
+import type { GatewayConfig } from './config.ts';
+import { destinationOf, UPSTREAMS, type Upstream } from './paths.ts';
+
+/** ms a document is kept: long enough for a page that loads, short enough to see a deploy. */
+const KEPT = 5_000;
+/** ms a service may take to describe itself. */
+const PATIENCE = 2_000;
+
+interface Kept {
+  at: number;
+  document: Promise<OpenApiDocument>;
+}
+
+const kept = new WeakMap<GatewayConfig, Kept>();
+
+/** The document of the whole; the services that are away are missing in it, and its description names them. */
+export function wholeApi(config: GatewayConfig, own: () => OpenApiDocument): Promise<OpenApiDocument> {
+  const last = kept.get(config);
+  if (last !== undefined && performance.now() - last.at < KEPT) return last.document;
+  const document = collect(config, own());
+  kept.set(config, { at: performance.now(), document });
+  return document;
+}
+
+async function collect(config: GatewayConfig, own: OpenApiDocument): Promise<OpenApiDocument> {
+  const documents = await Promise.all(UPSTREAMS.map((name) => documentOf(name, config)));
+  const away = UPSTREAMS.filter((_name, at) => documents[at] === undefined);
+  const whole = combineApis([...documents.filter((document) => document !== undefined), own], {
+    title: 'Warren',
+    version: own.info.version,
+  });
+  if (away.length === 0) return whole;
+  const notice = `**Not described here, for they are away:** ${away.join(', ')}.`;
+  return { ...whole, info: { ...whole.info, description: `${notice}\n\n${whole.info.description}` } };
+}
+
+/** Of one service, the paths that lead to it from here; undefined when it does not answer with a document. */
+async function documentOf(name: Upstream, config: GatewayConfig): Promise<OpenApiDocument | undefined> {
+  const origin = config[`${name.toUpperCase() as Uppercase<Upstream>}_URL`];
+  try {
+    const response = await fetch(`${origin}/openapi.json`, {
+      signal: AbortSignal.timeout(PATIENCE),
+      redirect: 'error',
+    });
+    if (!response.ok) return undefined;
+    const document = (await response.json()) as OpenApiDocument;
+    const paths = Object.entries(document.paths).filter(([path]) => destinationOf(path)?.upstream === name);
+    return { ...document, paths: Object.fromEntries(paths) };
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,303 @@
+// Forwarding by the book: RFC 9110 section 7.6, RFC 9112. Bodies stream through both ways, at the pace of the slower side.
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { Transform } from 'node:stream';
+import { type FrontContext, type Problem, problem } from '@warren/chassis';
+import { type Dispatcher, Pool } from 'undici';
+import type { Client } from './clients.ts';
+import { createSlots } from './slots.ts';
+
+export interface ProxyOptions {
+  /** `http://HOST:PORT` */
+  origin: string;
+  /** How problems call it. */
+  name: string;
+  /** ms to accept a connection, to begin an answer, and between two pieces of it. */
+  timeout: number;
+  connections: number;
+  /** ms a request may wait for a connection. */
+  wait: number;
+  /** Bytes of a request's body. */
+  bodyLimit: number;
+}
+
+export interface UpstreamProxy {
+  /**
+   * Has the upstream answer.
+   * @throws {Problem} 502 `upstream_unavailable` or `upstream_invalid`, 503 `upstream_busy`, 504 `upstream_timeout`, 408, 413; after
+   * the head of the answer is out, the same as the reason why it ends there
+   */
+  forward(
+    request: IncomingMessage,
+    response: ServerResponse,
+    target: { path: string; query: string; client: Client },
+    context: FrontContext,
+  ): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** A client that takes nothing of its answer for so long is cut: it holds a connection to the upstream. ms */
+const STALLED = 30_000;
+/** Shorter than the 65 s for which services keep an idle connection: we, not they, close it first. ms */
+const KEEP_ALIVE = 20_000;
+/** Waiting requests for each connection; more are refused at once. */
+const WAITING = 10;
+
+export function createProxy(options: ProxyOptions): UpstreamProxy {
+  const { origin, name, timeout, connections, wait, bodyLimit } = options;
+  const slots = createSlots({ size: connections, wait, waiting: connections * WAITING });
+  const pool = new Pool(origin, {
+    connections,
+    pipelining: 1,
+    connect: { timeout },
+    // Until the head is there our own clock runs, which knows whose turn it is.
+    headersTimeout: 0,
+    bodyTimeout: timeout,
+    keepAliveTimeout: KEEP_ALIVE,
+    keepAliveMaxTimeout: KEEP_ALIVE,
+  });
+
+  return {
+    async forward(request, response, { path, query, client }, context) {
+      if (Number(request.headers['content-length'] ?? 0) > bodyLimit) throw tooLarge(bodyLimit);
+      const release = await slots.take(context.signal).catch(() => undefined);
+      if (context.signal.aborted) {
+        release?.();
+        throw context.signal.reason;
+      }
+      if (release === undefined) throw busy(name);
+      try {
+        const answer = await ask(request, {
+          path: path + query,
+          headers: requestHeaders(request, client, context),
+          context,
+        });
+        await pass(answer, request, response, context);
+      } finally {
+        release();
+        // What the upstream did not want to hear is heard to its end, so that the client hears its answer.
+        request.unpipe();
+        request.resume();
+      }
+    },
+    close: () => pool.destroy(),
+  };
+
+  async function ask(
+    request: IncomingMessage,
+    what: { path: string; headers: string[]; context: FrontContext },
+  ): Promise<Dispatcher.ResponseData> {
+    const hasBody =
+      request.headers['transfer-encoding'] !== undefined ||
+      Number(request.headers['content-length'] ?? 0) > 0;
+    const repeatable = !hasBody && (request.method === 'GET' || request.method === 'HEAD');
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        return await askOnce(request, hasBody, what);
+      } catch (error) {
+        if (what.context.signal.aborted) throw what.context.signal.reason;
+        if (attempt > 1 || !repeatable || !isConnectionFailure(error)) throw refusalOf(error, name, timeout);
+      }
+    }
+  }
+
+  async function askOnce(
+    request: IncomingMessage,
+    hasBody: boolean,
+    { path, headers, context }: { path: string; headers: string[]; context: FrontContext },
+  ): Promise<Dispatcher.ResponseData> {
+    const stop = new AbortController();
+    const late = () => stop.abort(request.complete ? timedOut(name, timeout) : stalled(timeout));
+    const clock = setTimeout(late, timeout);
+    const body = hasBody ? meter(request, bodyLimit, () => clock.refresh(), stop) : null;
+    try {
+      return await pool.request({
+        method: request.method as Dispatcher.HttpMethod,
+        path,
+        headers,
+        body,
+        signal: AbortSignal.any([stop.signal, context.signal]),
+        responseHeaders: 'raw',
+      });
+    } catch (error) {
+      body?.destroy();
+      throw stop.signal.aborted ? stop.signal.reason : error;
+    } finally {
+      clearTimeout(clock);
+    }
+  }
+
+  async function pass(
+    answer: Dispatcher.ResponseData,
+    request: IncomingMessage,
+    response: ServerResponse,
+    context: FrontContext,
+  ): Promise<void> {
+    const { statusCode, body } = answer;
+    const failed = Promise.withResolvers<never>();
+    body.on('error', (error) =>
+      failed.reject(context.signal.aborted ? error : refusalOf(error, name, timeout)),
+    );
+    response.setTimeout(STALLED, () => request.socket.resetAndDestroy());
+    try {
+      // undici's `raw` gives name, value, name, value.
+      const headers = answer.headers as unknown as string[];
+      for (const [header, values] of responseHeaders(headers)) response.setHeader(header, values);
+      if (context.draining) response.setHeader('connection', 'close');
+      response.writeHead(statusCode);
+    } catch (error) {
+      body.on('error', () => {}).destroy();
+      throw invalid(name, error);
+    }
+    const closed = new Promise<void>((resolve) => response.once('close', resolve));
+    body.pipe(response);
+    await Promise.race([closed, failed.promise]);
+  }
+}
+
+// --- Headers ---
+
+/** Said to the next one only, whatever `Connection` names besides. */
+const HOP_BY_HOP = new Set(['connection', 'keep-alive', 'te', 'trailer', 'transfer-encoding', 'upgrade']);
+/** Ours to say, or already dealt with. */
+const REPLACED = new Set([
+  'host',
+  'expect',
+  'forwarded',
+  'x-real-ip',
+  'x-forwarded-for',
+  'x-forwarded-proto',
+  'x-forwarded-host',
+  'x-forwarded-port',
+  'x-correlation-id',
+  'traceparent',
+]);
+
+function requestHeaders(request: IncomingMessage, client: Client, context: FrontContext): string[] {
+  const headers = endToEnd(request.rawHeaders).filter(([name]) => !REPLACED.has(name.toLowerCase()));
+  const ours: [string, string][] = [
+    ['x-forwarded-for', client.chain.join(', ')],
+    ['x-forwarded-proto', client.proto],
+    ['x-forwarded-host', client.host],
+    ['x-correlation-id', context.correlationId],
+  ];
+  if (context.traceparent !== undefined) ours.push(['traceparent', context.traceparent]);
+  return [...headers, ...ours].flat();
+}
+
+/** By lower-case name: what came twice, goes twice, and replaces what we had under that name. */
+function responseHeaders(raw: string[]): Map<string, string | string[]> {
+  const headers = new Map<string, string | string[]>();
+  for (const [given, value] of endToEnd(raw)) {
+    const name = given.toLowerCase();
+    if (name === 'x-correlation-id') continue;
+    const before = headers.get(name);
+    headers.set(name, before === undefined ? value : [before, value].flat());
+  }
+  return headers;
+}
+
+function endToEnd(raw: string[]): [string, string][] {
+  const pairs: [string, string][] = [];
+  for (let at = 0; at + 1 < raw.length; at += 2) pairs.push([raw[at] as string, raw[at + 1] as string]);
+  const named = pairs
+    .filter(([name]) => name.toLowerCase() === 'connection')
+    .flatMap(([, value]) => value.toLowerCase().split(','))
+    .map((name) => name.trim());
+  const dropped = new Set([...HOP_BY_HOP, ...named]);
+  return pairs.filter(([name]) => !dropped.has(name.toLowerCase()) && !/^proxy-/i.test(name));
+}
+
+// --- Bodies ---
+
+/** The body of the request as it goes on: counted, and every piece of it told. It ends with the client's connection, not before. */
+function meter(
+  request: IncomingMessage,
+  limit: number,
+  onPiece: () => void,
+  stop: AbortController,
+): Transform {
+  let bytes = 0;
+  const through = new Transform({
+    transform(chunk: Buffer, _encoding, done) {
+      bytes += chunk.length;
+      onPiece();
+      if (bytes <= limit) return done(null, chunk);
+      stop.abort(tooLarge(limit));
+      done();
+    },
+  });
+  through.on('error', () => {});
+  return request.pipe(through);
+}
+
+// --- What can go wrong ---
+
+interface Failure extends Error {
+  code?: string;
+}
+
+const BROKEN = new Set([
+  'ECONNREFUSED',
+  'ECONNRESET',
+  'EPIPE',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+  'UND_ERR_SOCKET',
+]);
+
+/** The connection failed, and with it the request, before the head of an answer was there. */
+function isConnectionFailure(error: unknown): boolean {
+  const { code } = error as Failure;
+  return code !== undefined && BROKEN.has(code);
+}
+
+function refusalOf(error: unknown, name: string, timeout: number): Error {
+  const { code = '' } = error as Failure;
+  if (/^UND_ERR_(CONNECT|HEADERS|BODY)_TIMEOUT$|^ETIMEDOUT$/.test(code))
+    return timedOut(name, timeout, error);
+  if (code.startsWith('HPE_') || /^UND_ERR_(HEADERS_OVERFLOW|RES_|INFO|NOT_SUPPORTED)/.test(code))
+    return invalid(name, error);
+  if (isConnectionFailure(error) || /^E[A-Z]+$/.test(code)) return unavailable(name, error);
+  return error as Error;
+}
+
+const RETRY = { 'retry-after': '1' };
+
+const unavailable = (name: string, cause: unknown): Problem =>
+  problem(502, {
+    code: 'upstream_unavailable',
+    detail: `The ${name} service cannot be reached; try again shortly.`,
+    headers: RETRY,
+    cause,
+  });
+
+const invalid = (name: string, cause: unknown): Problem =>
+  problem(502, {
+    code: 'upstream_invalid',
+    detail: `The ${name} service answered what is no HTTP.`,
+    cause,
+  });
+
+const timedOut = (name: string, timeout: number, cause?: unknown): Problem =>
+  problem(504, {
+    code: 'upstream_timeout',
+    detail: `The ${name} service did not answer within ${timeout} ms.`,
+    headers: RETRY,
+    cause,
+  });
+
+const busy = (name: string): Problem =>
+  problem(503, {
+    code: 'upstream_busy',
+    detail: `Too many requests wait for the ${name} service; try again shortly.`,
+    headers: RETRY,
+  });
+
+const tooLarge = (limit: number): Problem =>
+  problem(413, { detail: `The body may have ${limit} bytes at most.` });
+
+const stalled = (timeout: number): Problem =>
+  problem(408, {
+    detail: `Nothing more of the body came for ${timeout} ms.`,
+    headers: { connection: 'close' },
+  });

@@ -1,0 +1,38 @@
+import { describeApi, get, Joi, type Route } from '@warren/chassis';
+import { findUser, listOrders, listPayments, listSessions } from '@warren/contracts';
+import manifest from '../package.json' with { type: 'json' };
+import type { GatewayConfig } from './config.ts';
+import { wholeApi } from './openapi.ts';
+import { type Overview, overviewOf, PARTS } from './overview.ts';
+
+const userId = Joi.string().guid({ separator: '-', wrapper: false }).lowercase().required();
+
+const overview = Joi.object<Overview>({
+  user: findUser.reply.allow(null).required(),
+  sessions: listSessions.reply.extract('items').allow(null),
+  orders: listOrders.reply.extract('items').allow(null),
+  payments: listPayments.reply.extract('items').allow(null),
+  missing: Joi.array()
+    .items(Joi.valid(...PARTS))
+    .required(),
+});
+
+export const routes: Route<never, GatewayConfig>[] = [
+  get(
+    '/overview/:userId',
+    {
+      summary: 'All about a user',
+      description:
+        'Asked of the services over the broker, all at once. A part that does not answer in time is `null` and named in `missing`: all of them while the broker is away.',
+      params: { userId },
+      responses: { 200: overview, 404: Joi.valid('user_unknown') },
+    },
+    async ({ params }, context) => overviewOf(params.userId, context, context.config.OVERVIEW_TIMEOUT),
+  ),
+
+  get('/openapi.json', { summary: 'This document' }, async (_request, { config }) =>
+    wholeApi(config, () =>
+      describeApi({ name: 'gateway', version: manifest.version, routes, database: false }),
+    ),
+  ),
+];

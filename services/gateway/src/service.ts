@@ -1,0 +1,15 @@
+import { defineService } from '@warren/chassis';
+import manifest from '../package.json' with { type: 'json' };
+import { broker } from './broker.ts';
+import { config, type GatewayConfig } from './config.ts';
+import { createFront } from './front.ts';
+import { routes } from './routes.ts';
+
+export const service = defineService<GatewayConfig, never>({
+  name: 'gateway',
+  version: manifest.version,
+  config,
+  broker,
+  routes,
+  front: createFront,
+});
