@@ -75,8 +75,8 @@ export async function deliver(
       messageId: `<${id}@${from.slice(from.lastIndexOf('@') + 1)}>`,
       date,
       from: { name: 'Warren', address: from },
-      to,
-      subject,
+      to: { name: headerText(to.name), address: to.address },
+      subject: headerText(subject),
       text,
       html,
       // https://www.rfc-editor.org/rfc/rfc3834#section-5: no out-of-office answers, please.
@@ -88,6 +88,9 @@ export async function deliver(
     throw error;
   }
 }
+
+/** What is ASCII goes out as it is, and a mail reader would decode what looks like an encoded word (RFC 2047), line breaks and all. */
+const headerText = (text: string) => text.replaceAll('=?', '= ?');
 
 /**
  * Whether it is this e-mail that the server, or nodemailer for it, will not have: 5xx to its recipient or its content. One to

@@ -43,6 +43,7 @@ export async function startMailServer(options: MailServerOptions = {}) {
   const server = new SMTPServer({
     disabledCommands: ['AUTH', 'STARTTLS'],
     logger: false,
+    closeTimeout: 100,
     onConnect(_session, callback) {
       connections += 1;
       callback();
