@@ -116,16 +116,16 @@ export function withSystem(options: SystemOptions = {}): System {
   };
   /** What one service is told besides what all are. */
   const environmentOf = (service: Name): Record<string, string> => {
-    if (service === 'gateway')
-      return Object.fromEntries(
-        services
-          .filter((other) => other !== service)
-          .map((other) => {
-            const url = replicas.find((replica) => replica.service === other)?.url;
-            if (url === undefined) throw new Error(`give ${other} an address before the gateway is started`);
-            return [`${other.toUpperCase()}_URL`, url];
-          }),
-      );
+    if (service === 'gateway') {
+      const upstreams = services
+        .filter((other) => other !== service)
+        .map((other) => {
+          const url = replicas.find((replica) => replica.service === other)?.url;
+          if (url === undefined) throw new Error(`give ${other} an address before the gateway is started`);
+          return [`${other.toUpperCase()}_URL`, url];
+        });
+      return { ...Object.fromEntries(upstreams), RATE_LIMIT: 'off' };
+    }
     if (service === 'email' && mailbox !== undefined)
       return { SMTP_URL: mailbox.url, MAIL_FROM: 'warren@example.com' };
     return {};
