@@ -1,11 +1,14 @@
 import {
   type BrokerConfig,
   type BrokerSettings,
+  combine,
   consumes,
   publications,
+  serves,
   sharedExchanges,
 } from '@warren/chassis';
 import {
+  listOrders,
   orderCancelled,
   orderConfirmed,
   orderCreated,
@@ -15,13 +18,16 @@ import {
   userCreated,
 } from '@warren/contracts';
 
-/** Hears of sign-ups and payments, publishes what becomes of orders. */
+/** Hears of sign-ups and payments, publishes what becomes of orders, answers `order.list`. */
 export const broker = (settings: BrokerSettings): BrokerConfig => ({
   vhosts: {
     publish: {
       exchanges: sharedExchanges(),
       publications: publications(orderCreated, orderConfirmed, orderCancelled),
     },
-    consume: consumes('order', [userCreated, paymentProcessed, paymentFailed, paymentRefunded], settings),
+    consume: combine(
+      consumes('order', [userCreated, paymentProcessed, paymentFailed, paymentRefunded], settings),
+      serves('order', [listOrders]),
+    ),
   },
 });

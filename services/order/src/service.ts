@@ -3,6 +3,7 @@ import manifest from '../package.json' with { type: 'json' };
 import { broker } from './broker.ts';
 import { config, type OrderConfig } from './config.ts';
 import { handlers } from './handlers.ts';
+import { methods } from './methods.ts';
 import { type OrderSchema, refusals } from './orders.ts';
 import { routes } from './routes.ts';
 import { workers } from './workers.ts';
@@ -16,5 +17,6 @@ export const service = defineService<OrderConfig, OrderSchema>({
   routes,
   handlers,
   workers,
+  methods,
   counters: [refusals],
 });
