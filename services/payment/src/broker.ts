@@ -1,11 +1,14 @@
 import {
   type BrokerConfig,
   type BrokerSettings,
+  combine,
   consumes,
   publications,
+  serves,
   sharedExchanges,
 } from '@warren/chassis';
 import {
+  listPayments,
   orderCancelled,
   orderCreated,
   paymentFailed,
@@ -13,13 +16,19 @@ import {
   paymentRefunded,
 } from '@warren/contracts';
 
-/** Hears `order.created` and `order.cancelled`, publishes `payment.processed`, `payment.failed` and `payment.refunded`. */
+/**
+ * Hears `order.created` and `order.cancelled`, publishes `payment.processed`, `payment.failed` and `payment.refunded`, answers
+ * `payment.list`.
+ */
 export const broker = (settings: BrokerSettings): BrokerConfig => ({
   vhosts: {
     publish: {
       exchanges: sharedExchanges(),
       publications: publications(paymentProcessed, paymentFailed, paymentRefunded),
     },
-    consume: consumes('payment', [orderCreated, orderCancelled], settings),
+    consume: combine(
+      consumes('payment', [orderCreated, orderCancelled], settings),
+      serves('payment', [listPayments]),
+    ),
   },
 });

@@ -3,6 +3,7 @@ import manifest from '../package.json' with { type: 'json' };
 import { broker } from './broker.ts';
 import { config, type PaymentConfig } from './config.ts';
 import { handlers } from './handlers.ts';
+import { methods } from './methods.ts';
 import type { PaymentSchema } from './payments.ts';
 import { routes } from './routes.ts';
 import { workers } from './workers.ts';
@@ -16,4 +17,5 @@ export const service = defineService<PaymentConfig, PaymentSchema>({
   routes,
   handlers,
   workers,
+  methods,
 });

@@ -24,6 +24,7 @@ export async function openBench(databaseUrl: string): Promise<Bench> {
       ...service,
       handlers: [],
       workers: [],
+      methods: [],
       broker: (settings) => ({ vhosts: { publish: broker(settings).vhosts.publish } }),
       routes: [
         get('/database', {}, async (_, context) => {
