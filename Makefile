@@ -1,7 +1,7 @@
 # Warren's commands. They need make and Node.js 20 or newer, and fetch what is missing for this checkout alone.
 
 .DEFAULT_GOAL := help
-.PHONY: help env node install demo test coverage check fix definitions topology clean
+.PHONY: help env node install demo test coverage check fix definitions docs topology clean
 
 # Node.js 24, where the machine's own is older; see scripts/node.sh.
 export PATH := $(CURDIR)/.tools/node/bin:$(PATH)
@@ -29,7 +29,7 @@ test: install ## every test, against a real broker and real databases; SUITES="s
 coverage: install ## the same, with a report of the lines that no test runs
 	@node_modules/.bin/c8 node scripts/test.ts $(SUITES)
 
-check: install ## types, lint and format, dead code, import directions, lockfiles, definitions
+check: install ## types, lint and format, dead code, import directions, lockfiles, definitions, documents
 	@node scripts/check.ts $(CHECKS)
 
 fix: install ## mends lint and format where a machine can
@@ -37,6 +37,10 @@ fix: install ## mends lint and format where a machine can
 
 definitions: install ## writes the broker's definitions file from the services' broker.ts
 	@node scripts/definitions.ts
+
+docs: install ## writes the OpenAPI and AsyncAPI documents from the services' routes and broker.ts
+	@node scripts/openapi.ts
+	@node scripts/asyncapi.ts
 
 topology: install ## prints what SERVICE declares on the broker, in full: make topology SERVICE=user
 	@cd services/$(or $(SERVICE),user) && npm run --silent topology

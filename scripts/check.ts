@@ -1,11 +1,11 @@
-// Every check of this checkout, or those named:  node scripts/check.ts [types lint dead-code imports lockfiles definitions]
+// Every check of this checkout, or those named:  node scripts/check.ts [types lint dead-code imports lockfiles definitions openapi asyncapi]
 // Prints a line a check, what it found under it, and the total; exits 1 when anything was found.
 import { spawn } from 'node:child_process';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { checkImports } from './check-imports.ts';
 import { checkLockfiles } from './check-lockfiles.ts';
-import { directories, root } from './tree.ts';
+import { directories, files, root } from './tree.ts';
 
 /** Gives the findings; none when all is well. */
 const checks: Record<string, () => Promise<string[]> | string[]> = {
@@ -30,7 +30,15 @@ const checks: Record<string, () => Promise<string[]> | string[]> = {
   imports: checkImports,
   lockfiles: checkLockfiles,
   definitions: () => run(process.execPath, ['scripts/definitions.ts', '--check']),
+  openapi: async () => [
+    ...(await run(process.execPath, ['scripts/openapi.ts', '--check'])),
+    ...(await tool('redocly', ['lint', '--format=stylish', ...files('docs/reference/openapi/*.json')])),
+  ],
+  asyncapi: () => run(process.execPath, ['scripts/asyncapi.ts', '--check']),
 };
+
+/** redocly asks nobody for a newer version, and tells nobody that it ran. */
+const quiet = { ...process.env, REDOCLY_TELEMETRY: 'off', REDOCLY_SUPPRESS_UPDATE_NOTICE: 'true' };
 
 const asked = process.argv.slice(2);
 const unknown = asked.filter((name) => !(name in checks));
@@ -60,7 +68,7 @@ function tool(name: string, args: string[]): Promise<string[]> {
 
 /** What a command that failed said, as one finding. */
 function run(command: string, args: string[]): Promise<string[]> {
-  const child = spawn(command, args, { cwd: root, stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn(command, args, { cwd: root, env: quiet, stdio: ['ignore', 'pipe', 'pipe'] });
   let output = '';
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk) => (output += chunk));
   return new Promise((resolve, reject) => {

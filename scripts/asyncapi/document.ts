@@ -1,0 +1,292 @@
+// The AsyncAPI 3.0 document of a whole: channels are the routing keys of its exchanges, operations what each service does there.
+// https://www.asyncapi.com/docs/reference/specification/v3.0.0
+import {
+  type BrokerConfig,
+  describeApi,
+  get,
+  type JsonSchema,
+  jsonSchemaOf,
+} from '../../packages/chassis/src/index.ts';
+import * as contracts from '../../packages/contracts/src/index.ts';
+
+/** Version of the AMQP bindings. */
+const AMQP = '0.3.0';
+const EVENTS = 'events';
+const RPC = 'rpc';
+
+const declared = Object.values(contracts).filter(
+  (each): each is contracts.AnyEvent | contracts.AnyMethod =>
+    typeof each === 'object' && each !== null && 'routingKey' in each,
+);
+const contractOf = (exchange: string, key: string) =>
+  declared.find((each) => each.routingKey === key && 'method' in each === (exchange === RPC));
+
+/** @param configs of the services' broker.ts, by service @throws {Error} when one of them names what no contract declares */
+export function asyncApiOf(configs: ReadonlyMap<string, BrokerConfig>, version: string): object {
+  const sent = [...configs].flatMap(([service, config]) => sentBy(service, config));
+  const received = [...configs].flatMap(([service, config]) => receivedBy(service, config));
+  const askers = [...configs].flatMap(([service, config]) => (asks(config) ? [service] : []));
+  const all = [...sent, ...received];
+  const keysOn = (exchange: string) =>
+    [...new Set(all.filter((each) => each.exchange === exchange).map(({ key }) => key))].sort();
+  const events = keysOn(EVENTS);
+  const methods = keysOn(RPC);
+
+  const channel = (exchange: string, key: string, messages: string[]) => ({
+    address: key,
+    description: inWords(exchange, key, all),
+    messages: refs(messages),
+    bindings: {
+      amqp: {
+        is: 'routingKey',
+        exchange: { name: exchange, type: 'topic', durable: true, autoDelete: false },
+        bindingVersion: AMQP,
+      },
+    },
+  });
+  return {
+    asyncapi: '3.0.0',
+    info: {
+      title: 'Warren',
+      version,
+      description:
+        'What the services say to each other over RabbitMQ. An event (exchange `events`) says what happened, and goes to a queue of each service that hears it. A method (exchange `rpc`) is a question for reading, and its reply goes to whoever asked.',
+    },
+    defaultContentType: contracts.CONTENT_TYPE,
+    servers: {
+      broker: { host: 'localhost:5672', protocol: 'amqp', protocolVersion: '0-9-1', description: 'AMQP_URL' },
+    },
+    channels: {
+      ...Object.fromEntries(events.map((key) => [key, channel(EVENTS, key, [key])])),
+      ...Object.fromEntries(methods.map((key) => [key, channel(RPC, key, [`${key}.request`])])),
+      ...(methods.length > 0 && {
+        replies: {
+          address: null,
+          description: `The queue that \`reply-to\` names: \`SERVICE.reply.INSTANCE\` of whoever asked${askers.length > 0 ? ` (${askers.join(', ')})` : ''}.`,
+          messages: refs([...methods.map((key) => `${key}.reply`), 'problem']),
+        },
+      }),
+    },
+    operations: Object.fromEntries(all.map((each) => [idOf(each), operation(each)])),
+    components: {
+      messages: {
+        ...Object.fromEntries(events.map((key) => [key, eventMessage(key)])),
+        ...Object.fromEntries(methods.flatMap(methodMessages)),
+        ...(methods.length > 0 && { problem: problemMessage() }),
+      },
+      schemas: {
+        CloudEvent: envelope,
+        ...(methods.length > 0 && { Problem: problemSchema() }),
+        ...Object.fromEntries(events.map((key) => [key, schemaOf(event(key).schema, 'output')])),
+      },
+    },
+  };
+}
+
+// --- From Rascal's configuration ---
+
+interface Traffic {
+  service: string;
+  action: 'send' | 'receive';
+  exchange: string;
+  /** Routing key; also the name of the channel and its message. */
+  key: string;
+  queue?: string;
+  deadLetterQueue?: string;
+}
+
+function sentBy(service: string, { vhosts }: BrokerConfig): Traffic[] {
+  return Object.entries(vhosts.publish.publications ?? {}).map(([name, { exchange, routingKey = name }]) => {
+    if (contractOf(exchange, routingKey) === undefined)
+      throw new Error(
+        `services/${service}/src/broker.ts publishes ${routingKey}, which no contract declares.`,
+      );
+    return { service, action: 'send', exchange, key: routingKey };
+  });
+}
+
+function receivedBy(service: string, { vhosts }: BrokerConfig): Traffic[] {
+  const { subscriptions = {}, bindings = {}, queues = {} } = vhosts.consume ?? {};
+  return Object.values(subscriptions).flatMap(({ queue }) =>
+    Object.values(bindings).flatMap(({ source, destination, bindingKey = '' }) => {
+      if (destination !== queue || (source !== EVENTS && source !== RPC) || bindingKey === queue) return [];
+      const keys = keysMatching(source, bindingKey);
+      if (keys.length === 0)
+        throw new Error(
+          `services/${service}/src/broker.ts binds ${queue} to ${bindingKey}, which no contract declares.`,
+        );
+      const dlq = queues[queue]?.options?.arguments?.['x-dead-letter-routing-key'];
+      return keys.map((key) => ({
+        service,
+        action: 'receive' as const,
+        exchange: source,
+        key,
+        queue,
+        ...(dlq !== undefined && { deadLetterQueue: String(dlq) }),
+      }));
+    }),
+  );
+}
+
+/** Whether a service has a queue for replies: one that ends with its connection. */
+const asks = ({ vhosts: { consume = {} } }: BrokerConfig): boolean =>
+  Object.values(consume.subscriptions ?? {}).some(
+    ({ queue }) => consume.queues?.[queue]?.options?.exclusive === true,
+  );
+
+/** The routing keys of contracts under a binding key of a topic exchange: `*` is a word, `#` any number of them. */
+function keysMatching(exchange: string, bindingKey: string): string[] {
+  const words = bindingKey
+    .split('.')
+    .map((word) => (word === '*' ? '[^.]+' : word === '#' ? '.*' : word.replace(/[^\w-]/g, '\\$&')));
+  const pattern = new RegExp(`^${words.join('\\.').replaceAll('\\..*', '(\\..*)?')}$`);
+  return declared
+    .map(({ routingKey }) => routingKey)
+    .filter((key) => contractOf(exchange, key) !== undefined && pattern.test(key));
+}
+
+// --- To AsyncAPI ---
+
+const idOf = ({ service, action, exchange, key }: Traffic): string =>
+  `${service}.${exchange === RPC ? 'answers' : action === 'send' ? 'publishes' : 'hears'}.${key}`;
+
+function operation({ service, action, exchange, key, queue, deadLetterQueue }: Traffic): object {
+  const messages = [inChannel(key, exchange === RPC ? `${key}.request` : key)];
+  return {
+    action,
+    channel: ref('channels', key),
+    summary:
+      exchange === RPC
+        ? `${service} answers ${contractOf(RPC, key) && method(key).method}.`
+        : `${service} ${action === 'send' ? 'publishes' : 'hears'} ${event(key).type}.`,
+    tags: [{ name: service }],
+    messages,
+    bindings: {
+      amqp:
+        action === 'send'
+          ? { deliveryMode: 2, mandatory: false, timestamp: true, bindingVersion: AMQP }
+          : { ack: true, bindingVersion: AMQP },
+    },
+    ...(exchange === RPC && {
+      reply: {
+        address: {
+          location: '$message.header#/reply-to',
+          description:
+            'The AMQP property `reply-to`; `correlation-id` of the reply is `message-id` of the request.',
+        },
+        channel: ref('channels', 'replies'),
+        messages: [inChannel('replies', `${key}.reply`), inChannel('replies', 'problem')],
+      },
+    }),
+    ...(queue !== undefined && { 'x-queue': queue }),
+    ...(deadLetterQueue !== undefined && { 'x-dead-letter-queue': deadLetterQueue }),
+  };
+}
+
+function inWords(exchange: string, key: string, all: Traffic[]): string {
+  const services = (action: Traffic['action']) =>
+    all
+      .filter((each) => each.exchange === exchange && each.key === key && each.action === action)
+      .map(({ service }) => service)
+      .join(', ') || 'nobody';
+  return exchange === RPC
+    ? `Answered by ${services('receive')}.`
+    : `Published by ${services('send')}, heard by ${services('receive')}.`;
+}
+
+function eventMessage(key: string): object {
+  const { type, dataschema } = event(key);
+  return {
+    name: key,
+    title: type,
+    contentType: contracts.CONTENT_TYPE,
+    correlationId: { location: '$message.payload#/correlationid' },
+    headers: { type: 'object', properties: { traceparent } },
+    payload: {
+      allOf: [
+        ref('components/schemas', 'CloudEvent'),
+        {
+          type: 'object',
+          properties: {
+            type: { const: type },
+            dataschema: { const: dataschema },
+            data: ref('components/schemas', key),
+          },
+        },
+      ],
+    },
+    bindings: { amqp: { messageType: type, bindingVersion: AMQP } },
+  };
+}
+
+function methodMessages(key: string): [string, object][] {
+  const { method: name, request, reply } = method(key);
+  const headers = { type: 'object', properties: { 'x-correlation-id': { type: 'string' }, traceparent } };
+  const message = (kind: string, payload: object) => ({
+    name: `${key}.${kind}`,
+    title: `${name}: ${kind}`,
+    contentType: 'application/json',
+    headers,
+    payload,
+    bindings: { amqp: { messageType: name, bindingVersion: AMQP } },
+  });
+  return [
+    [`${key}.request`, message('request', schemaOf(request, 'output'))],
+    [`${key}.reply`, message('reply', schemaOf(reply, 'output'))],
+  ];
+}
+
+const problemMessage = () => ({
+  name: 'problem',
+  title: 'Why there is no reply',
+  contentType: 'application/problem+json',
+  payload: ref('components/schemas', 'Problem'),
+});
+
+/** As over HTTP. */
+const problemSchema = () =>
+  describeApi({ name: 'any', version: '1', routes: [get('/', {}, async () => ({}))] }).components?.schemas
+    ?.Problem;
+
+const traceparent = { type: 'string', description: 'W3C trace context, when tracing is on.' };
+
+/** https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md */
+const envelope: JsonSchema = {
+  type: 'object',
+  description: 'CloudEvents 1.0, structured JSON.',
+  properties: {
+    specversion: { const: '1.0' },
+    id: {
+      type: 'string',
+      format: 'uuid',
+      description: 'Of the event, however often it is delivered; also `message-id`.',
+    },
+    source: { type: 'string', maxLength: 255, description: 'Who published it, e.g. `/user`.' },
+    type: { type: 'string', maxLength: 255 },
+    time: { type: 'string', format: 'date-time', description: 'When it happened, in UTC.' },
+    datacontenttype: { const: 'application/json' },
+    dataschema: { type: 'string', maxLength: 255, description: 'Names type and version.' },
+    subject: { type: 'string', maxLength: 255, description: 'Id of the aggregate it is about.' },
+    correlationid: { type: 'string', maxLength: 255, description: 'Of the request that began it all.' },
+    traceparent: { ...traceparent, maxLength: 255 },
+    data: { type: 'object' },
+  },
+  required: ['specversion', 'id', 'source', 'type', 'time', 'dataschema', 'data'],
+};
+
+function event(key: string): contracts.AnyEvent {
+  return contractOf(EVENTS, key) as contracts.AnyEvent;
+}
+
+function method(key: string): contracts.AnyMethod {
+  return contractOf(RPC, key) as contracts.AnyMethod;
+}
+
+/** Whoever reads ignores fields it does not know, requests too. */
+const schemaOf = (schema: contracts.AnyEvent['schema'], direction: 'output'): JsonSchema =>
+  jsonSchemaOf(schema, direction);
+
+const ref = (where: string, name: string) => ({ $ref: `#/${where}/${name}` });
+const inChannel = (channel: string, message: string) => ref(`channels/${channel}/messages`, message);
+const refs = (messages: string[]) =>
+  Object.fromEntries(messages.map((name) => [name, ref('components/messages', name)]));
