@@ -252,10 +252,10 @@ function isConnectionFailure(error: unknown): boolean {
 }
 
 function refusalOf(error: unknown, name: string, timeout: number): Error {
-  const { code = '' } = error as Failure;
+  const { code = '', name: kind } = error as Failure;
   if (/^UND_ERR_(CONNECT|HEADERS|BODY)_TIMEOUT$|^ETIMEDOUT$/.test(code))
     return timedOut(name, timeout, error);
-  if (code.startsWith('HPE_') || /^UND_ERR_(HEADERS_OVERFLOW|RES_|INFO|NOT_SUPPORTED)/.test(code))
+  if (kind === 'HTTPParserError' || /^UND_ERR_(HEADERS_OVERFLOW|RES_|INFO|NOT_SUPPORTED)/.test(code))
     return invalid(name, error);
   if (isConnectionFailure(error) || /^E[A-Z]+$/.test(code)) return unavailable(name, error);
   return error as Error;

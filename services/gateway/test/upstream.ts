@@ -7,7 +7,7 @@ export interface Upstream {
   /** Everything that came, by connection. */
   connections: { socket: Socket; received: string }[];
   /** All request heads that came, in order. */
-  heads(): string[];
+  heads: string[];
   close(): Promise<void>;
 }
 
@@ -17,6 +17,7 @@ export async function openUpstream(
   options: { onHead?: (socket: Socket, head: string) => void } = {},
 ): Promise<Upstream> {
   const connections: Upstream['connections'] = [];
+  const heads: string[] = [];
   const server = createServer((socket) => {
     const connection = { socket, received: '' };
     connections.push(connection);
@@ -31,8 +32,11 @@ export async function openUpstream(
         const end = pending.indexOf('\r\n\r\n');
         if (end < 0) return;
         const head = pending.slice(0, end);
-        if (!told) options.onHead?.(socket, head);
-        told = true;
+        if (!told) {
+          told = true;
+          heads.push(head);
+          options.onHead?.(socket, head);
+        }
         const rest = pending.slice(end + 4);
         const size = bodySize(head, rest);
         if (size === undefined) return;
@@ -48,10 +52,7 @@ export async function openUpstream(
     port,
     url: `http://127.0.0.1:${port}`,
     connections,
-    heads: () =>
-      connections.flatMap(({ received }) =>
-        received.split('\r\n\r\n').filter((part) => /^[A-Z]+ \S+ HTTP\/1\.1\r\n/.test(part)),
-      ),
+    heads,
     close: () =>
       new Promise((resolve) => {
         server.close(() => resolve());
