@@ -1,7 +1,7 @@
 import { created, get, Joi, post, problem, type Route, reply } from '@warren/chassis';
-import { currency, money, type Order, toMinorUnits } from '@warren/contracts';
+import { currency, money, type Order, type OrderCreated, toMinorUnits } from '@warren/contracts';
 import type { OrderConfig } from './config.ts';
-import { findOrder, type NewOrder, type OrderSchema, ordersOf, placeOrder } from './orders.ts';
+import { findOrder, type OrderSchema, ordersOf, placeOrder } from './orders.ts';
 
 const id = Joi.string().guid({ separator: '-', wrapper: false }).lowercase();
 
@@ -12,8 +12,7 @@ const productName = Joi.string()
   .pattern(/^[^\p{Cc}\p{Cs}]*$/u)
   .messages({ 'string.pattern.base': '{{#label}} must not contain control characters' });
 
-/** With the price as on the wire. */
-const newOrder = Joi.object<NewOrder>({
+const newOrder = Joi.object<Omit<OrderCreated, 'orderId'> & { orderId?: string }>({
   userId: id.required(),
   productName: productName.required(),
   price: money().required(),
