@@ -250,6 +250,8 @@ const problemSchema = () =>
 
 const traceparent = { type: 'string', description: 'W3C trace context, when tracing is on.' };
 
+const text = { type: 'string', minLength: 1, maxLength: 255 };
+
 /** https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md */
 const envelope: JsonSchema = {
   type: 'object',
@@ -261,14 +263,14 @@ const envelope: JsonSchema = {
       format: 'uuid',
       description: 'Of the event, however often it is delivered; also `message-id`.',
     },
-    source: { type: 'string', maxLength: 255, description: 'Who published it, e.g. `/user`.' },
-    type: { type: 'string', maxLength: 255 },
+    source: { ...text, description: 'Who published it, e.g. `/user`.' },
+    type: { ...text },
     time: { type: 'string', format: 'date-time', description: 'When it happened, in UTC.' },
     datacontenttype: { const: 'application/json' },
-    dataschema: { type: 'string', maxLength: 255, description: 'Names type and version.' },
-    subject: { type: 'string', maxLength: 255, description: 'Id of the aggregate it is about.' },
-    correlationid: { type: 'string', maxLength: 255, description: 'Of the request that began it all.' },
-    traceparent: { ...traceparent, maxLength: 255 },
+    dataschema: { ...text, description: 'Names type and version.' },
+    subject: { ...text, description: 'Id of the aggregate it is about.' },
+    correlationid: { ...text, description: 'Of the request that began it all.' },
+    traceparent: { ...text, ...traceparent },
     data: { type: 'object' },
   },
   required: ['specversion', 'id', 'source', 'type', 'time', 'dataschema', 'data'],

@@ -12,7 +12,7 @@ describe('make check', function () {
 
   it('finds nothing in the tree as it stands', async () => {
     const { code, output } = await copy.run('scripts/check.ts');
-    expect(output).to.match(/^6 passed, 0 failed$/m);
+    expect(output).to.match(/^8 passed, 0 failed$/m);
     expect(code).to.equal(0);
   });
 
@@ -47,6 +47,20 @@ describe('make check', function () {
     await copy.with({ [file]: '{}\n' }, async () => {
       expect((await copy.run('scripts/definitions.ts')).code).to.equal(0);
       expect((await copy.run('scripts/check.ts', 'definitions')).code).to.equal(0);
+    });
+  });
+
+  it('openapi, asyncapi: `make docs` mends what they find', async () => {
+    const planted = {
+      'docs/reference/openapi/user.json': '{}\n',
+      'docs/reference/openapi/gone.json': '{}\n',
+      'docs/reference/asyncapi.json': undefined,
+    };
+    await copy.with(planted, async () => {
+      for (const script of ['scripts/openapi.ts', 'scripts/asyncapi.ts'])
+        expect((await copy.run(script)).code, script).to.equal(0);
+      const { output } = await copy.run('scripts/check.ts', 'openapi', 'asyncapi');
+      expect(output).to.match(/^2 passed, 0 failed$/m);
     });
   });
 });
@@ -263,6 +277,75 @@ function faults(): Fault[] {
           "export const broker = () => ({ vhosts: { publish: { queues: { 'session.user.created': {} } } } });\n",
       },
       ["services/user/src/broker.ts declares the queue 'session.user.created'"],
+    ],
+
+    [
+      'openapi',
+      'a route that is told otherwise than it is',
+      (copy) => {
+        const file = 'services/session/src/routes.ts';
+        return {
+          [file]: copy.read(file).replace('Joi.string().isoDate().required()', 'Joi.string().required()'),
+        };
+      },
+      [
+        'docs/reference/openapi/session.json is not what the services say: write it anew with `make docs`',
+        'docs/reference/openapi/warren.json is not what the services say',
+      ],
+    ],
+    [
+      'openapi',
+      'a service that nobody wrote about',
+      {
+        'services/planted/package.json': '{ "name": "planted" }\n',
+        'services/planted/src/service.ts': "export const service = { name: 'planted', version: '1' };\n",
+      },
+      ['docs/reference/openapi/planted.json is not what the services say'],
+    ],
+    [
+      'openapi',
+      'a document of a service that is no more, which keeps to no standard either',
+      { 'docs/reference/openapi/gone.json': '{ "openapi": "3.1.0", "info": { "title": "gone" } }\n' },
+      [
+        'docs/reference/openapi/gone.json is of no service: remove it with `make docs`',
+        'The field `version` must be present',
+      ],
+    ],
+    [
+      'asyncapi',
+      'a document changed by hand',
+      (copy) => {
+        const file = 'docs/reference/asyncapi.json';
+        return { [file]: copy.read(file).replace('Published by user', 'Published by nobody') };
+      },
+      ['docs/reference/asyncapi.json is not what the services say: write it anew with `make docs`'],
+    ],
+    [
+      'asyncapi',
+      'a service that hears one event less',
+      (copy) => {
+        const file = 'services/session/src/broker.ts';
+        return {
+          [file]: copy.read(file).replace("consumes('session', [userCreated]", "consumes('session', []"),
+        };
+      },
+      ['docs/reference/asyncapi.json is not what the services say'],
+    ],
+    [
+      'asyncapi',
+      'an event that no contract declares',
+      {
+        'services/planted/package.json': '{ "name": "planted" }\n',
+        'services/planted/src/broker.ts':
+          "const publications = { 'planted.grown.v1': { exchange: 'events' } };\nexport const broker = () => ({ vhosts: { publish: { publications } } });\n",
+      },
+      ['services/planted/src/broker.ts publishes planted.grown.v1, which no contract declares'],
+    ],
+    [
+      'asyncapi',
+      'what keeps to no standard',
+      (copy) => ({ 'package.json': copy.read('package.json').replace('"version": "0.1.0"', '"version": 1') }),
+      ['docs/reference/asyncapi.json: info.version'],
     ],
   ];
 }
