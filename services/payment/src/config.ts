@@ -29,7 +29,7 @@ export const config = {
   PORT: port(3004),
   ADMIN_PORT: port(9004),
   PAYMENT_LIMIT: amount().default(toMinorUnits(1000)),
-  PROVIDER_LATENCY: duration('50ms'),
+  PROVIDER_LATENCY: duration('20ms'),
   PROVIDER_FAILURE_RATE: share(),
   PROVIDER_TIMEOUT_RATE: share(),
 };

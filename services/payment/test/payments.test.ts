@@ -1,6 +1,6 @@
 import { type Kysely, sql } from '@warren/chassis';
 import { paymentFailed } from '@warren/contracts';
-import { withDatabase } from '@warren/testkit';
+import { eventually, withDatabase } from '@warren/testkit';
 import { expect } from 'chai';
 import fc from 'fast-check';
 import {
@@ -220,6 +220,45 @@ describe('the payment for an order', () => {
         refunds: 1,
       });
     });
+
+    for (const [first, then] of [
+      ['the end of its charge', 'the cancellation'],
+      ['the cancellation', 'the end of its charge'],
+    ] as const)
+      it(`goes back when ${first} is not committed yet as ${then} comes`, async () => {
+        const order = orderOf();
+        await create(order);
+        const { key, data } = (await begin(order, CHARGE))!;
+        const outcome = await provider().charge(data, signal);
+        const steps = {
+          'the end of its charge': (work: Parameters<typeof settleCharge>[0]) =>
+            settleCharge(work, key, outcome),
+          'the cancellation': (work: Parameters<typeof cancelPayment>[0]) =>
+            cancelPayment(work, { ...order.facts, reason: 'changed my mind' }),
+        };
+        const written = Promise.withResolvers<void>();
+        const commit = Promise.withResolvers<void>();
+        const one = bench.work(async (work) => {
+          await steps[first](work);
+          written.resolve();
+          await commit.promise;
+        });
+        await written.promise;
+        const other = bench.work(steps[then]);
+        await eventually(async () =>
+          expect(
+            await database.admin(
+              `select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`,
+            ),
+          ).to.have.length(1),
+        );
+        commit.resolve();
+        await Promise.all([one, other]);
+        await refund(order);
+        expect(await paymentOf(order)).to.include({ status: 'refunded', reason: 'changed my mind' });
+        expect((await balances(database)).get(order.orderId)).to.include({ balance: 0 });
+        expect(await told(order)).to.deep.equal(['payment.processed', 'payment.refunded']);
+      });
 
     it('while it is being charged in vain has nothing to give back', async () => {
       const order = orderOf({ price: 1000.01 });
