@@ -54,6 +54,26 @@ describe('docs/reference/asyncapi.json', () => {
   });
 });
 
+describe('docs/reference/names.md', () => {
+  it('names no event, method or queue of ours that is not there', () => {
+    const operations: { 'x-queue'?: string; 'x-dead-letter-queue'?: string }[] = Object.values(
+      document.operations,
+    );
+    const there = new Set([
+      ...Object.keys(document.channels).flatMap((key) => [key, key.replace(/\.v\d+$/, '')]),
+      ...operations.flatMap((each) => [each['x-queue'], each['x-dead-letter-queue']]),
+    ]);
+    const ours = readFileSync(join(checkout, 'docs/reference/names.md'), 'utf8')
+      .split('\n')
+      .flatMap((line) => [
+        ...(line.split(' | ')[1] ?? '').matchAll(/`((?:user|session|order|payment|email)\.[\w.]+)`/g),
+      ])
+      .map(([, name]) => name);
+    expect(ours).to.include('user.created');
+    expect(ours.filter((name) => !there.has(name))).to.deep.equal([]);
+  });
+});
+
 function isTaken(content: string): boolean {
   try {
     parseEvent(Buffer.from(content), [userCreated]);

@@ -164,10 +164,11 @@ describe('the OpenAPI document of a service', () => {
   });
 
   it('knows no Idempotency-Key where there is no database to remember it', () => {
-    const { paths } = describeApi({ name: 'notes', version: '1', routes, database: false });
+    const { paths, components } = describeApi({ name: 'notes', version: '1', routes, database: false });
     const { parameters, responses = {} } = paths['/notes']?.post ?? {};
     expect(parameters).to.deep.equal([{ $ref: '#/components/parameters/CorrelationId' }]);
     expect(responses).to.not.have.property('422');
+    expect(JSON.stringify(components?.responses)).to.not.contain('database_unavailable');
   });
 
   it('has no reference that leads nowhere, and nothing that nobody refers to', () => {

@@ -129,7 +129,7 @@ function operationOf(route: Route, path: string, scope: Scope): OpenApiOperation
         content: { [JSON_TYPE]: { schema: components.schema(nounOf(route, NEW[method] ?? ''), body) } },
       },
     }),
-    responses: responsesOf(route, idempotent, components),
+    responses: responsesOf(route, scope),
   };
 }
 
@@ -185,7 +185,8 @@ function pathParametersOf(route: Route, path: string): object[] {
 // --- Responses ---
 
 /** What the chassis answers by itself, whatever the route: status, codes. */
-function refusalsOf(route: Route, idempotent: boolean): Map<number, string[]> {
+function refusalsOf(route: Route, database: boolean): Map<number, string[]> {
+  const idempotent = route.method === 'POST' && database;
   const hasBody = route.body !== undefined;
   const refusals: [number, string[], boolean][] = [
     [400, ['invalid_input', 'malformed_json'], true],
@@ -196,7 +197,7 @@ function refusalsOf(route: Route, idempotent: boolean): Map<number, string[]> {
     [415, ['unsupported_media_type'], hasBody],
     [422, ['idempotency_key_reused'], idempotent],
     [500, ['internal_server_error'], true],
-    [503, ['database_unavailable', 'contention', 'deadline_exceeded'], true],
+    [503, [...(database ? ['database_unavailable', 'contention'] : []), 'deadline_exceeded'], true],
   ];
   return new Map(refusals.flatMap(([status, codes, given]) => (given ? [[status, codes]] : [])));
 }
@@ -218,9 +219,10 @@ const MEANING: Record<number, string> = {
 
 const LATER = [409, 429, 503];
 
-function responsesOf(route: Route, idempotent: boolean, components: Components): Record<string, object> {
+function responsesOf(route: Route, { components, database }: Scope): Record<string, object> {
+  const idempotent = route.method === 'POST' && database;
   const responses: Record<string, object> = {};
-  const refusals = refusalsOf(route, idempotent);
+  const refusals = refusalsOf(route, database);
   const declared = Object.entries(route.responses ?? {}).map(
     ([status, schema]) => [Number(status), schema] as const,
   );
