@@ -1,34 +1,17 @@
 // OpenAPI 3.1 from routes: every service describes itself at /openapi.json, and the gateway describes the whole.
 // https://spec.openapis.org/oas/v3.1.0.html
 import { STATUS_CODES } from 'node:http';
-import { isDeepStrictEqual } from 'node:util';
 import { Joi } from '@warren/contracts';
 import { asError, WarrenError } from '../errors.ts';
 import { CORRELATION_HEADER } from './correlation.ts';
 import { type JsonSchema, jsonSchemaOf } from './json-schema.ts';
+import { Components, MEANING, problemResponse } from './openapi/components.ts';
+import { DESCRIPTION, OPENAPI, type OpenApiDocument, type OpenApiOperation } from './openapi/document.ts';
+import { pascal, unique } from './openapi/names.ts';
 import type { Route } from './routes.ts';
 
-export interface OpenApiDocument {
-  openapi: string;
-  info: { title: string; version: string; summary?: string; description?: string };
-  servers?: { url: string; description?: string }[];
-  security?: object[];
-  tags?: { name: string; description?: string }[];
-  paths: Record<string, Record<string, OpenApiOperation>>;
-  /** By kind (`schemas`, `responses`, …), then by name. */
-  components?: Record<string, Record<string, object>>;
-}
-
-export interface OpenApiOperation {
-  operationId?: string;
-  tags?: string[];
-  summary?: string;
-  description?: string;
-  parameters?: object[];
-  requestBody?: object;
-  responses: Record<string, object>;
-  [extension: `x-${string}`]: unknown;
-}
+export { combineApis } from './openapi/combine.ts';
+export type { OpenApiDocument } from './openapi/document.ts';
 
 export interface ApiDescription {
   /** Of the service. */
@@ -41,13 +24,7 @@ export interface ApiDescription {
   database?: boolean;
 }
 
-const OPENAPI = '3.1.0';
 const JSON_TYPE = 'application/json';
-const PROBLEM_TYPE = 'application/problem+json';
-
-const DESCRIPTION = `Bodies are JSON. A request may hold the fields and query parameters that are named here and no others; an answer may gain
-fields, so ignore those you do not know. Whatever goes wrong is answered with a problem (RFC 9457), whose \`code\` is stable.
-Every GET also answers HEAD.`;
 
 /**
  * The OpenAPI document of a service. In `responses` of a route, a status from 400 on may be given the codes it can have:
@@ -202,23 +179,6 @@ function refusalsOf(route: Route, database: boolean): Map<number, string[]> {
   return new Map(refusals.flatMap(([status, codes, given]) => (given ? [[status, codes]] : [])));
 }
 
-const MEANING: Record<number, string> = {
-  200: 'Done',
-  201: 'Made; `Location` says where it is from now on',
-  204: 'Done, and nothing to say',
-  400: 'The input is at fault; `errors` names every field',
-  404: 'There is none',
-  408: 'The body did not arrive in time',
-  409: 'It conflicts with what is there, or with a request that is still running',
-  413: 'The body is too large',
-  415: 'The body is no JSON in UTF-8',
-  422: 'The `Idempotency-Key` belongs to a request with other content',
-  500: 'Something unexpected went wrong; it is in the log under the correlation id',
-  503: 'Not now: repeat it after `Retry-After`',
-};
-
-const LATER = [409, 429, 503];
-
 function responsesOf(route: Route, { components, database }: Scope): Record<string, object> {
   const idempotent = route.method === 'POST' && database;
   const responses: Record<string, object> = {};
@@ -271,124 +231,6 @@ function declaredProblem(status: number, schema: Joi.Schema, own: string[], comp
   return problemResponse(status, codes, { allOf: [problem, more] }, components);
 }
 
-function problemResponse(
-  status: number | 'default',
-  codes: string[],
-  schema: object,
-  components: Components,
-): object {
-  const meaning =
-    status === 'default' ? 'Any other problem' : (MEANING[status] ?? STATUS_CODES[status] ?? 'A problem');
-  const listed = codes.map((code) => `\`${code}\``).join(', ');
-  return {
-    description: `${meaning}${listed && ` (${listed})`}.`,
-    headers: {
-      [CORRELATION_HEADER]: components.use('headers', 'CorrelationId'),
-      ...(LATER.includes(status as number) && { 'retry-after': components.use('headers', 'RetryAfter') }),
-    },
-    content: { [PROBLEM_TYPE]: { schema } },
-  };
-}
-
-// --- Components ---
-
-const COMPONENTS: Record<string, Record<string, object>> = {
-  schemas: {
-    Problem: {
-      type: 'object',
-      description: 'RFC 9457',
-      properties: {
-        title: { type: 'string', description: 'What it is, in a word or two.' },
-        status: { type: 'integer', minimum: 400, maximum: 599 },
-        code: { type: 'string', description: 'Stable, for programs.' },
-        detail: { type: 'string', description: 'What went wrong this time, and the way out.' },
-        errors: {
-          type: 'array',
-          description: 'Each field at fault.',
-          items: {
-            type: 'object',
-            properties: {
-              path: { type: 'string', description: 'Where it is; empty for the whole.' },
-              message: { type: 'string' },
-            },
-            required: ['path', 'message'],
-          },
-        },
-      },
-      required: ['title', 'status', 'code'],
-    },
-  },
-  parameters: {
-    IdempotencyKey: {
-      name: 'Idempotency-Key',
-      in: 'header',
-      required: false,
-      description:
-        'A request that is repeated under the same key with the same content has one effect, and is given the same answer.',
-      schema: { type: 'string', pattern: '^[\\x21-\\x7e]{1,255}$' },
-    },
-    CorrelationId: {
-      name: CORRELATION_HEADER,
-      in: 'header',
-      required: false,
-      description:
-        'Names all that comes of the request, in logs, events and traces; made up where it is absent or unfit.',
-      schema: { type: 'string', pattern: '^[\\w.:@/+=-]{1,128}$' },
-    },
-  },
-  headers: {
-    CorrelationId: {
-      description: 'Of the request, or a new one.',
-      required: true,
-      schema: { type: 'string' },
-    },
-    Location: { description: 'Path of what was made.', schema: { type: 'string', format: 'uri-reference' } },
-    IdempotencyReplayed: {
-      description: 'There when the answer is that of an earlier request under the same key.',
-      schema: { type: 'string', enum: ['true'] },
-    },
-    RetryAfter: { description: 'Seconds.', schema: { type: 'integer', minimum: 0 } },
-  },
-};
-
-/** What the routes of a document share, each part only where one uses it. */
-class Components {
-  readonly #parts: Record<string, Record<string, object>> = {};
-
-  /** A reference to one of the chassis's own. */
-  use(kind: string, name: string): JsonSchema {
-    return this.#put(kind, name, COMPONENTS[kind]?.[name] as object);
-  }
-
-  /** A reference to the problem of a status. */
-  problem(status: number | 'default', codes: string[]): JsonSchema {
-    const response = problemResponse(status, codes, this.use('schemas', 'Problem'), this);
-    const title = status === 'default' ? 'Problem' : pascal(STATUS_CODES[status] ?? `Status ${status}`);
-    return this.#put('responses', title, response);
-  }
-
-  /** A reference to a schema under that name, or under that name and a number where another has it. */
-  schema(name: string, schema: JsonSchema): JsonSchema {
-    return schema.type === 'object' ? this.#put('schemas', name, schema) : schema;
-  }
-
-  all(): Record<string, Record<string, object>> {
-    return Object.fromEntries(
-      Object.entries(this.#parts)
-        .sort(([a], [b]) => (a < b ? -1 : 1))
-        .map(([kind, parts]) => [kind, sorted(parts)]),
-    );
-  }
-
-  #put(kind: string, wanted: string, part: object): JsonSchema {
-    this.#parts[kind] ??= {};
-    const parts = this.#parts[kind];
-    const name = freeName(wanted, (taken) => parts[taken] === undefined || same(parts[taken], part));
-    parts[name] = part;
-    return { $ref: `#/components/${kind}/${name}` };
-  }
-}
-
 /** An answer's schema by the name of what it is about: `User` at /users/:id, a page of them `Users`. */
 function named(schema: JsonSchema, route: Route, components: Components): JsonSchema {
   const items = schema.properties?.items;
@@ -413,107 +255,3 @@ const operationIdOf = (method: string, path: string): string =>
   `${method.toLowerCase()}${pascal(path.replace(/:(\w+)/g, (_, name) => `by ${name}`))}`;
 
 const templateOf = (path: string): string => path.replace(/:(\w+)/g, '{$1}');
-
-const pascal = (text: string): string =>
-  text.replace(
-    /[^a-zA-Z0-9]*([a-zA-Z0-9]+)[^a-zA-Z0-9]*/g,
-    (_, word: string) => word[0]?.toUpperCase() + word.slice(1),
-  );
-
-function unique(wanted: string, taken: Set<string>): string {
-  const name = freeName(wanted, (each) => !taken.has(each));
-  taken.add(name);
-  return name;
-}
-
-/** The name, or the first of name2, name3, … that is free. */
-function freeName(wanted: string, isFree: (name: string) => boolean): string {
-  for (let name = wanted, count = 2; ; name = `${wanted}${count}`, count += 1) if (isFree(name)) return name;
-}
-
-const sorted = <T>(parts: Record<string, T>): Record<string, T> =>
-  Object.fromEntries(Object.entries(parts).sort(([a], [b]) => (a < b ? -1 : 1)));
-
-/** Whether two say the same, in whatever order of fields. */
-const same = (one: unknown, other: unknown): boolean => isDeepStrictEqual(one, other);
-
-// --- The whole ---
-
-/**
- * One document of many. A component of the same name and content is there once; one of the same name and other content
- * is renamed, and so is an operation id that two have. Where two documents have the same path and method, the first has it.
- */
-export function combineApis(
-  documents: readonly OpenApiDocument[],
-  { title, version, description = DESCRIPTION }: { title: string; version: string; description?: string },
-): OpenApiDocument {
-  const components: Record<string, Record<string, object>> = {};
-  const paths: OpenApiDocument['paths'] = {};
-  const tags = new Map<string, { name: string; description?: string }>();
-  const ids = new Set<string>();
-
-  for (const document of documents) {
-    const prefix = pascal(document.info.title);
-    const { components: own, paths: mine } = withoutClashes(document, components, prefix);
-    for (const [kind, parts] of Object.entries(own)) components[kind] = { ...components[kind], ...parts };
-    for (const tag of document.tags ?? []) if (!tags.has(tag.name)) tags.set(tag.name, tag);
-    for (const [path, operations] of Object.entries(mine)) {
-      paths[path] ??= {};
-      for (const [method, operation] of Object.entries(operations)) {
-        if (paths[path][method] !== undefined) continue;
-        const { operationId } = operation;
-        const id =
-          operationId === undefined || !ids.has(operationId) ? operationId : `${operationId}Of${prefix}`;
-        paths[path][method] = id === undefined ? operation : { ...operation, operationId: unique(id, ids) };
-      }
-    }
-  }
-  return {
-    openapi: OPENAPI,
-    info: { title, version, description },
-    servers: [{ url: '/' }],
-    security: [],
-    tags: [...tags.values()],
-    paths,
-    components: Object.fromEntries(Object.entries(components).map(([kind, parts]) => [kind, sorted(parts)])),
-  };
-}
-
-/** The document with those of its components renamed whose name stands for something else already. */
-function withoutClashes(
-  { components = {}, paths = {} }: OpenApiDocument,
-  taken: Record<string, Record<string, object>>,
-  prefix: string,
-): Required<Pick<OpenApiDocument, 'components' | 'paths'>> {
-  const renamed = new Map<string, string>();
-  const rename = <T>(value: T): T =>
-    JSON.parse(JSON.stringify(value), (key, inner) =>
-      key === '$ref' ? (renamed.get(inner) ?? inner) : inner,
-    );
-  // A component that refers to a renamed one is another than its namesake, too: again until none is left.
-  for (let before = -1; before < renamed.size; ) {
-    before = renamed.size;
-    for (const [kind, parts] of Object.entries(components))
-      for (const [name, part] of Object.entries(parts)) {
-        const ref = `#/components/${kind}/${name}`;
-        const there = taken[kind]?.[name];
-        if (renamed.has(ref) || there === undefined || same(there, rename(part))) continue;
-        const free = freeName(
-          `${prefix}${name}`,
-          (each) => taken[kind]?.[each] === undefined && parts[each] === undefined,
-        );
-        renamed.set(ref, `#/components/${kind}/${free}`);
-      }
-  }
-  const nameNow = (kind: string, name: string) =>
-    renamed.get(`#/components/${kind}/${name}`)?.slice(`#/components/${kind}/`.length) ?? name;
-  return {
-    paths: rename(paths),
-    components: Object.fromEntries(
-      Object.entries(components).map(([kind, parts]) => [
-        kind,
-        Object.fromEntries(Object.entries(parts).map(([name, part]) => [nameNow(kind, name), rename(part)])),
-      ]),
-    ),
-  };
-}
