@@ -1,0 +1,68 @@
+{{- define "chassis.servicemonitor" -}}
+apiVersion: monitoring.coreos.com/v1
+kind: ServiceMonitor
+{{ include "chassis.metadata" . }}
+    {{- with .Values.metrics.serviceMonitor.labels }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+spec:
+  selector:
+    matchLabels:
+      {{- include "chassis.selector" . | nindent 6 }}
+  endpoints:
+    - port: admin
+      interval: {{ .Values.metrics.serviceMonitor.interval }}
+{{- end }}
+
+{{- define "chassis.prometheusrule" -}}
+{{- $of := printf "namespace=%q,service=%q" .Release.Namespace .name -}}
+apiVersion: monitoring.coreos.com/v1
+kind: PrometheusRule
+{{ include "chassis.metadata" . }}
+    {{- with .Values.metrics.rules.labels }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+spec:
+  groups:
+    - name: {{ .name }}
+      rules:
+        - alert: WarrenServiceDown
+          expr: absent(up{ {{- $of -}} } == 1)
+          for: 2m
+          labels: {severity: critical, service: {{ .name }}}
+          annotations:
+            summary: No pod of {{ .name }} answers Prometheus.
+        - alert: WarrenRequestsFail
+          expr: >-
+            sum(rate(http_request_duration_seconds_count{ {{- $of -}} ,status=~"5.."}[5m]))
+            / sum(rate(http_request_duration_seconds_count{ {{- $of -}} }[5m])) > {{ .Values.metrics.rules.errorRatio }}
+          for: 5m
+          labels: {severity: critical, service: {{ .name }}}
+          annotations:
+            summary: {{ .name }} answers more than {{ mulf .Values.metrics.rules.errorRatio 100 }} % of its requests with 5xx.
+        {{- if .Values.amqp.enabled }}
+        - alert: WarrenBrokerAway
+          expr: min(broker_connected{ {{- $of -}} }) == 0
+          for: 2m
+          labels: {severity: warning, service: {{ .name }}}
+          annotations:
+            summary: A pod of {{ .name }} has not been connected to RabbitMQ for two minutes; requests are answered, events wait.
+        {{- end }}
+        {{- if and .Values.amqp.enabled .Values.database.enabled }}
+        - alert: WarrenEventsWait
+          expr: max(outbox_oldest_age_seconds{ {{- $of -}} }) > {{ .Values.metrics.rules.outboxAge }}
+          labels: {severity: warning, service: {{ .name }}}
+          annotations:
+            summary: An event of {{ .name }} has waited for its publication for more than {{ .Values.metrics.rules.outboxAge }} s.
+        - alert: WarrenEventParked
+          expr: max(outbox_parked{ {{- $of -}} }) > 0
+          labels: {severity: warning, service: {{ .name }}}
+          annotations:
+            summary: RabbitMQ will never take an event of {{ .name }}; it is parked in the outbox.
+        - alert: WarrenEventsDead
+          expr: sum by (queue) (increase(events_consumed_total{ {{- $of -}} ,outcome="dead"}[10m])) > 0
+          labels: {severity: warning, service: {{ .name }}}
+          annotations:
+            summary: {{ printf "%s has given an event up; it lies in {{ $labels.queue }}.dlq." .name | quote }}
+        {{- end }}
+{{- end }}

@@ -1,0 +1,120 @@
+{{/*
+A service, whole. The only line of its chart's templates:  {{ include "chassis" . }}
+Its values are the library's defaults with the chart's own laid over them.
+*/}}
+{{- define "chassis" -}}
+{{- $values := mergeOverwrite (deepCopy .Values.chassis) (deepCopy (omit .Values "chassis" "global")) -}}
+{{- $name := $values.name | default .Chart.Name -}}
+{{- $service := dict "Values" $values "Release" .Release "Chart" .Chart "name" $name -}}
+{{- include "chassis.refuse" $service -}}
+{{- $parts := list "serviceaccount" "configmap" "deployment" "service" "test" -}}
+{{- if $values.networkPolicy.enabled }}{{ $parts = append $parts "networkpolicy" }}{{ end -}}
+{{- if $values.podDisruptionBudget.enabled }}{{ $parts = append $parts "poddisruptionbudget" }}{{ end -}}
+{{- if $values.autoscaling.enabled }}{{ $parts = append $parts "horizontalpodautoscaler" }}{{ end -}}
+{{- if $values.metrics.serviceMonitor.enabled }}{{ $parts = append $parts "servicemonitor" }}{{ end -}}
+{{- if $values.metrics.rules.enabled }}{{ $parts = append $parts "prometheusrule" }}{{ end -}}
+{{- range $parts }}
+---
+{{ include (printf "chassis.%s" .) $service }}
+{{- end }}
+{{- end }}
+
+{{/* Values that a schema cannot refuse. */}}
+{{- define "chassis.refuse" -}}
+{{- with .Values.shutdown }}
+{{- if ge (int .drainDelay) (int .grace) }}
+{{- fail (printf "shutdown.drainDelay: must be shorter than shutdown.grace (%d s), got %d" (int .grace) (int .drainDelay)) }}
+{{- end }}
+{{- end }}
+{{- with .Values.autoscaling }}
+{{- if and .enabled (gt (int .minReplicas) (int .maxReplicas)) }}
+{{- fail (printf "autoscaling.minReplicas: must not be more than autoscaling.maxReplicas (%d), got %d" (int .maxReplicas) (int .minReplicas)) }}
+{{- end }}
+{{- end }}
+{{- /* Only where there is a cluster to ask: it has a ServiceAccount called default in every namespace. */}}
+{{- if lookup "v1" "ServiceAccount" .Release.Namespace "default" }}
+{{- $namespace := .Release.Namespace }}
+{{- range include "chassis.secrets" . | fromYamlArray }}
+{{- $secret := lookup "v1" "Secret" $namespace .secret }}
+{{- if not $secret }}
+{{- fail (printf "%s: there is no Secret %q in the namespace %q: %s" .from .secret $namespace .remedy) }}
+{{- else if not (hasKey ($secret.data | default dict) .key) }}
+{{- fail (printf "%s: the Secret %q in the namespace %q has no key %q" .from .secret $namespace .key) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* Every variable that comes from a Secret: [{variable, secret, key, from, remedy}]. */}}
+{{- define "chassis.secrets" -}}
+{{- $values := .Values }}
+{{- $name := .name }}
+{{- range tuple (tuple "AMQP_URL" "amqp" "rabbitmq") (tuple "DATABASE_URL" "database" "postgresql") }}
+{{- $part := get $values (index . 1) }}
+{{- if $part.enabled }}
+- variable: {{ index . 0 }}
+  secret: {{ $part.existingSecret | default (printf "%s-%s" $name (index . 1)) }}
+  key: {{ $part.key }}
+  from: {{ index . 1 }}.existingSecret
+  remedy: {{ printf "make it, or have it made: helm upgrade %s charts/%s --reuse-values --set services.%s.enabled=true" (index . 2) (index . 2) $name | quote }}
+{{- end }}
+{{- end }}
+{{- range .Values.secrets }}
+- variable: {{ .variable }}
+  secret: {{ .secret }}
+  key: {{ .key }}
+  from: secrets
+  remedy: make it first
+{{- end }}
+{{- with .Values.trust }}
+{{- if .existingSecret }}
+- variable: NODE_EXTRA_CA_CERTS
+  secret: {{ .existingSecret }}
+  key: {{ .key }}
+  from: trust.existingSecret
+  remedy: make it first
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "chassis.labels" -}}
+{{ include "chassis.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+app.kubernetes.io/part-of: warren
+helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
+{{- end }}
+
+{{- define "chassis.selector" -}}
+app.kubernetes.io/name: {{ .name }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "chassis.metadata" -}}
+metadata:
+  name: {{ .name }}
+  namespace: {{ .Release.Namespace }}
+  labels:
+    {{- include "chassis.labels" . | nindent 4 }}
+{{- end }}
+
+{{- define "chassis.image" -}}
+{{ .Values.image.repository | default (printf "warren/%s" .name) }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{- end }}
+
+{{/* The restricted Pod Security Standard, for a pod and for a container. */}}
+{{- define "chassis.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: 1000
+runAsGroup: 1000
+fsGroup: 1000
+seccompProfile:
+  type: RuntimeDefault
+{{- end }}
+
+{{- define "chassis.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end }}

@@ -1,0 +1,54 @@
+{{/* `helm test`: every path answers 200 through the Service. The image is the service's own. */}}
+{{- define "chassis.test" -}}
+{{- $urls := list (printf "http://%s:9000/readyz" .name) (printf "http://%s:9000/metrics" .name) -}}
+{{- range .Values.test.paths }}{{ $urls = append $urls (printf "http://%s%s" $.name .) }}{{ end -}}
+apiVersion: v1
+kind: Pod
+metadata:
+  name: {{ .name }}-test
+  namespace: {{ .Release.Namespace }}
+  labels:
+    app.kubernetes.io/name: {{ .name }}-test
+    app.kubernetes.io/instance: {{ .Release.Name }}
+    app.kubernetes.io/component: test
+    app.kubernetes.io/part-of: warren
+  annotations:
+    helm.sh/hook: test
+    helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
+spec:
+  restartPolicy: Never
+  automountServiceAccountToken: false
+  enableServiceLinks: false
+  {{- with .Values.imagePullSecrets }}
+  imagePullSecrets:
+    {{- range . }}
+    - name: {{ . }}
+    {{- end }}
+  {{- end }}
+  securityContext:
+    {{- include "chassis.podSecurity" . | nindent 4 }}
+  containers:
+    - name: test
+      image: {{ include "chassis.image" . }}
+      imagePullPolicy: {{ .Values.image.pullPolicy }}
+      command:
+        - node
+        - --input-type=module
+        - --eval
+        - |
+          for (const url of process.argv.slice(1)) {
+            const response = await fetch(url, { signal: AbortSignal.timeout(10_000) });
+            console.log(response.status, url);
+            if (response.status !== 200) throw new Error(`200 was expected of ${url}, got: ${await response.text()}`);
+            await response.arrayBuffer();
+          }
+        - --
+        {{- range $urls }}
+        - {{ . | quote }}
+        {{- end }}
+      resources:
+        requests: {cpu: 10m, memory: 64Mi}
+        limits: {cpu: 500m, memory: 128Mi}
+      securityContext:
+        {{- include "chassis.containerSecurity" . | nindent 8 }}
+{{- end }}

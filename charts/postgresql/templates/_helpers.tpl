@@ -1,0 +1,145 @@
+{{- define "postgresql.selector" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "postgresql.labels" -}}
+{{ include "postgresql.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+app.kubernetes.io/part-of: warren
+helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
+{{- end }}
+
+{{- define "postgresql.metadata" -}}
+metadata:
+  name: {{ .Chart.Name }}
+  namespace: {{ .Release.Namespace }}
+  labels:
+    {{- include "postgresql.labels" . | nindent 4 }}
+{{- end }}
+
+{{- define "postgresql.image" -}}
+{{ .Values.image.repository }}:{{ .Values.image.tag }}
+{{- end }}
+
+{{- define "postgresql.adminSecret" -}}
+{{ .Values.auth.existingSecret | default (printf "%s-admin" .Chart.Name) }}
+{{- end }}
+
+{{/* {service: Secret}, of those that are not turned off. */}}
+{{- define "postgresql.services" -}}
+{{- $services := dict }}
+{{- range $name, $service := .Values.services }}
+{{- $service = $service | default dict }}
+{{- if ne (get $service "enabled" | toString) "false" }}
+{{- $_ := set $services $name ($service.existingSecret | default (printf "%s-database" $name)) }}
+{{- end }}
+{{- end }}
+{{- toJson $services }}
+{{- end }}
+
+{{/* The restricted Pod Security Standard. 999 is postgres in the official image. */}}
+{{- define "postgresql.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: 999
+runAsGroup: 999
+fsGroup: 999
+fsGroupChangePolicy: OnRootMismatch
+seccompProfile:
+  type: RuntimeDefault
+{{- end }}
+
+{{- define "postgresql.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end }}
+
+{{- define "postgresql.pullSecrets" -}}
+{{- with .Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end }}
+{{- end }}
+
+{{/* The way to the cluster's names; 169.254.0.0/16 is where a node's own cache of them listens. */}}
+{{- define "postgresql.dns" -}}
+- ports:
+    - port: 53
+      protocol: UDP
+    - port: 53
+      protocol: TCP
+  to:
+    - namespaceSelector:
+        matchLabels:
+          kubernetes.io/metadata.name: kube-system
+    - ipBlock:
+        cidr: 169.254.0.0/16
+{{- end }}
+
+{{/* A pod that runs one of the scripts with everyone's passwords: (dict "root" $ "script" "reconcile.sh" "component" "reconcile"). */}}
+{{- define "postgresql.scriptPod" -}}
+{{- with .root -}}
+restartPolicy: Never
+automountServiceAccountToken: false
+enableServiceLinks: false
+{{- include "postgresql.pullSecrets" . }}
+securityContext:
+  {{- include "postgresql.podSecurity" . | nindent 2 }}
+containers:
+  - name: {{ $.component }}
+    image: {{ include "postgresql.image" . }}
+    imagePullPolicy: {{ .Values.image.pullPolicy }}
+    command: [bash, /scripts/{{ $.script }}]
+    env:
+      - name: PGHOST
+        value: {{ .Chart.Name }}
+      - name: PGUSER
+        value: postgres
+      - name: PGPASSFILE
+        value: /tmp/pgpass
+      - name: TIMEOUT
+        value: {{ .Values.reconcile.timeout | quote }}
+    resources:
+      requests: {cpu: 10m, memory: 16Mi}
+      limits: {cpu: 500m, memory: 64Mi}
+    securityContext:
+      {{- include "postgresql.containerSecurity" . | nindent 6 }}
+    volumeMounts:
+      - name: scripts
+        mountPath: /scripts
+        readOnly: true
+      - name: credentials
+        mountPath: /credentials
+        readOnly: true
+      - name: tmp
+        mountPath: /tmp
+volumes:
+  - name: scripts
+    configMap:
+      name: {{ .Chart.Name }}
+  - name: credentials
+    projected:
+      defaultMode: 0440
+      sources:
+        - secret:
+            name: {{ include "postgresql.adminSecret" . }}
+            items:
+              - key: password
+                path: password
+        {{- range $service, $secret := include "postgresql.services" . | fromJson }}
+        - secret:
+            name: {{ $secret }}
+            items:
+              - key: password
+                path: services/{{ $service }}/password
+        {{- end }}
+  - name: tmp
+    emptyDir:
+      sizeLimit: 16Mi
+{{- end }}
+{{- end }}
