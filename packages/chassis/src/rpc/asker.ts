@@ -13,6 +13,7 @@ import type { RequestMethod } from './serve.ts';
 import {
   check,
   JSON_TYPE,
+  LARGEST,
   LONGEST_TIMEOUT,
   PROBLEM_TYPE,
   parse,
@@ -112,6 +113,11 @@ export class Asker {
     if (replyTo === undefined || !this.#options.available() || this.#options.line.blocked)
       throw unavailable();
     if (this.#pending.size >= MAX_PENDING) throw tooMany();
+    const content = Buffer.from(JSON.stringify(data));
+    if (content.length > LARGEST)
+      throw new RangeError(
+        `the request ${method.method} has ${content.length} bytes, more than ${LARGEST}: send a reference in place of the content`,
+      );
 
     const id = newId();
     const waiting: Waiting = Promise.withResolvers();
@@ -134,7 +140,7 @@ export class Asker {
         mandatory: true,
       };
       options.headers[TIMEOUT_HEADER] = Math.ceil(timeout);
-      this.#send(method, Buffer.from(JSON.stringify(data)), options, waiting).catch(waiting.reject);
+      this.#send(method, content, options, waiting).catch(waiting.reject);
       return this.#read(method, await waiting.promise, origin.log);
     } finally {
       clearTimeout(timer);

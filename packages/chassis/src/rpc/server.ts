@@ -98,7 +98,8 @@ export class RpcServer {
     const traceId = traceIdOf(traceparent);
     const bound = log.child(traceId === undefined ? { correlationId } : { correlationId, traceId });
     await this.#enter();
-    const left = question.timeout - (performance.now() - arrived);
+    const ends = arrived + question.timeout;
+    const left = ends - performance.now();
     // Served by another, who has the request now; or for nobody, who has waited long enough.
     if (lost.aborted || left <= 0) {
       this.#leave();
@@ -111,7 +112,8 @@ export class RpcServer {
     const work = this.#answer(message, question, deadline.signal, bound);
     void work.then(() => this.#leave());
     const answer = await Promise.race([work, deadline.passed]);
-    const answered = answer !== PASSED && !lost.aborted && (await this.#reply(question, answer, deadline));
+    const answered =
+      answer !== PASSED && !lost.aborted && (await this.#reply(question, answer, deadline, ends));
     deadline.clear();
     lost.removeEventListener('abort', onLost);
     if (lost.aborted) return;
@@ -159,7 +161,9 @@ export class RpcServer {
       );
     } catch (error) {
       const refusal = toProblem(error);
-      if (refusal.status === 500) log.error({ err: error }, 'a request over the broker failed unexpectedly');
+      const isStopped = signal.aborted && error === signal.reason;
+      if (refusal.status === 500 && !isStopped)
+        log.error({ err: error }, 'a request over the broker failed unexpectedly');
       return {
         content: Buffer.from(JSON.stringify(refusal)),
         contentType: PROBLEM_TYPE,
@@ -170,10 +174,14 @@ export class RpcServer {
   }
 
   /** @returns whether the answer is on the broker, before its deadline */
-  async #reply(question: Question, { content, contentType }: Answer, deadline: Deadline): Promise<boolean> {
+  async #reply(
+    question: Question,
+    { content, contentType }: Answer,
+    deadline: Deadline,
+    ends: number,
+  ): Promise<boolean> {
     const { line, service, log } = this.#options;
     const delays = backoff({ min: 20, max: 500 });
-    const ends = performance.now() + question.timeout;
     while (!deadline.signal.aborted) {
       try {
         const publisher = await line.open();
