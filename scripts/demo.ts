@@ -1,4 +1,4 @@
-// The whole of Warren on this machine: broker, databases, services, then one sign-up followed hop by hop. Stays up until Ctrl-C,
+// The whole of Warren on this machine: broker, databases, services, then a tour hop by hop. Stays up until Ctrl-C,
 // shows what happens, and breaks at the press of a key; ONCE=1 ends after the tour, with exit code 0 or 1. AMQP_URL and
 // DATABASE_URL are used where they are given.
 import { randomBytes } from 'node:crypto';
@@ -76,7 +76,11 @@ async function demo(): Promise<void> {
 
   const [platform, databases] = await Promise.all([startPlatform(services), startDatabases(services)]);
   const { vhost } = platform;
-  const environment = (name: string) => ({ AMQP_URL: vhost.url(name), DATABASE_URL: databases.url(name) });
+  const environment = (name: string): Record<string, string> => {
+    const database = databases.url(name);
+    // A reader who tries how fast it is should not meet the rate limit.
+    return { AMQP_URL: vhost.url(name), RATE_LIMIT: 'off', ...(database && { DATABASE_URL: database }) };
+  };
 
   const running: Running[] = await Promise.all(
     services.map(async (service) => {
@@ -96,7 +100,7 @@ async function demo(): Promise<void> {
   );
 
   const listeners = new Set<(service: string, changes: Change[], at: number) => void>();
-  for (const { name } of services) {
+  for (const { name } of services.filter(({ hasDatabase }) => hasDatabase)) {
     await lookOn(() =>
       databases.watch(name, (changes, at) => {
         for (const listener of listeners) listener(name, changes, at);
@@ -105,9 +109,9 @@ async function demo(): Promise<void> {
   }
   const probe = await vhost.probe('events', '#');
 
-  screen.title('One sign-up, followed');
+  screen.title('One sign-up: a session, a welcome order, its payment, and e-mails');
   const port = (name: string) => services.find((service) => service.name === name) as Service;
-  const { userId, elapsed } = await tour({
+  const { userId, orderId, elapsed } = await tour({
     screen,
     probe,
     vhost,
@@ -124,14 +128,17 @@ async function demo(): Promise<void> {
   screen.line();
   screen.line(
     screen.bold(
-      `From the POST to the open session: ${Math.round(elapsed)} ms. From the start of the demo: ${total} s.`,
+      `From the POST to the last e-mail of the sign-up: ${Math.round(elapsed)} ms. From the start of the demo: ${total} s.`,
     ),
   );
   if (once) await end(0);
 
-  addresses(services, userId, platform, databases, scratch);
-  breakable(running, platform, databases);
-  listeners.add((service, changes, at) => live(service, describe(changes), at - performance.timeOrigin));
+  addresses(services, { userId, orderId }, platform, databases, scratch);
+  breakable(running, userId, platform, databases);
+  listeners.add((service, changes, at) => {
+    const what = describe(changes, { confirmations: false });
+    if (what) live(service, what, at - performance.timeOrigin);
+  });
   await probe.close();
   await lookOn(async () => {
     const opened = await vhost.probe('events', '#');
@@ -167,7 +174,7 @@ async function lookOn(
 }
 
 /** Says what can be broken with a key, and does it. */
-function breakable(running: Running[], { broker }: Platform, { server }: Databases): void {
+function breakable(running: Running[], userId: string, { broker }: Platform, { server }: Databases): void {
   const keys: Key[] = running.map((service) => ({
     key: service.name.slice(0, 1),
     does: `SIGKILL the ${service.name} service: it is started again`,
@@ -193,7 +200,15 @@ function breakable(running: Running[], { broker }: Platform, { server }: Databas
       press: () => void toggle().catch((error) => screen.fault(sentenceOf(error))),
     });
   }
-  keys.push({ key: 'n', does: 'a new sign-up', press: () => void signUp(running) });
+  const guest = () => ({ name: 'A Guest', email: `guest.${randomBytes(3).toString('hex')}@example.com` });
+  keys.push(
+    { key: 'n', does: 'a new sign-up', press: () => void send('/users/save', guest()) },
+    {
+      key: 'x',
+      does: 'an order that cannot be paid',
+      press: () => void send('/orders', { userId, productName: 'A small island', price: 9_999_999.99 }),
+    },
+  );
 
   if (listenForKeys(keys, interrupt)) {
     screen.title('Break it');
@@ -203,20 +218,20 @@ function breakable(running: Running[], { broker }: Platform, { server }: Databas
   screen.line(screen.bold('What happens is shown here. Ctrl-C stops all of it.'));
 }
 
-async function signUp(services: Service[]): Promise<void> {
-  const port = services.find(({ name }) => name === 'user')?.port;
-  const email = `guest.${randomBytes(3).toString('hex')}@example.com`;
+/** Sends a request to the gateway, and shows what became of it. */
+async function send(path: string, body: object): Promise<void> {
+  const what = `POST ${path} ${Object.values(body).at(-1)}`;
   try {
     const since = performance.now();
-    const response = await fetch(`http://localhost:${port}/users/save`, {
+    const response = await fetch(`http://localhost:3000${path}`, {
       method: 'POST',
       headers: { 'content-type': 'application/json' },
-      body: JSON.stringify({ name: 'A Guest', email }),
+      body: JSON.stringify(body),
     });
     await response.text();
-    live('you', `signed up ${email}: ${response.status} in ${Math.round(performance.now() - since)} ms`);
+    live('you', `${what}: ${response.status} in ${Math.round(performance.now() - since)} ms`);
   } catch (error) {
-    live('you', `could not sign up ${email}: ${sentenceOf(error)}`);
+    live('you', `${what} failed: ${sentenceOf(error)}`);
   }
 }
 
@@ -256,7 +271,7 @@ async function startDatabases(services: Service[]) {
   const given = Boolean(process.env.DATABASE_URL);
   const urls = new Map<string, string>();
   const made = new Set<string>();
-  for (const { name } of services) {
+  for (const { name } of services.filter(({ hasDatabase }) => hasDatabase)) {
     const database = `warren_${name}`;
     if (await databaseExists(server.url, database)) {
       // Somebody's own: used with the rights that we were given, and left as it is.
@@ -276,7 +291,7 @@ async function startDatabases(services: Service[]) {
   screen.step('database', server.description, performance.now() - since);
   return {
     server,
-    url: (name: string) => urls.get(name) as string,
+    url: (name: string) => urls.get(name),
     /** Shows the transactions of a database that is the demo's own. */
     async watch(name: string, listener: (changes: Change[], at: number) => void) {
       if (!made.has(name)) return undefined;
@@ -290,16 +305,21 @@ type Databases = Awaited<ReturnType<typeof startDatabases>>;
 
 function addresses(
   services: Service[],
-  userId: string,
+  { userId, orderId }: { userId: string; orderId: string },
   { broker, vhost }: Platform,
   { server }: Databases,
   scratch: string,
 ): void {
   const { username, password } = new URL(broker.url);
   screen.title('Try it');
-  screen.line("  curl -i localhost:3001/users/save -H 'content-type: application/json' \\");
+  const json = "-H 'content-type: application/json'";
+  screen.line(`  curl -i localhost:3000/users/save ${json} \\`);
   screen.line(`       -d '{"name":"Grace Hopper","email":"grace@example.com"}'`);
-  screen.line(`  curl 'localhost:3002/sessions?userId=${userId}'`);
+  screen.line(`  curl -i localhost:3000/orders ${json} \\`);
+  screen.line(`       -d '{"userId":"${userId}","productName":"Tea","price":3.5}'`);
+  screen.line(`  curl localhost:3000/overview/${userId}`);
+  screen.line(`  curl localhost:3000/orders/${orderId}`);
+  screen.line('  http://localhost:3000/docs');
   for (const { name, adminPort } of services) {
     screen.line(
       `  ${name.padEnd(10)}http://localhost:${adminPort}/metrics  http://localhost:${adminPort}/readyz`,

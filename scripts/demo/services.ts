@@ -1,5 +1,5 @@
 // Every service of this checkout, as a process on its own ports, started again when it dies.
-import { createWriteStream, readdirSync, readFileSync, statSync } from 'node:fs';
+import { createWriteStream, existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { isTaken, type RunningProcess, startProcess } from '../../packages/testkit/src/index.ts';
@@ -9,6 +9,8 @@ export interface Service {
   name: string;
   port: number;
   adminPort: number;
+  /** It has migrations. */
+  hasDatabase: boolean;
 }
 
 export interface Running extends Service {
@@ -35,7 +37,8 @@ export function findServices(): Service[] {
           );
         return Number(digits);
       };
-      return { name, port: defaultOf('PORT'), adminPort: defaultOf('ADMIN_PORT') };
+      const hasDatabase = existsSync(join(home, name, 'migrations'));
+      return { name, port: defaultOf('PORT'), adminPort: defaultOf('ADMIN_PORT'), hasDatabase };
     })
     .sort((one, other) => one.port - other.port);
 }

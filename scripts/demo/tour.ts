@@ -1,4 +1,5 @@
-// The tour: one sign-up, followed through every hop as it happens.
+// The tour: a sign-up and what comes of it, followed through every hop as it happens; then an event that comes twice, an order
+// that cannot be paid, and a question put to four services at once.
 import { randomUUID } from 'node:crypto';
 import {
   type Change,
@@ -12,6 +13,7 @@ import type { Screen } from './screen.ts';
 
 export interface Stage {
   screen: Screen;
+  /** Hears all events. */
   probe: Probe;
   vhost: Vhost;
   /** Base URLs by service. */
@@ -23,153 +25,212 @@ export interface Stage {
 
 export interface Tour {
   userId: string;
-  sessionId: string;
-  /** From the POST to the open session, in ms. */
+  orderId: string;
+  /** From the POST until the welcome order is paid and its customer has been told, in ms. */
   elapsed: number;
 }
 
 /** How long a hop may take, in ms. */
 const patience = 15_000;
 
+/** Too much for one payment, whatever PAYMENT_LIMIT is. */
+const UNAFFORDABLE = 9_999_999.99;
+
 /** @throws one sentence about the hop that did not happen */
 export async function tour({ screen, probe, vhost, url, adminUrl, onTransaction }: Stage): Promise<Tour> {
   const correlationId = `tour-${randomUUID().slice(0, 8)}`;
   const person = { name: 'Ada Lovelace', email: `ada.${Date.now().toString(36)}@example.com` };
-  const startedAt = performance.now();
+  let startedAt = performance.now();
   const hops = inOrder<{ who: string; what: string; detail?: string }>(({ at, who, what, detail }) => {
     screen.hop(at - startedAt, who, what);
     if (detail) screen.detail(detail);
   });
   const hop = (who: string, what: string, detail?: string) =>
     hops.add({ at: performance.now(), who, what, detail });
+  /** The next chapter, its clock at 0. */
+  const chapter = async (title: string) => {
+    await eventually(() => drained(seen), { timeout: patience });
+    await hops.shown();
+    screen.title(title);
+    startedAt = performance.now();
+  };
 
   const seen: { service: string; changes: Change[] }[] = [];
   const stopListening = onTransaction((service, changes, at) => {
+    const first = !seen.some((one) => confirmations(one.changes).length > 0);
     seen.push({ service, changes });
-    hops.add({ at: at - performance.timeOrigin, who: service, what: describe(changes) });
+    // One confirmation shows what all are like.
+    const what = describe(changes, { confirmations: first });
+    if (what) hops.add({ at: at - performance.timeOrigin, who: service, what });
   });
-  let showing = true;
-  probe.onEvent((event) => {
-    if (showing) hop('exchange', `${event.routingKey} from ${event.properties.appId}: ${dataOf(event)}`);
-  });
+  const inbox = subscribersOf(adminUrl);
+  probe.onEvent(({ routingKey, properties, body }) =>
+    hop('exchange', `${routingKey} from ${properties.appId}: ${Object.keys(body?.data ?? {}).join(', ')}`),
+  );
+  const rpc = await vhost.probe('rpc', '#');
+  rpc.onEvent(({ routingKey, properties }) =>
+    hop('rpc', properties.replyTo ? `${routingKey}?` : `the answer of ${properties.appId}`),
+  );
 
-  try {
-    const address = `${url('user')}/users/save`;
-    hop('you', `POST ${address}`, JSON.stringify(person));
+  const post = async (path: string, body: object): Promise<Record<string, string>> => {
+    const address = `${url('gateway')}${path}`;
+    hop('you', `POST ${address}`, JSON.stringify(body));
     const response = await fetch(address, {
       method: 'POST',
       headers: { 'content-type': 'application/json', 'x-correlation-id': correlationId },
-      body: JSON.stringify(person),
+      body: JSON.stringify(body),
       signal: AbortSignal.timeout(patience),
     });
     const text = await response.text();
     if (response.status !== 201)
       throw new Error(`POST ${address} was answered with ${response.status}: ${text}`);
-    const { id: userId } = JSON.parse(text) as { id: string };
+    return JSON.parse(text);
+  };
+  const heard = async (type: string, about: object): Promise<Recorded> => {
+    const matches = ({ body }: Recorded) =>
+      body?.type === type && Object.entries(about).every(([key, value]) => body.data?.[key] === value);
+    try {
+      return (await probe.waitFor(matches, { timeout: patience }))[0] as Recorded;
+    } catch (error) {
+      throw new Error(`No ${type} came to the exchange within ${patience / 1_000} s.`, { cause: error });
+    }
+  };
+
+  try {
+    const user = await post('/users/save', person);
+    const userId = user.id as string;
     hop('you', `201 Created: ${userId}`);
-
-    const about = (type: string) => (event: Recorded) =>
-      event.body?.type === type && event.body.data?.userId === userId;
-    const [signUp] = (await heard(probe, 'user.created', about('user.created'))) as [Recorded];
-    const [opened] = (await heard(probe, 'session.opened', about('session.opened'))) as [Recorded];
-
-    const sessions = `${url('session')}/sessions?userId=${userId}`;
-    const list = async () => {
-      const answer = (await (await fetch(sessions)).json()) as {
-        items: { id: string; status: string; expiresAt: string }[];
-      };
-      return answer.items;
-    };
-    const [session] = await eventually(
-      async () => {
-        const items = await list();
-        return items.length === 1 ? items : false;
-      },
-      { timeout: patience },
-    );
-    if (!session) throw new Error(`GET ${sessions} shows no session`);
+    const signUp = await heard('user.created', { userId });
+    await heard('session.opened', { userId });
+    const welcome = await heard('order.created', { userId });
+    const { orderId } = welcome.body.data;
+    await heard('payment.processed', { orderId });
+    await heard('order.confirmed', { orderId });
+    for (const template of ['welcome', 'order-received', 'order-confirmed'])
+      await heard('email.sent', { userId, template });
     const elapsed = performance.now() - startedAt;
-    // The broker's confirms are on their way still.
-    await eventually(() => drained(seen), { timeout: patience });
-    hop('you', 'GET /sessions?userId=…', `one session, ${session.status}, until ${session.expiresAt}`);
-    await hops.shown();
-    const ids = [signUp, opened].map((event) => event.properties.correlationId);
-    if (ids.some((id) => id !== correlationId)) {
-      throw new Error(
-        `the correlation id ${correlationId} got lost on the way: the events carry ${ids.join(' and ')}`,
-      );
+
+    await chapter('The same user.created once more, as a broker delivers it after a crash');
+    hop('you', 'publish it again, under the same id');
+    const before = await inbox.duplicates();
+    await vhost.publish('events', signUp.routingKey, signUp.content, publishable(signUp));
+    for (const service of ['session', 'order', 'email']) {
+      await eventually(async () => ((await inbox.duplicates())[service] ?? 0) > (before[service] ?? 0), {
+        timeout: patience,
+      }).catch(() => {
+        throw new Error(`the ${service} service did not count the repeated user.created as a duplicate`);
+      });
+      hop(service, 'known by its id in the inbox: acknowledged, counted, and nothing else');
     }
 
-    screen.line();
-    hop('you', 'the same user.created once more, as a broker does after a crash');
-    const before = await duplicates(adminUrl('session'));
-    await vhost.publish('events', signUp.routingKey, signUp.content, publishable(signUp));
-    await eventually(async () => (await duplicates(adminUrl('session'))) > before, {
-      timeout: patience,
-    }).catch(() => {
-      throw new Error('the session service did not count the repeated user.created as a duplicate');
-    });
-    const still = await list();
-    if (still.length !== 1)
-      throw new Error(`the repeated user.created opened a second session: there are ${still.length}`);
-    hop('session', 'known by its id in the inbox: acknowledged, counted, and nothing else');
+    await chapter('An order that cannot be paid');
+    const order = { userId, productName: 'A small island', price: UNAFFORDABLE };
+    const placed = await post('/orders', order);
+    hop('you', `201 Created: ${placed.orderId}, ${placed.status}`);
+    await heard('payment.failed', { orderId: placed.orderId });
+    const cancelled = await heard('order.cancelled', { orderId: placed.orderId });
+    for (const template of ['order-received', 'order-cancelled']) {
+      await eventually(
+        () =>
+          probe.events.filter(({ body }) => body?.type === 'email.sent' && body.data.template === template)
+            .length >= (template === 'order-received' ? 2 : 1),
+        { timeout: patience },
+      ).catch(() => {
+        throw new Error(`No e-mail '${template}' was sent within ${patience / 1_000} s.`);
+      });
+    }
+    if (cancelled.body.data.reason !== 'limit_exceeded')
+      throw new Error(`the order was cancelled because of '${cancelled.body.data.reason}'`);
+
+    await chapter('All about one user, asked of four services over the broker');
+    hop('you', `GET ${url('gateway')}/overview/${userId}`);
+    const overview = (await (await fetch(`${url('gateway')}/overview/${userId}`)).json()) as Overview;
+    hop('you', `200 OK: ${summary(overview)}`);
+    check(overview);
     await hops.shown();
 
-    return { userId, sessionId: session.id, elapsed };
+    const astray = probe.events.filter(({ properties }) => properties.correlationId !== correlationId);
+    if (astray.length > 0)
+      throw new Error(
+        `the correlation id ${correlationId} got lost on the way: ${astray[0]?.routingKey} carries ${astray[0]?.properties.correlationId}`,
+      );
+    screen.line();
+    screen.line(
+      screen.faint(
+        `Every one of the ${probe.events.length} events carried ${correlationId}, as all logs do.`,
+      ),
+    );
+    return { userId, orderId, elapsed };
   } finally {
-    showing = false;
     stopListening();
+    await rpc.close();
   }
 }
 
-async function heard(probe: Probe, type: string, matches: (event: Recorded) => boolean): Promise<Recorded[]> {
-  try {
-    return await probe.waitFor(matches, { timeout: patience });
-  } catch (error) {
-    throw new Error(`No ${type} for this user came to the exchange within ${patience / 1000} s.`, {
-      cause: error,
-    });
-  }
+interface Overview {
+  user: { name: string } | null;
+  sessions: { status: string }[] | null;
+  orders: { productName: string; status: string }[] | null;
+  payments: { status: string; reason?: string }[] | null;
+  missing: string[];
+}
+
+const summary = ({ user, sessions, orders, payments, missing }: Overview): string =>
+  [
+    user?.name ?? 'no user',
+    `sessions ${sessions?.map(({ status }) => status).join(', ')}`,
+    `orders ${orders?.map(({ productName, status }) => `'${productName}' ${status}`).join(', ')}`,
+    `payments ${payments?.map(({ status, reason }) => (reason ? `${status} (${reason})` : status)).join(', ')}`,
+    missing.length === 0 ? 'nothing missing' : `missing: ${missing.join(', ')}`,
+  ].join('; ');
+
+function check({ sessions, orders, payments, missing }: Overview): void {
+  const found = JSON.stringify([
+    sessions?.map(({ status }) => status),
+    orders?.map(({ status }) => status),
+    payments?.map(({ status }) => status),
+    missing,
+  ]);
+  const wanted = JSON.stringify([['active'], ['paid', 'cancelled'], ['processed', 'failed'], []]);
+  if (found !== wanted) throw new Error(`the overview should show ${wanted}, and shows ${found}`);
 }
 
 /** Every outbox row that was written has been deleted. */
-function drained(seen: { service: string; changes: Change[] }[]): boolean {
-  const count = (operation: Change['operation']) =>
-    seen
-      .flatMap(({ changes }) => changes)
-      .filter((change) => change.table === 'warren.outbox' && change.operation === operation).length;
-  return seen.length === 0 || count('insert') === count('delete');
+function drained(seen: { changes: Change[] }[]): boolean {
+  const rows = seen.flatMap(({ changes }) => changes).filter(({ table }) => table === 'warren.outbox');
+  const written = rows.filter(({ operation }) => operation === 'insert').length;
+  return written === rows.filter(({ operation }) => operation === 'delete').length;
 }
 
-/** A transaction in words: what was written together. */
-export function describe(changes: Change[]): string {
-  const inserted = changes.filter(({ operation }) => operation === 'insert').map(inWords);
-  const deleted = changes.filter(({ operation }) => operation === 'delete');
-  const confirmed = deleted.filter(({ table }) => table === 'warren.outbox');
+const confirmations = (changes: Change[]): Change[] =>
+  changes.filter(({ table, operation }) => table === 'warren.outbox' && operation === 'delete');
+
+/** A transaction in words: what was written together; nothing when it was the housekeeping of the chassis. */
+export function describe(changes: Change[], show: { confirmations: boolean }): string {
+  const written = changes.filter(({ operation, table }) => operation === 'insert' || !table.includes('.'));
+  const confirmed = show.confirmations ? confirmations(changes).map(({ row }) => row.type) : [];
+  const done = changes
+    .filter(({ table, operation }) => table === 'warren.tasks' && operation === 'delete')
+    .map(({ row }) => row.kind);
   const parts = [];
-  if (inserted.length > 0) parts.push(`commit: ${inserted.join(' + ')}`);
-  if (confirmed.length > 0) {
-    parts.push(
-      `confirmed by the broker: outbox row of ${confirmed.map(({ row }) => row.type).join(', ')} deleted`,
-    );
-  }
-  const rest = deleted.filter((change) => !confirmed.includes(change)).map(({ table }) => short(table));
-  if (rest.length > 0) parts.push(`deleted: ${rest.join(', ')}`);
+  if (written.length > 0) parts.push(`commit: ${unique(written.map(inWords)).join(' + ')}`);
+  if (done.length > 0) parts.push(`done: ${done.join(', ')}`);
+  if (confirmed.length > 0)
+    parts.push(`confirmed by the broker: outbox row of ${confirmed.join(', ')} deleted`);
   return parts.join('; ');
 }
 
-function inWords({ table, row }: Change): string {
+function inWords({ table, row, operation }: Change): string {
   if (table === 'warren.outbox') return `outbox(${row.type})`;
   if (table === 'warren.tasks') return `task(${row.kind})`;
-  return short(table);
+  if (table === 'simulator.books') return `the provider's books: ${row.kind} ${row.outcome}`;
+  const name = table.replace(/^warren\./, '');
+  if (operation === 'delete') return `${name} deleted`;
+  const about = [row.template, row.status].filter(Boolean).join(', ');
+  return `${name}${about && `(${about})`}`;
 }
 
-const short = (table: string): string => table.replace(/^warren\./, '');
-
-const dataOf = (event: Recorded): string => {
-  const data = event.body?.data ?? {};
-  return Object.keys(data).join(', ');
-};
+const unique = (words: string[]): string[] => [...new Set(words)];
 
 /** The properties of a message that came, to publish it again. */
 function publishable({ properties }: Recorded) {
@@ -177,10 +238,18 @@ function publishable({ properties }: Recorded) {
   return { messageId, type, appId, correlationId, contentType, timestamp, headers };
 }
 
-async function duplicates(adminUrl: string): Promise<number> {
-  const metrics = await (await fetch(`${adminUrl}/metrics`)).text();
-  const lines = metrics
-    .split('\n')
-    .filter((line) => /^events_consumed_total\{.*outcome="duplicate"/.test(line));
-  return lines.reduce((sum, line) => sum + Number(line.split(' ').at(-1)), 0);
+/** What the consumers of `user.created` say of repeated ones. */
+function subscribersOf(adminUrl: (service: string) => string) {
+  return {
+    async duplicates(): Promise<Record<string, number>> {
+      const counts = ['session', 'order', 'email'].map(async (service) => {
+        const metrics = await (await fetch(`${adminUrl(service)}/metrics`)).text();
+        const lines = metrics
+          .split('\n')
+          .filter((line) => /^events_consumed_total\{.*user\.created.*outcome="duplicate"/.test(line));
+        return [service, lines.reduce((sum, line) => sum + Number(line.split(' ').at(-1)), 0)] as const;
+      });
+      return Object.fromEntries(await Promise.all(counts));
+    },
+  };
 }

@@ -16,14 +16,16 @@ describe('watchTransactions', () => {
       "begin; insert into things values (1); insert into other.notes values ('a'); commit",
     );
     await query(database.url, 'begin; insert into things values (2); rollback');
+    await query(database.url, 'update things set id = 3');
     await query(database.url, 'delete from things');
 
-    await eventually(() => expect(seen).to.have.length(2));
+    await eventually(() => expect(seen).to.have.length(3));
     expect(seen[0]).to.deep.equal([
       { operation: 'insert', table: 'things', row: { id: '1' } },
       { operation: 'insert', table: 'other.notes', row: { text: 'a' } },
     ]);
-    expect(seen[1]).to.deep.equal([{ operation: 'delete', table: 'things', row: { id: '1' } }]);
+    expect(seen[1]).to.deep.equal([{ operation: 'update', table: 'things', row: { id: '3' } }]);
+    expect(seen[2]).to.deep.equal([{ operation: 'delete', table: 'things', row: { id: '3' } }]);
     expect(Date.now() - before).to.be.below(5_000);
 
     await watch.close();

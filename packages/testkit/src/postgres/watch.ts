@@ -1,10 +1,11 @@
 import pg from 'pg';
 
-/** One row that a transaction inserted or deleted. */
+/** One row that a transaction inserted, changed or deleted. */
 export interface Change {
-  operation: 'insert' | 'delete';
+  operation: 'insert' | 'update' | 'delete';
   /** `users` in the schema public, else with its schema: `warren.outbox`. */
   table: string;
+  /** As it is now; as it was, where it was deleted. */
   // biome-ignore lint/suspicious/noExplicitAny: whatever columns the table has
   row: Record<string, any>;
 }
@@ -16,7 +17,7 @@ export interface Watch {
 }
 
 /**
- * Tells of every committed transaction which rows it inserted and deleted, in order, by triggers that are removed on `close`.
+ * Tells of every committed transaction which rows it inserted, changed and deleted, in order, by triggers that are removed on `close`.
  * `at` is when the last of them was written, in ms since the epoch by this machine's clock. For looking on, not for load: NOTIFY
  * serialises commits.
  *
@@ -74,7 +75,7 @@ export async function watchTransactions(
   for (const { schemaname, tablename } of rows) {
     const table = `${pg.escapeIdentifier(schemaname)}.${pg.escapeIdentifier(tablename)}`;
     await client.query(
-      `create or replace trigger warren_watch after insert or delete on ${table} for each row execute function warren_watch.tell()`,
+      `create or replace trigger warren_watch after insert or update or delete on ${table} for each row execute function warren_watch.tell()`,
     );
   }
   await client.query('listen warren_watch');
