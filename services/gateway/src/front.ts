@@ -62,14 +62,19 @@ const proxyTo = (name: Upstream, config: GatewayConfig): UpstreamProxy =>
  */
 function refuseAmbiguous({ rawHeaders, headers, httpVersion }: IncomingMessage): void {
   const hosts = rawHeaders.filter((name, at) => at % 2 === 0 && name.toLowerCase() === 'host').length;
+  if (httpVersion !== '1.1' && httpVersion !== '1.0') throw ambiguous(505, 'This is HTTP/1.1.');
   if (hosts > 1 || !HOST.test(headers.host ?? ''))
-    throw problem(400, { detail: 'A request has one Host field, which names a host.' });
+    throw ambiguous(400, 'A request has one Host field, which names a host.');
   const coding = headers['transfer-encoding'];
   if (coding === undefined) return;
-  if (httpVersion === '1.0') throw problem(400, { detail: 'HTTP/1.0 knows no Transfer-Encoding.' });
+  if (httpVersion === '1.0') throw ambiguous(400, 'HTTP/1.0 knows no Transfer-Encoding.');
   if (coding.toLowerCase() !== 'chunked')
-    throw problem(501, { detail: 'Of all transfer codings only chunked is understood.' });
+    throw ambiguous(501, 'Of all transfer codings only chunked is understood.');
 }
+
+/** Where such a request ends is not certain: nothing more is read from its connection. */
+const ambiguous = (status: number, detail: string): Problem =>
+  problem(status, { detail, headers: { connection: 'close' } });
 
 function limited(wait: number): Problem {
   return problem(429, {
