@@ -1,4 +1,5 @@
 // Sign-ups and orders by a fixed number of clients, each of whom waits for the answer and repeats what failed.
+import { setTimeout as wait } from 'node:timers/promises';
 import { type Attempt, attempt, isPassing, persist, type Wish } from './asking.ts';
 import { createClient, type HttpClient } from './http.ts';
 import { newSignUp, PATHS, type SignUp, signUpSurely } from './load.ts';
@@ -24,6 +25,8 @@ export interface BusinessOptions {
   target: () => string;
   /** How many of the orders cost more than the limit, 0 to 1. */
   tooDear: number;
+  /** Nobody begins anything new while this says so. */
+  hold?: () => boolean;
   /** Every one is added to these as it begins. */
   ledger: SignUp[];
   orderLedger: Placed[];
@@ -41,7 +44,17 @@ export interface Business {
 }
 
 export function startBusiness(options: BusinessOptions): Business {
-  const { signUps, orders, concurrency, seed, target, tooDear, ledger, orderLedger } = options;
+  const {
+    signUps,
+    orders,
+    concurrency,
+    seed,
+    target,
+    tooDear,
+    hold = () => false,
+    ledger,
+    orderLedger,
+  } = options;
   const random = seeded(seed);
   const client = createClient();
   const abandoned = new AbortController();
@@ -62,6 +75,10 @@ export function startBusiness(options: BusinessOptions): Business {
   };
   const work = async () => {
     while (!abandoned.signal.aborted) {
+      if (hold()) {
+        await wait(50);
+        continue;
+      }
       const moreSignUps = begun.signUps < signUps;
       const moreOrders = begun.orders < orders;
       if (!moreSignUps && !moreOrders) return;

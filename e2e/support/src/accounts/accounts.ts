@@ -68,7 +68,7 @@ export async function takeAccounts(
       for (const service of stateful)
         expect(await count(system, service, 'warren.outbox'), `events in ${service}'s outbox`).to.equal(0);
     },
-    { timeout, interval: 150 },
+    { timeout, interval: 250 },
   );
   const settledAfter = performance.now() - began;
   if (end) for (const code of await system.end()) expect(code, 'exit code of a service').to.equal(0);
