@@ -75,6 +75,16 @@ export async function welcomeUser(work: EmailWork, { userId, name, email }: User
     .onConflict((conflict) => conflict.column('id').doNothing())
     .execute();
   await write(work, { userId, template: 'welcome', reference: userId, facts: {} });
+  const waited = await work.transaction
+    .updateTable('emails')
+    .from('users')
+    .set((expression) => ({ recipient: expression.ref('users.email') }))
+    .whereRef('users.id', '=', 'emails.user_id')
+    .where('emails.user_id', '=', userId)
+    .where('emails.recipient', 'is', null)
+    .returning('emails.id')
+    .execute();
+  for (const { id } of waited) await work.schedule(SEND, { key: id });
 }
 
 export const announceReceivedOrder = (work: EmailWork, order: OrderCreated) =>
@@ -119,37 +129,30 @@ async function lockUser(work: EmailWork, userId: string): Promise<void> {
   );
 }
 
-/** Writes an e-mail, unless there is one of its kind, and hands what waits for this user to the worker, if the user is known. */
+/** Writes an e-mail, unless there is one of its kind, and hands it to the worker; while its user is not known, it waits. */
 async function write(
   work: EmailWork,
   email: { userId: string; template: TemplateName; reference: string; facts: object },
 ): Promise<void> {
   const { userId, template, reference, facts } = email;
-  await work.transaction
+  const row = await work.transaction
     .insertInto('emails')
-    .values({
+    .values((expression) => ({
       id: newId(),
       user_id: userId,
       template,
       reference,
-      facts: JSON.stringify(facts) as unknown as object,
+      facts,
       subject: templates[template].subject(facts),
+      recipient: expression.selectFrom('users').select('email').where('id', '=', userId),
       status: 'pending',
       refusals: 0,
       created_at: work.now(),
-    })
+    }))
     .onConflict((conflict) => conflict.constraint('emails_one_of_a_kind').doNothing())
-    .execute();
-  const addressed = await work.transaction
-    .updateTable('emails')
-    .from('users')
-    .set((expression) => ({ recipient: expression.ref('users.email') }))
-    .whereRef('users.id', '=', 'emails.user_id')
-    .where('emails.user_id', '=', userId)
-    .where('emails.recipient', 'is', null)
-    .returning('emails.id')
-    .execute();
-  for (const { id } of addressed) await work.schedule(SEND, { key: id });
+    .returning(['id', 'recipient'])
+    .executeTakeFirst();
+  if (row !== undefined && row.recipient !== null) await work.schedule(SEND, { key: row.id });
 }
 
 /** An e-mail as it is to be sent, the same at every attempt; `undefined` when there is none, or nobody to send it to. */

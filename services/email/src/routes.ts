@@ -1,9 +1,10 @@
 import { get, Joi, type Route } from '@warren/chassis';
+import { uuid } from '@warren/contracts';
 import type { EmailConfig } from './config.ts';
 import { type Email, type EmailSchema, emailsOf } from './emails.ts';
 import { templates } from './templates/index.ts';
 
-const id = Joi.string().guid({ separator: '-', wrapper: false }).lowercase();
+const id = uuid().lowercase();
 
 const email = Joi.object<Email>({
   id: id.required(),
@@ -22,7 +23,7 @@ export const routes: Route<EmailSchema, EmailConfig>[] = [
       summary: 'The e-mails to a user, oldest first',
       description: '`to` is missing while the user is not known yet; `sentAt` while the e-mail is pending.',
       query: { userId: id.required() },
-      responses: { 200: Joi.object({ items: Joi.array().items(email) }) },
+      responses: { 200: Joi.object({ items: Joi.array().items(email).required() }) },
     },
     async ({ query }, { database }) => ({ items: await emailsOf(database, query.userId) }),
   ),

@@ -1,5 +1,5 @@
 // What others wrote, made fit to stand in one line of an e-mail.
-import type { Currency } from '@warren/contracts';
+import { type Currency, currencies } from '@warren/contracts';
 
 /**
  * One line of well-formed text. Control characters, line breaks of every kind and marks that turn the direction of what
@@ -11,9 +11,13 @@ export const oneLine = (text: string): string =>
     .replace(/[\p{Cc}\p{Zl}\p{Zp}\u202a-\u202e\u2066-\u2069]+/gu, ' ')
     .trim();
 
+const formats = new Map(
+  currencies.map((currency) => [currency, new Intl.NumberFormat('en', { style: 'currency', currency })]),
+);
+
 /** e.g. `€1,234.50` */
 export const moneyText = (amount: number, currency: Currency): string =>
-  new Intl.NumberFormat('en', { style: 'currency', currency }).format(amount);
+  (formats.get(currency) as Intl.NumberFormat).format(amount);
 
 const reasons: Readonly<Record<string, string>> = {
   limit_exceeded: 'the amount is above the limit for one payment',
