@@ -211,6 +211,31 @@ describe('a mail server that fails', function () {
     expect(await emailOf(ada.userId)).to.include({ status: 'pending', refusals: 0 });
   });
 
+  for (const [name, secure] of Object.entries({ smtps: true, STARTTLS: false }))
+    it(`that speaks TLS (${name}) gets e-mails over it, unless its certificate is nobody's`, async () => {
+      const secured: boolean[] = [];
+      const mail = await mailServer({
+        server: {
+          secure,
+          disabledCommands: ['AUTH'],
+          onMailFrom: (_address, session, callback) => {
+            secured.push(session.secure);
+            callback();
+          },
+        },
+      });
+      const url = secure ? mail.url.replace('smtp:', 'smtps:') : mail.url;
+      const doubtful = await launch(url);
+      const ada = customer();
+      await broker.publish(...ada.created());
+      await failed(ada.userId, /certificate/);
+      await doubtful.stop();
+      expect(mail.received).to.have.length(0);
+      await launch(`${url}?tls.rejectUnauthorized=false`);
+      await sent(ada.userId);
+      expect(secured).to.deep.equal([true]);
+    });
+
   it('that is slow with one e-mail holds the others up for nothing', async () => {
     const slow = customer();
     const answer = Promise.withResolvers<undefined>();
