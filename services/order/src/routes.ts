@@ -1,9 +1,9 @@
 import { created, get, Joi, post, problem, type Route, reply } from '@warren/chassis';
-import { currency, money, type Order, type OrderCreated, toMinorUnits } from '@warren/contracts';
+import { currency, money, type Order, type OrderCreated, toMinorUnits, uuid } from '@warren/contracts';
 import type { OrderConfig } from './config.ts';
 import { findOrder, type OrderSchema, ordersOf, placeOrder } from './orders.ts';
 
-const id = Joi.string().guid({ separator: '-', wrapper: false }).lowercase();
+const id = uuid().lowercase();
 
 const productName = Joi.string()
   .trim()
@@ -38,7 +38,7 @@ export const routes: Route<OrderSchema, OrderConfig>[] = [
       description:
         'Under an orderId that has been used for the same order before, it answers that order with 200.',
       body: newOrder,
-      responses: { 200: order, 201: order },
+      responses: { 200: order, 201: order, 404: Joi.valid('user_unknown'), 409: Joi.valid('order_id_taken') },
     },
     async ({ body }, work) => {
       const placed = await placeOrder(work, { ...body, price: toMinorUnits(body.price) });
@@ -69,14 +69,18 @@ export const routes: Route<OrderSchema, OrderConfig>[] = [
     {
       summary: 'The orders of a user, oldest first',
       query: { userId: id.required() },
-      responses: { 200: Joi.object({ items: Joi.array().items(order) }) },
+      responses: { 200: Joi.object({ items: Joi.array().items(order).required() }) },
     },
     async ({ query }, { database }) => ({ items: await ordersOf(database, query.userId) }),
   ),
 
   get(
     '/orders/:id',
-    { summary: 'One order', params: { id: id.required() }, responses: { 200: order } },
+    {
+      summary: 'One order',
+      params: { id: id.required() },
+      responses: { 200: order, 404: Joi.valid('order_unknown') },
+    },
     async ({ params }, { database }) => {
       const found = await findOrder(database, params.id);
       if (found === undefined)

@@ -1,9 +1,9 @@
 import { get, Joi, problem, type Route } from '@warren/chassis';
-import { currency, money, type Payment } from '@warren/contracts';
+import { currency, money, type Payment, uuid } from '@warren/contracts';
 import type { PaymentConfig } from './config.ts';
 import { findPayment, type PaymentSchema, paymentsOf } from './payments.ts';
 
-const id = Joi.string().guid({ separator: '-', wrapper: false }).lowercase();
+const id = uuid().lowercase();
 
 const payment = Joi.object<Payment>({
   id: id.required(),
@@ -25,14 +25,18 @@ export const routes: Route<PaymentSchema, PaymentConfig>[] = [
         'orderId',
         'userId',
       ),
-      responses: { 200: Joi.object({ items: Joi.array().items(payment) }) },
+      responses: { 200: Joi.object({ items: Joi.array().items(payment).required() }) },
     },
     async ({ query }, { database }) => ({ items: await paymentsOf(database, query) }),
   ),
 
   get(
     '/payments/:id',
-    { summary: 'One payment', params: { id: id.required() }, responses: { 200: payment } },
+    {
+      summary: 'One payment',
+      params: { id: id.required() },
+      responses: { 200: payment, 404: Joi.valid('payment_unknown') },
+    },
     async ({ params }, { database }) => {
       const found = await findPayment(database, params.id);
       if (found === undefined)

@@ -1,8 +1,9 @@
 import { del, get, Joi, noContent, problem, type Route } from '@warren/chassis';
+import { uuid } from '@warren/contracts';
 import type { SessionConfig } from './config.ts';
 import { findSession, revokeSession, type Session, type SessionSchema, sessionsOf } from './sessions.ts';
 
-const id = Joi.string().guid({ separator: '-', wrapper: false }).lowercase();
+const id = uuid().lowercase();
 
 const session = Joi.object<Session>({
   id: id.required(),
@@ -25,14 +26,18 @@ export const routes: Route<SessionSchema, SessionConfig>[] = [
     {
       summary: 'The sessions of a user, oldest first',
       query: { userId: id.required() },
-      responses: { 200: Joi.object({ items: Joi.array().items(session) }) },
+      responses: { 200: Joi.object({ items: Joi.array().items(session).required() }) },
     },
     async ({ query }, { database, now }) => ({ items: await sessionsOf(database, query.userId, now()) }),
   ),
 
   get(
     '/sessions/:id',
-    { summary: 'One session', params: { id: id.required() }, responses: { 200: session } },
+    {
+      summary: 'One session',
+      params: { id: id.required() },
+      responses: { 200: session, 404: Joi.valid('session_unknown') },
+    },
     async ({ params }, { database, now }) => {
       const found = await findSession(database, params.id, now());
       if (found === undefined) throw unknown(params.id);
@@ -42,7 +47,11 @@ export const routes: Route<SessionSchema, SessionConfig>[] = [
 
   del(
     '/sessions/:id',
-    { summary: 'Revoke a session', params: { id: id.required() }, responses: { 204: null } },
+    {
+      summary: 'Revoke a session',
+      params: { id: id.required() },
+      responses: { 204: null, 404: Joi.valid('session_unknown') },
+    },
     async ({ params }, work) => {
       if (!(await revokeSession(work, params.id))) throw unknown(params.id);
       return noContent();

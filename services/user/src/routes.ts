@@ -1,4 +1,5 @@
 import { created, get, Joi, post, problem, type Route } from '@warren/chassis';
+import { uuid } from '@warren/contracts';
 import type { UserConfig } from './config.ts';
 import {
   findUser,
@@ -11,7 +12,7 @@ import {
   withLowerCaseDomain,
 } from './users.ts';
 
-const id = Joi.string().guid({ separator: '-', wrapper: false }).lowercase();
+const id = uuid().lowercase();
 
 const newUser = Joi.object<NewUser>({
   name: Joi.string()
@@ -39,7 +40,7 @@ export const routes: Route<UserSchema, UserConfig>[] = [
       aliases: ['/users/save', '/create_user'],
       summary: 'Sign a user up',
       body: newUser,
-      responses: { 201: user },
+      responses: { 201: user, 409: Joi.valid('email_taken') },
     },
     async ({ body }, work) => {
       const signedUp = await signUp(work, body);
@@ -55,7 +56,11 @@ export const routes: Route<UserSchema, UserConfig>[] = [
 
   get(
     '/users/:id',
-    { summary: 'One user', params: { id: id.required() }, responses: { 200: user } },
+    {
+      summary: 'One user',
+      params: { id: id.required() },
+      responses: { 200: user, 404: Joi.valid('user_unknown') },
+    },
     async ({ params }, { database }) => {
       const found = await findUser(database, params.id);
       if (found === undefined) throw unknownUser(params.id);
@@ -71,7 +76,9 @@ export const routes: Route<UserSchema, UserConfig>[] = [
         limit: Joi.number().integer().min(1).max(100).default(50),
         after: id,
       }),
-      responses: { 200: Joi.object({ items: Joi.array().items(user), next: id.allow(null).required() }) },
+      responses: {
+        200: Joi.object({ items: Joi.array().items(user).required(), next: id.allow(null).required() }),
+      },
     },
     async ({ query }, { database }) => listUsers(database, query),
   ),
