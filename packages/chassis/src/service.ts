@@ -46,7 +46,7 @@ export interface ServiceDescription<Config = any, Schema = any> {
   workers?: readonly Worker[];
   /** What it answers over the broker; broker.ts `serves` the same. */
   methods?: readonly Served[];
-  /** Makes its front, where it has one. */
+  /** Makes its front: raw HTTP, for a service that stands before others. */
   front?: (config: Config) => Front;
   /** Its own metrics, over those of the chassis. */
   counters?: readonly CounterDefinition[];

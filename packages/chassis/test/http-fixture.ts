@@ -1,6 +1,7 @@
 // A web face without the rest of a service, on a real socket.
 import type { Units } from '../src/context.ts';
 import { createHttp, type Http } from '../src/http/app.ts';
+import type { Front } from '../src/http/front.ts';
 import type { Route } from '../src/http/routes.ts';
 import { createLog, createMetrics, type Metrics } from '../src/telemetry/index.ts';
 
@@ -28,6 +29,7 @@ export interface Web {
 export interface WebOptions {
   routes: readonly Route[];
   units?: Units;
+  front?: Front;
   timeout?: number;
   limit?: number;
   port?: number;
@@ -38,6 +40,7 @@ const opened: Web[] = [];
 export async function openWeb({
   routes,
   units,
+  front,
   timeout = 10_000,
   limit = 102_400,
   port: wanted = 0,
@@ -62,6 +65,7 @@ export async function openWeb({
     version: '1.0.0',
     routes,
     units,
+    front,
     config,
     log,
     metrics,
