@@ -56,7 +56,7 @@ Its values are the library's defaults with the chart's own laid over them.
   secret: {{ $part.existingSecret | default (printf "%s-%s" $name (index . 1)) }}
   key: {{ $part.key }}
   from: {{ index . 1 }}.existingSecret
-  remedy: {{ printf "make it, or have it made: helm upgrade %s charts/%s --reuse-values --set services.%s.enabled=true" (index . 2) (index . 2) $name | quote }}
+  remedy: {{ empty $part.existingSecret | not | ternary "make it first" (printf "have it made: helm upgrade %s charts/%s --reset-then-reuse-values --set services.%s.enabled=true" (index . 2) (index . 2) $name) | quote }}
 {{- end }}
 {{- end }}
 {{- range .Values.secrets }}
