@@ -11,7 +11,7 @@ import {
 } from '@warren/contracts';
 
 /** An event as its service would publish it: `publish(…message)` puts it on the exchange. */
-export function messageOf<Data extends object>(definition: EventDefinition<Data>, data: Data) {
+function messageOf<Data extends object>(definition: EventDefinition<Data>, data: Data) {
   const id = randomUUID();
   const source = definition.type.split('.')[0] as string;
   const event = buildEvent(definition, {
