@@ -61,7 +61,7 @@ export const payment = {
 };
 
 /** A broker and a database for the service, and what its tests do with it. */
-export function withOrders(options: { private?: boolean; services?: string[] } = {}) {
+export function withOrders(options: { private?: boolean } = {}) {
   const broker = withBroker({ services: ['order'], ...options });
   const database = withDatabase();
   const services: RunningService[] = [];

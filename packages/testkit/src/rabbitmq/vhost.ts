@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { type Channel, type ChannelModel, type ConfirmChannel, connect, type Options } from 'amqplib';
 import type { Loaded } from './definitions.ts';
 import { openProbe, type Probe, type Recorded, record } from './probe.ts';
@@ -22,6 +23,14 @@ export interface Vhost {
     content: Buffer | string | object,
     properties?: Options.Publish,
   ): Promise<void>;
+  /**
+   * Asks a method over the exchange `rpc`, as a service would, and gives the body of the answer, which may be a problem.
+   * @param key its routing key, e.g. `user.find.v1`
+   * @param options timeout in ms, default 5,000
+   * @throws when nobody serves it, or nobody answers in time
+   */
+  // biome-ignore lint/suspicious/noExplicitAny: a test looks into it as it likes
+  ask(key: string, data: unknown, options?: { timeout?: number }): Promise<any>;
   purge(queue: string): Promise<void>;
   deleteQueue(queue: string): Promise<void>;
 }
@@ -142,6 +151,37 @@ export function operate(loaded: () => Loaded): Vhost & { disconnect(): Promise<v
         channel.publish(exchange, key, bytes, options, (error) => (error ? reject(error) : resolve()));
       });
     },
+
+    ask: (key, data, { timeout = 5_000 } = {}) =>
+      withChannel(async (channel) => {
+        const replyTo = `operator.reply.${randomUUID()}`;
+        const { promise: answer, resolve, reject } = Promise.withResolvers<unknown>();
+        await channel.assertQueue(replyTo, { exclusive: true });
+        await channel.bindQueue(replyTo, 'rpc', replyTo);
+        await channel.consume(
+          replyTo,
+          (message) => message && resolve(JSON.parse(message.content.toString())),
+          { noAck: true },
+        );
+        channel.on('return', () => reject(new Error(`Nobody serves ${key}.`)));
+        const timer = setTimeout(
+          () => reject(new Error(`${key} was not answered within ${timeout} ms.`)),
+          timeout,
+        );
+        channel.publish('rpc', key, Buffer.from(JSON.stringify(data)), {
+          messageId: randomUUID(),
+          replyTo,
+          expiration: timeout,
+          mandatory: true,
+          headers: { 'x-warren-timeout': timeout },
+        });
+        try {
+          return await answer;
+        } finally {
+          clearTimeout(timer);
+          await channel.deleteQueue(replyTo);
+        }
+      }),
 
     purge: (queue) => withChannel(async (channel) => void (await channel.purgeQueue(queue))),
     deleteQueue: (queue) => withChannel(async (channel) => void (await channel.deleteQueue(queue))),
