@@ -68,7 +68,11 @@ describe('the saga under faults', () => {
     const answered = performance.now();
     figure('all answered, at', answered - begun, 'ms');
 
-    const { duplicates, settledAfter } = await system.accounts({ duplicates: true, timeout: SETTLED });
+    const { duplicates, settledAfter } = await system.accounts({
+      duplicates: true,
+      end: true,
+      timeout: SETTLED,
+    });
     const settled = answered - lastFault + settledAfter;
     const attempts = [...system.ledger, ...system.orders].flatMap((each) => each.attempts);
     figure('requests', attempts.length);
@@ -88,10 +92,5 @@ describe('the saga under faults', () => {
     );
     figure('settled after the last fault', settled, 'ms');
     expect(settled).to.be.below(SETTLED);
-  });
-
-  it('leaves nothing undone when the services stop', async function () {
-    this.timeout(120_000);
-    await system.accounts({ duplicates: true, end: true });
   });
 });

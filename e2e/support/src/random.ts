@@ -5,6 +5,8 @@ export interface Random {
   /** from ≤ x < to */
   between(from: number, to: number): number;
   pick<T>(items: readonly T[]): T;
+  /** The same items in another order. */
+  shuffle<T>(items: readonly T[]): T[];
 }
 
 /** mulberry32: small, and random enough to choose moments and names. */
@@ -20,5 +22,10 @@ export function seeded(seed: number): Random {
     next,
     between: (from, to) => from + next() * (to - from),
     pick: <T>(items: readonly T[]) => items[Math.floor(next() * items.length)] as T,
+    shuffle: <T>(items: readonly T[]) =>
+      items
+        .map((item) => ({ item, at: next() }))
+        .sort((one, other) => one.at - other.at)
+        .map(({ item }) => item),
   };
 }

@@ -1,9 +1,11 @@
 // Every event there was: a queue of the operator's records them, also while the test's own connections are broken.
+
 import { managementOf, type TestBroker } from '@warren/testkit';
+import { type Channel, type ConsumeMessage, connect } from 'amqplib';
 
 const TAPE = 'e2e.tape';
-/** Events that are fetched at once. */
-const BATCH = 1_000;
+/** Events that are acknowledged at once. */
+const BATCH = 500;
 
 export interface Taped {
   type: string;
@@ -14,7 +16,7 @@ export interface Taped {
   /** The message, to send it again. */
   routingKey: string;
   payload: string;
-  properties: object;
+  properties: ConsumeMessage['properties'];
 }
 
 export interface Tape {
@@ -24,12 +26,6 @@ export interface Tape {
   read(): Promise<Taped[]>;
   /** The other queues of the vhost, but for those that only their owner may look at. */
   otherQueues(): Promise<string[]>;
-}
-
-interface Fetched {
-  payload: string;
-  routing_key: string;
-  properties: { message_id: string; correlation_id: string };
 }
 
 /** Name of the field that says whom or what an event is about. */
@@ -56,15 +52,17 @@ export function createTape(broker: TestBroker): Tape {
     },
 
     async read() {
-      for (;;) {
-        const fetched = await api().request<Fetched[]>('POST', `queues/${vhost()}/${TAPE}/get`, {
-          count: BATCH,
-          ackmode: 'ack_requeue_false',
-          encoding: 'auto',
-        });
-        events.push(...(fetched ?? []).map(taped));
-        if (!fetched?.length) return events;
+      const connection = await connect(broker.adminUrl, { noDelay: true });
+      try {
+        const channel = await connection.createChannel();
+        await channel.prefetch(2 * BATCH);
+        const { messageCount } = await channel.checkQueue(TAPE);
+        events.push(...(await take(channel, messageCount)));
+        await channel.close();
+      } finally {
+        await connection.close();
       }
+      return events;
     },
 
     async otherQueues() {
@@ -79,14 +77,32 @@ export function createTape(broker: TestBroker): Tape {
   };
 }
 
-function taped({ payload, routing_key: routingKey, properties }: Fetched): Taped {
+/** Takes the first messages of the tape off it; what comes after them returns to it with the end of the channel. */
+function take(channel: Channel, count: number): Promise<Taped[]> {
+  const taken: Taped[] = [];
+  return new Promise((resolve, reject) => {
+    if (count === 0) return resolve(taken);
+    channel.once('error', reject);
+    channel.once('close', () => reject(new Error(`the tape broke after ${taken.length} of ${count} events`)));
+    const onMessage = (message: ConsumeMessage | null) => {
+      if (message === null || taken.length === count) return;
+      taken.push(taped(message));
+      if (taken.length % BATCH === 0 || taken.length === count) channel.ack(message, true);
+      if (taken.length === count) resolve(taken);
+    };
+    channel.consume(TAPE, onMessage).catch(reject);
+  });
+}
+
+function taped({ content, fields, properties }: ConsumeMessage): Taped {
+  const payload = content.toString();
   const { type, data } = JSON.parse(payload);
   return {
     type,
     about: data[SUBJECT[type.split('.')[0] as string] as string],
-    messageId: properties.message_id,
-    correlationId: properties.correlation_id,
-    routingKey,
+    messageId: properties.messageId,
+    correlationId: properties.correlationId,
+    routingKey: fields.routingKey,
     payload,
     properties,
   };

@@ -84,7 +84,12 @@ export async function takeAccounts(
 
   const tape = await system.tape.read();
   checkTape(tape, due);
-  for (const service of stateful) await checkInbox(system, service, tape);
+  await eventually(
+    async () => {
+      for (const service of stateful) await checkInbox(system, service, tape);
+    },
+    { timeout },
+  );
 
   const repeated = tape.length - due.length;
   const more = repeated - (repeatedBefore.get(system) ?? 0);
