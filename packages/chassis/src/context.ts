@@ -47,7 +47,10 @@ export interface Work<Schema = any, Config = any> {
   unschedule(kind: string, key: string): Promise<boolean>;
   /** Counts something that this transaction made true, once it has committed. */
   count<Labels extends Record<string, string>>(counter: CounterDefinition<Labels>, labels: Labels): void;
-  /** Since when events have come and gone without interruption; absent while the broker is away or blocks publishers. */
+  /**
+   * Since when events have come and gone without interruption; absent while the broker is away or blocks publishers. An
+   * outage of the database interrupts them as well: what is delivered then is heard after it.
+   */
   brokerSince: Date | undefined;
   config: Config;
   log: Logger;

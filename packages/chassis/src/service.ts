@@ -194,6 +194,12 @@ export async function start(
 
   let relay: Relay | undefined;
   const runners: WorkerRunner[] = [];
+  // What the broker delivers while the database is away is not heard either.
+  const heardSince = (): Date | undefined => {
+    const since = messaging?.connectedSince;
+    if (since === undefined || !databaseUp) return undefined;
+    return databaseSince !== undefined && databaseSince > since ? databaseSince : since;
+  };
   const unitsOn = (on: Database<unknown>): Units =>
     createUnits({
       service: name,
@@ -201,7 +207,7 @@ export async function start(
       config,
       now,
       publications: publishedKeys(brokerConfig),
-      brokerSince: () => messaging?.connectedSince,
+      brokerSince: heardSince,
       counters,
       onCommit({ events, kinds }) {
         if (events) relay?.wake();
@@ -217,6 +223,7 @@ export async function start(
   let draining = false;
   let queuesDeclared = queues.length === 0;
   let databaseUp = true;
+  let databaseSince: Date | undefined;
   const ready = () => serving && !draining && queuesDeclared;
   const admin = createAdmin({
     registry: metrics.registry,
@@ -366,6 +373,7 @@ export async function start(
       kinds: workers.map(({ kind }) => kind),
       pools: () => [database, background].map((each) => each?.stats()),
       onDatabase: (up) => {
+        if (up && !databaseUp) databaseSince = new Date();
         databaseUp = up;
       },
     });
@@ -501,7 +509,7 @@ async function keepHouse(
       const [outbox, tasks] = await database.transaction(
         async (transaction) => [
           parts.outbox ? await outboxStats(transaction) : undefined,
-          await tasksPending(transaction),
+          await tasksPending(transaction, parts.kinds),
         ],
         AbortSignal.timeout(STATS_TIMEOUT),
       );
@@ -510,8 +518,7 @@ async function keepHouse(
         metrics.outboxOldestAge.set(outbox.oldestAge);
         metrics.outboxParked.set(outbox.parked);
       }
-      const pending = new Map(tasks.map((row) => [row.kind, row.pending]));
-      for (const kind of parts.kinds) metrics.tasksPending.set({ kind }, pending.get(kind) ?? 0);
+      for (const { kind, pending } of tasks) metrics.tasksPending.set({ kind }, pending);
       if (Date.now() - prunedAt > PRUNE_EVERY) {
         // A day more than the age at which events are refused, whatever the clocks say.
         await pruneInbox(database.kysely, config.INBOX_RETENTION + CLOCKS);

@@ -380,8 +380,54 @@ describe('a worker', function () {
     await schedule('c');
     await done(1);
     expect(await effects()).to.deep.equal(['c']);
-    expect(await tasksPending(writer.database.kysely)).to.deep.equal([{ kind: 'other', pending: 1 }]);
+    expect(await tasksPending(writer.database.kysely, ['charge', 'other'])).to.deep.equal([
+      { kind: 'charge', pending: 0 },
+      { kind: 'other', pending: 1 },
+    ]);
     await runner.stop();
+  });
+
+  it('counts what waits for its next attempt as pending, and not what is not due yet', async () => {
+    await schedule('later', { at: new Date(Date.now() + 60_000) });
+    await schedule('a');
+    launch({
+      act: async () => {
+        throw new Error('the provider is away');
+      },
+    });
+    await eventually(async () =>
+      expect((await tasks()).find(({ key }) => key === 'a')).to.deep.include({
+        last_error: 'the provider is away',
+      }),
+    );
+    await database.admin("update warren.tasks set due_at = now() + interval '5 minutes' where key = 'a'");
+    expect(await tasksPending(writer.database.kysely, ['charge'])).to.deep.equal([
+      { kind: 'charge', pending: 1 },
+    ]);
+  });
+
+  it('does not read what is not due yet when it looks for work', async () => {
+    await database.admin(
+      `insert into warren.tasks (kind, key, due_at, correlation_id)
+       select 'charge', n::text, now() + interval '1 hour' + n * interval '1 second', 'c' from generate_series(1, 20000) n`,
+    );
+    await database.admin('vacuum analyze warren.tasks');
+    const read = async () => {
+      const [row] = await database.admin<{ read: string }>(
+        `select idx_tup_read + (select seq_tup_read from pg_stat_user_tables where relid = 'warren.tasks'::regclass) as read
+         from pg_stat_user_indexes where indexrelname = 'tasks_due'`,
+      );
+      return Number(row?.read);
+    };
+    const before = await read();
+    const runner = launch({});
+    await schedule('now');
+    await done(1);
+    await runner.stop();
+    await writer.close();
+    // Statistics come with the end of the session.
+    await eventually(async () => expect(await read()).to.be.above(before));
+    expect((await read()) - before).to.be.below(5_000);
   });
 
   it('is woken by a commit in its process', async () => {

@@ -148,14 +148,17 @@ export class WorkerRunner {
     }
   }
 
-  /** A claim is a due date in the future: when its holder dies, somebody else finds it due. */
+  /**
+   * A claim is a due date in the future: when its holder dies, somebody else finds it due. By the time of the statement,
+   * which an index is searched for; by one that goes on, every look would read all that is not due yet.
+   */
   async #claim(): Promise<Claimed | undefined> {
     const lease = ((this.#worker.timeout ?? 30_000) + SETTLE_TIMEOUT + 5_000) / 1_000;
     const { rows } = await sql<Claimed>`
       update warren.tasks set lease = ${this.#holder}, attempts = attempts + 1,
              due_at = clock_timestamp() + make_interval(secs => ${lease})
       where id = (
-        select id from warren.tasks where kind = ${this.#worker.kind} and due_at <= clock_timestamp()
+        select id from warren.tasks where kind = ${this.#worker.kind} and due_at <= statement_timestamp()
         order by due_at for update skip locked limit 1)
       returning id, key, data, attempts, correlation_id, traceparent`.execute(this.#units.database);
     return rows[0];
@@ -229,13 +232,16 @@ class LeaseLost extends Error {
   override readonly name = 'LeaseLost';
 }
 
-/** Tasks that are due and not done, by kind. */
+/** Tasks of these kinds that should be done by now: due, or put off because they failed. */
 export async function tasksPending(
   database: QueryExecutorProvider,
+  kinds: readonly string[],
 ): Promise<{ kind: string; pending: number }[]> {
   const { rows } = await sql<{ kind: string; pending: string }>`
-    select kind, count(*) as pending from warren.tasks where due_at <= clock_timestamp() group by kind`.execute(
-    database,
-  );
+    select kind,
+           (select count(*) from warren.tasks
+             where tasks.kind = wanted.kind and last_error is null and due_at <= statement_timestamp())
+         + (select count(*) from warren.tasks where tasks.kind = wanted.kind and last_error is not null) as pending
+    from unnest(${kinds}::text[]) as wanted (kind)`.execute(database);
   return rows.map(({ kind, pending }) => ({ kind, pending: Number(pending) }));
 }

@@ -108,7 +108,7 @@ export function createMetrics(options: {
     }),
     tasksPending: new Gauge({
       name: 'tasks_pending',
-      help: 'Rows that wait for a worker, by kind of work.',
+      help: 'Tasks that should be done by now, by kind: due, or put off because they failed.',
       labelNames: ['kind'],
       registers: registers(database),
     }),

@@ -1,0 +1,41 @@
+import { client, eventually, withDatabase } from '@warren/testkit';
+import { expect } from 'chai';
+import { signUpOf, withOrders } from './support.ts';
+
+describe('an order whose payment cannot be heard of because the database is away', () => {
+  const orders = withOrders();
+  const database = withDatabase({ private: true });
+  const TIMEOUT = 6_000;
+
+  afterEach(() => orders.stopAll());
+
+  it('waits until the database has been back for PAYMENT_TIMEOUT', async function () {
+    this.timeout(120_000);
+    const running = await orders.start({ DATABASE_URL: database.url, PAYMENT_TIMEOUT: `${TIMEOUT}ms` });
+    const user = signUpOf();
+    await orders.publish(user);
+    const wanted = { userId: user.userId, productName: 'A book', price: 12.5 };
+    const { orderId, createdAt } = await eventually(async () => {
+      const { status, body } = await orders.http().post('/orders', wanted);
+      expect(status).to.equal(201);
+      return body;
+    });
+
+    await database.stop();
+    await eventually(
+      async () => {
+        const { body } = await client(running.adminUrl).get('/readyz');
+        expect(body.database).to.equal('unreachable');
+        expect(Date.now()).to.be.above(Date.parse(createdAt) + TIMEOUT);
+      },
+      { timeout: 30_000 },
+    );
+    const back = Date.now();
+    await database.start();
+
+    await eventually(async () => expect((await orders.orderOf(orderId)).status).to.equal('cancelled'), {
+      timeout: 40_000,
+    });
+    expect(Date.now() - back).to.be.at.least(TIMEOUT);
+  });
+});
