@@ -28,6 +28,9 @@ export interface Question {
   traceparent: string | undefined;
 }
 
+/** Bytes of an AMQP short string, at most. */
+const SHORT_STRING = 255;
+
 /** Replies go to reply queues only, so that nobody has a service ask others in its name. */
 const REPLY_QUEUE = /^[a-z][a-z0-9-]*\.reply\.[^*#]{1,200}$/;
 
@@ -36,6 +39,8 @@ export function questionOf({ properties }: RascalMessage): Question | undefined 
   const { messageId, replyTo, headers = {} } = properties;
   if (typeof messageId !== 'string' || !/^.{1,128}$/.test(messageId)) return undefined;
   if (typeof replyTo !== 'string' || !REPLY_QUEUE.test(replyTo)) return undefined;
+  // What came in as bytes that are no UTF-8 is longer on its way back.
+  if (Math.max(Buffer.byteLength(messageId), Buffer.byteLength(replyTo)) > SHORT_STRING) return undefined;
   const { [TIMEOUT_HEADER]: timeout, traceparent } = headers;
   if (typeof timeout !== 'number' || !(timeout > 0)) return undefined;
   return {
