@@ -27,12 +27,12 @@ describe('an order and its payment', () => {
     const began = performance.now();
     const { endings, seen, wrong } = await rehearse(parties, { runs, seed });
     const seconds = ((performance.now() - began) / 1000).toFixed(0);
-    console.log(`        seed ${seed}, ${seconds} s`);
+    console.log(`        FC_SEED=${seed}, ${seconds} s`);
     for (const counts of [endings, seen])
       console.log(`        ${[...counts].map(([what, count]) => `${count} ${what}`).join('; ')}`);
     if (wrong !== undefined) {
       await wrong.shrink();
-      throw new Error(`sequence ${wrong.run} of seed ${seed} went wrong, and right when it was run alone`, {
+      throw new Error(`the sequence of seed ${wrong.seed} went wrong, and right when it was run alone`, {
         cause: wrong.error,
       });
     }

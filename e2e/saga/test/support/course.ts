@@ -105,7 +105,18 @@ export class Course {
       await this.#step(step);
       await this.#publish();
     }
+    await this.#watched();
     await this.#rest();
+  }
+
+  /** An order that waits for its payment has its end in sight, whatever has happened so far. */
+  async #watched(): Promise<void> {
+    const { rows } = await sql`
+      select 1 from orders where id = ${this.orderId} and status = 'pending'
+        and not exists (select 1 from warren.tasks where kind = 'order.expire' and key = ${this.orderId})`.execute(
+      this.#parties.order.database.kysely,
+    );
+    if (rows.length > 0) throw new Error('the order is pending, and nothing will ever cancel it');
   }
 
   #step(step: Step): Promise<unknown> | undefined {

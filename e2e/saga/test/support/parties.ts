@@ -32,7 +32,7 @@ export const LIMIT = 1000_00;
 export const log = createLog({ service: 'saga', version: '0', level: 'silent' });
 
 /** What a service says of itself: nothing else of its inside is looked at. */
-export async function describe(name: Name): Promise<ServiceDescription> {
+async function describe(name: Name): Promise<ServiceDescription> {
   const { service } = await import(pathToFileURL(join(root, 'services', name, 'src', 'service.ts')).href);
   return service;
 }

@@ -16,7 +16,8 @@ export interface Rehearsal {
   /** What came to pass, and in how many sequences. */
   seen: Map<string, number>;
   wrong?: {
-    run: number;
+    /** Of this sequence alone. */
+    seed: number;
     /** Its message tells all that happened. */
     error: Error;
     /** Runs that sequence again, and smaller ones; rejects with the smallest that goes wrong. */
@@ -45,15 +46,17 @@ export async function rehearse(
     }
   };
   const property = fc.asyncProperty(sequence, perform);
-  const shrink = (run: number) => fc.assert(property, { seed, path: String(run), numRuns: 1 });
+  // Each has a seed of its own, so that it is the same when it is the only one.
+  const only = (run: number) => ({ seed: seed + run, numRuns: 1, unbiased: true });
 
-  // The same as those of fc.assert with this seed, which would run them one after the other.
-  const left = fc.sample(property as unknown as fc.Arbitrary<[Sequence]>, { seed, numRuns: runs }).entries();
+  let next = 0;
   const hand = async () => {
-    for (const [run, [wanted]] of left) {
-      if (rehearsal.wrong !== undefined) return;
-      await perform(wanted).catch((error) => {
-        rehearsal.wrong ??= { run, error, shrink: () => shrink(run) };
+    while (next < runs && rehearsal.wrong === undefined) {
+      const run = next;
+      next += 1;
+      const [wanted] = fc.sample(sequence, only(run));
+      await perform(wanted as Sequence).catch((error) => {
+        rehearsal.wrong ??= { seed: seed + run, error, shrink: () => fc.assert(property, only(run)) };
       });
     }
   };

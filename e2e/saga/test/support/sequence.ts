@@ -83,12 +83,21 @@ const beginning: Step[] = [
   { do: 'settle', worker: 0 },
   { do: 'deliver', message: 0, ack: 'given' },
 ];
-/** Nobody has paid in time. */
-const timeout: Step[] = [
+/** Nobody has paid in time, or no one has heard of it. */
+const late: Step[] = [
   { do: 'wait', minutes: 15 },
   { do: 'begin', at: 'order', over: true },
-  { do: 'settle', worker: 1 },
 ];
+const timeout: Step[] = [...late, { do: 'settle', worker: 1 }];
+/** What decides comes at the same moment: an order's timeout and its payment, a charge and the cancellation. */
+const tie: Step = {
+  do: 'race',
+  steps: [
+    { do: 'settle', worker: 0 },
+    { do: 'settle', worker: 1 },
+    { do: 'deliver', message: 0, ack: 'given' },
+  ],
+};
 /** A charge or a refund that comes to no good end. */
 const trouble = fate.map((answer): Step[] => [
   { do: 'begin', at: 'payment', over: false },
@@ -108,6 +117,11 @@ export const sequence: fc.Arbitrary<Sequence> = fc.record({
   price: often([8, 12_50], [1, 0], [1, LIMIT], [2, LIMIT + 1]),
   currency: fc.constantFrom('EUR', 'USD', 'GBP'),
   steps: fc
-    .tuple(fc.nat(beginning.length), some(4), often([1, []], [1, timeout]), some(8))
+    .tuple(
+      fc.nat(beginning.length),
+      some(4),
+      often([4, []], [3, timeout], [1, [...late, tie]], [1, [...timeout, tie]]),
+      some(8),
+    )
     .map(([far, before, then, after]) => [...beginning.slice(0, far), ...before, ...then, ...after]),
 });
