@@ -1,13 +1,15 @@
-// Every check of this checkout, or those named:  node scripts/check.ts [types lint dead-code imports lockfiles definitions openapi asyncapi]
-// Prints a line a check, what it found under it, and the total; exits 1 when anything was found.
+// Every check of this checkout, or those named:  node scripts/check.ts [types lint dead-code imports lockfiles definitions openapi asyncapi charts]
+// Prints a line a check, what it found under it, and the total; exits 1 when anything was found. A check whose tools are missing
+// here says so, and is counted as skipped.
 import { spawn } from 'node:child_process';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
+import { checkCharts, NotRun } from './check-charts.ts';
 import { checkImports } from './check-imports.ts';
 import { checkLockfiles } from './check-lockfiles.ts';
 import { directories, files, root } from './tree.ts';
 
-/** Gives the findings; none when all is well. */
+/** Gives the findings, none when all is well; or throws a NotRun. */
 const checks: Record<string, () => Promise<string[]> | string[]> = {
   types: () =>
     each(['.', ...directories()], (directory) =>
@@ -35,6 +37,7 @@ const checks: Record<string, () => Promise<string[]> | string[]> = {
     ...(await tool('redocly', ['lint', '--format=stylish', ...files('docs/reference/openapi/*.json')])),
   ],
   asyncapi: () => run(process.execPath, ['scripts/asyncapi.ts', '--check']),
+  charts: checkCharts,
 };
 
 /** redocly asks nobody for a newer version, and tells nobody that it ran. */
@@ -50,17 +53,33 @@ if (unknown.length > 0) {
 }
 
 let failed = 0;
+let skipped = 0;
 const names = asked.length > 0 ? asked : Object.keys(checks);
 for (const name of names) {
   const started = Date.now();
-  const findings = (await checks[name]?.()) ?? [];
+  const findings = await find(name);
   const seconds = ((Date.now() - started) / 1000).toFixed(1);
+  if (findings instanceof NotRun) {
+    console.log(`skip ${name.padEnd(12)} ${findings.message}`);
+    skipped += 1;
+    continue;
+  }
   console.log(`${findings.length === 0 ? 'ok  ' : 'FAIL'} ${name.padEnd(12)} ${seconds} s`);
   for (const finding of findings) console.log(finding.replace(/^/gm, '     '));
   if (findings.length > 0) failed += 1;
 }
-console.log(`\n${names.length - failed} passed, ${failed} failed`);
+const passed = names.length - failed - skipped;
+console.log(`\n${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`);
 process.exitCode = failed > 0 ? 1 : 0;
+
+async function find(name: string): Promise<string[] | NotRun> {
+  try {
+    return (await checks[name]?.()) ?? [];
+  } catch (error) {
+    if (error instanceof NotRun) return error;
+    throw error;
+  }
+}
 
 function tool(name: string, args: string[]): Promise<string[]> {
   return run(process.execPath, [join(root, 'node_modules', '.bin', name), ...args]);

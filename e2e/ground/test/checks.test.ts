@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import { expect } from 'chai';
 import { type Copy, copyCheckout } from './support/copy.ts';
 
@@ -12,7 +13,8 @@ describe('make check', function () {
 
   it('finds nothing in the tree as it stands', async () => {
     const { code, output } = await copy.run('scripts/check.ts');
-    expect(output).to.match(/^8 passed, 0 failed$/m);
+    // The charts are checked where Helm and kubeconform are.
+    expect(output).to.match(/^(9 passed, 0 failed|8 passed, 0 failed, 1 skipped)$/m);
     expect(code).to.equal(0);
   });
 
@@ -50,6 +52,35 @@ describe('make check', function () {
     });
   });
 
+  it('charts: finds a field that Kubernetes does not know, and a value that is not refused', async function () {
+    if (!runs('helm', 'version') || !runs('kubeconform', '-v')) this.skip();
+    const workload = 'charts/chassis/templates/_workload.tpl';
+    const schema = 'charts/user/values.schema.json';
+    const open = { ...JSON.parse(copy.read(schema)), additionalProperties: true };
+    const planted = {
+      [workload]: copy.read(workload).replace('livenessProbe:', 'livelinessProbe:'),
+      [schema]: JSON.stringify(open),
+    };
+    const { code, output } = await copy.with(planted, () => copy.run('scripts/check.ts', 'charts'));
+    expect(output).to.contain('FAIL charts');
+    expect(output).to.contain('charts/user with {"planted":1} is rendered: it must be refused');
+    expect(output).to.match(/Deployment.*livelinessProbe/);
+    expect(code).to.equal(1);
+  });
+
+  it('charts: says that it was not run where Helm is missing, and fails nothing', async () => {
+    const { PATH } = process.env;
+    process.env.PATH = '/nowhere';
+    try {
+      const { code, output } = await copy.run('scripts/check.ts', 'charts');
+      expect(output).to.match(/^skip charts +helm is missing \(https:.*\)$/m);
+      expect(output).to.match(/^0 passed, 0 failed, 1 skipped$/m);
+      expect(code).to.equal(0);
+    } finally {
+      process.env.PATH = PATH;
+    }
+  });
+
   it('openapi, asyncapi: `make docs` mends what they find', async () => {
     const planted = {
       'docs/reference/openapi/user.json': '{}\n',
@@ -64,6 +95,8 @@ describe('make check', function () {
     });
   });
 });
+
+const runs = (command: string, argument: string) => spawnSync(command, [argument]).status === 0;
 
 type Files = Record<string, string | undefined>;
 /** Check, what is planted in words and as files, and what the check has to say. */
