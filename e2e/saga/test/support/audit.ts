@@ -38,7 +38,7 @@ export async function audit(course: Course, { order, payment }: Parties): Promis
   const { orderId, told, money } = course;
   const [orders, payments, books] = await Promise.all([
     sql<Order>`
-      select status, reason, (select count(*)::int from warren.tasks where kind = 'order.expire' and key = id::text) as tasks
+      select status, reason, (select count(*)::int from warren.tasks where kind = 'order.expire' and key = orders.id::text) as tasks
       from orders where id = ${orderId}`.execute(order.database.kysely),
     sql<Payment>`
       select id, status, (select array_agg(kind) from warren.tasks
