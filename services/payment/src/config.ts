@@ -1,5 +1,6 @@
 import { duration, Joi, port } from '@warren/chassis';
 import { MAX_MINOR_UNITS, toMinorUnits } from '@warren/contracts';
+import { PROVIDER_TIMEOUT } from './provider.ts';
 
 export interface PaymentConfig {
   PORT: number;
@@ -29,7 +30,11 @@ export const config = {
   PORT: port(3004),
   ADMIN_PORT: port(9004),
   PAYMENT_LIMIT: amount().default(toMinorUnits(1000)),
-  PROVIDER_LATENCY: duration('20ms'),
+  PROVIDER_LATENCY: duration('20ms')
+    .custom((ms: number, helpers) => (ms < PROVIDER_TIMEOUT ? ms : helpers.error('any.invalid')))
+    .messages({
+      'any.invalid': `must be shorter than ${PROVIDER_TIMEOUT / 1_000}s, or nothing is ever charged`,
+    }),
   PROVIDER_FAILURE_RATE: share(),
   PROVIDER_TIMEOUT_RATE: share(),
 };

@@ -83,7 +83,7 @@ export async function settleCharge(work: PaymentWork, id: string, answer: Outcom
   const row = await lock(work, 'id', id);
   if (row?.status !== 'pending') return;
   if (answer.outcome === 'declined') {
-    const reason = answer.reason.slice(0, 200);
+    const reason = reasonOf(answer.reason);
     await change(work, id, { status: 'failed', decline_reason: reason });
     await work.emit(paymentFailed, { ...factsOf(row), reason }, { aggregate: row.id });
     return;
@@ -158,6 +158,14 @@ function giveBack(work: PaymentWork, id: string): Promise<void> {
   const refund: Refund = { key: refundKey(id), charge: chargeKey(id) };
   return work.schedule(REFUND, { key: id, data: refund });
 }
+
+/** What a provider says in its own words, as an event and the database can carry it: a decision must not fail for its wording. */
+const reasonOf = (text: string): string =>
+  text
+    .replace(/\p{Cc}+/gu, ' ')
+    .trim()
+    .slice(0, 200)
+    .toWellFormed() || 'declined';
 
 const factsOf = (row: Row): PaymentProcessed => ({
   paymentId: row.id,

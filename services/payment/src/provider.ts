@@ -1,6 +1,9 @@
 // The port to whoever moves the money. This service knows a provider by this page alone.
 import type { Currency } from '@warren/contracts';
 
+/** ms that a provider may take: short, for a payment whose worker died is out of reach until its lease, which is longer, ends. */
+export const PROVIDER_TIMEOUT = 10_000;
+
 export interface Charge {
   /** The provider's idempotency key: the same for every attempt at this charge, and for no other. */
   key: string;

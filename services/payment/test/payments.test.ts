@@ -123,6 +123,20 @@ describe('the payment for an order', () => {
     expect(reason).to.have.length(200);
   });
 
+  for (const [what, said, kept] of [
+    ['nothing', '', 'declined'],
+    ['what no database keeps', 'card\0declined\r\n', 'card declined'],
+    ['half a character at the end', `${'x'.repeat(199)}\u{1f407}`, `${'x'.repeat(199)}\ufffd`],
+  ] as const)
+    it(`fails all the same where the provider's reason is ${what}`, async () => {
+      const order = orderOf();
+      await create(order);
+      const { key } = (await begin(order, CHARGE))!;
+      await settle(CHARGE, key, { outcome: 'declined', reason: said });
+      expect(await paymentOf(order)).to.include({ status: 'failed', reason: kept });
+      expect(await told(order)).to.deep.equal(['payment.failed']);
+    });
+
   describe('whose order is cancelled', () => {
     const cases: {
       when: string;

@@ -68,6 +68,7 @@ describe('reading payments', () => {
     ['PAYMENT_LIMIT', '10.001'],
     ['PAYMENT_LIMIT', '10000000'],
     ['PROVIDER_LATENCY', 'soon'],
+    ['PROVIDER_LATENCY', '10s'],
     ['PROVIDER_FAILURE_RATE', '1.1'],
     ['PROVIDER_TIMEOUT_RATE', '50%'],
   ] as const)
