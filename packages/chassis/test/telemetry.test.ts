@@ -111,6 +111,8 @@ describe('the metrics', () => {
         'outbox_parked',
         'tasks_pending',
         'rpc_duration_seconds',
+        'rpc_handling_duration_seconds',
+        'rpc_replies_dropped_total',
       ],
       ...['db_pool_connections', 'broker_connected', 'build_info'],
     ]);
