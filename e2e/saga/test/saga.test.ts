@@ -1,3 +1,4 @@
+// The saga over both its services. FC_RUNS is how many sequences are tried; FC_SEED, with FC_RUNS=1, is the one that went wrong.
 import { withDatabase } from '@warren/testkit';
 import { expect } from 'chai';
 import { faults } from './support/faults.ts';
