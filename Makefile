@@ -1,7 +1,7 @@
 # Warren's commands. They need make and Node.js 20 or newer, and fetch what is missing for this checkout alone.
 
 .DEFAULT_GOAL := help
-.PHONY: help env node install demo test coverage check fix definitions docs topology clean
+.PHONY: help env node install demo test coverage check fix definitions docs topology cluster dev deploy clean
 
 # Node.js 24, where the machine's own is older; see scripts/node.sh.
 export PATH := $(CURDIR)/.tools/node/bin:$(PATH)
@@ -44,6 +44,28 @@ docs: install ## writes the OpenAPI and AsyncAPI documents from the services' ro
 
 topology: install ## prints what SERVICE declares on the broker, in full: make topology SERVICE=user
 	@cd services/$(or $(SERVICE),user) && npm run --silent topology
+
+cluster: ## a kind cluster called warren, when there is none; what follows uses the current kube context
+	$(call needs,kind,https://kind.sigs.k8s.io/docs/user/quick-start/#installation)
+	$(call needs,kubectl,https://kubernetes.io/docs/tasks/tools/)
+	@kind get clusters 2>&1 | grep -qx warren || kind create cluster --config k8s/kind.yaml
+	@kubectl --context kind-warren get nodes
+
+dev: skaffold ## skaffold dev: everything in the cluster, and again whatever changes; ARGS="-m order" or ARGS="-p minimal"
+	skaffold dev $(ARGS)
+
+deploy: skaffold ## skaffold run: everything in the cluster; ARGS="-p prod-like"
+	skaffold run $(ARGS)
+
+.PHONY: skaffold
+skaffold:
+	$(call needs,skaffold,https://skaffold.dev/docs/install/)
+	$(call needs,helm,https://helm.sh/docs/intro/install/)
+	$(call needs,kubectl,https://kubernetes.io/docs/tasks/tools/)
+	$(call needs,docker,https://docs.docker.com/engine/install/ (with buildx))
+	@kubectl version >/dev/null 2>&1 || { echo 'No cluster answers in the current kube context: make cluster' >&2; exit 1; }
+
+needs = @command -v $(1) >/dev/null || { echo "$(1) is not installed: $(2)" >&2; exit 1; }
 
 clean: ## removes what was installed and made here
 	rm -rf .tools coverage node_modules packages/*/node_modules services/*/node_modules e2e/*/node_modules
