@@ -1,4 +1,5 @@
 // A lockfile holds versions and checksums for every platform; where they come from is the machine's own setting.
+import { dirname, join } from 'node:path';
 import { directories, files, read } from './tree.ts';
 
 export function checkLockfiles(): string[] {
@@ -10,7 +11,7 @@ export function checkLockfiles(): string[] {
     ...wanted
       .filter((file) => !lockfiles.includes(file))
       .map((file) => `${file} is missing: \`make install\` writes it`),
-    ...lockfiles.flatMap((file) => [...hosts(file), ...gaps(file)]),
+    ...lockfiles.flatMap((file) => [...hosts(file), ...gaps(file), ...stale(file)]),
     ...files('{,*/*/}.npmrc')
       .filter((file) => /registry *=|_auth/i.test(read(file)))
       .map((file) => `${file} names a registry: that belongs into the machine's own settings`),
@@ -40,4 +41,28 @@ function gaps(file: string): string[] {
         ]
       : [];
   });
+}
+
+/** A lockfile repeats what the shared packages depend on; npm would write it anew at the next install. */
+function stale(file: string): string[] {
+  const { packages } = JSON.parse(read(file)) as { packages: Record<string, Manifest> };
+  const said = (manifest: Manifest) =>
+    JSON.stringify(
+      [manifest.dependencies, manifest.devDependencies].map((each) => Object.entries(each ?? {}).sort()),
+    );
+  return Object.entries(packages).flatMap(([path, locked]) => {
+    if (path.includes('node_modules/')) return [];
+    const directory = join(dirname(file), path);
+    const manifest = JSON.parse(read(`${directory}/package.json`)) as Manifest;
+    return said(manifest) === said(locked)
+      ? []
+      : [
+          `${file} is behind ${directory}/package.json: run npm install in ${dirname(file)}, and commit what it writes`,
+        ];
+  });
+}
+
+interface Manifest {
+  dependencies?: Record<string, string>;
+  devDependencies?: Record<string, string>;
 }

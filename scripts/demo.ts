@@ -175,11 +175,16 @@ async function lookOn(
 
 /** Says what can be broken with a key, and does it. */
 function breakable(running: Running[], userId: string, { broker }: Platform, { server }: Databases): void {
-  const keys: Key[] = running.map((service) => ({
-    key: service.name.slice(0, 1),
-    does: `SIGKILL the ${service.name} service: it is started again`,
-    press: () => service.kill(),
-  }));
+  const taken = new Set(['b', 'd', 'n', 'x']);
+  const keys: Key[] = running.map((service) => {
+    const key = [...service.name].find((letter) => !taken.has(letter)) ?? '';
+    taken.add(key);
+    return {
+      key,
+      does: `SIGKILL the ${service.name} service: it is started again`,
+      press: () => service.kill(),
+    };
+  });
   for (const [key, what, own, until] of [
     ['b', 'broker', broker, 'sign-ups are answered, events wait'],
     ['d', 'database', server, '503'],

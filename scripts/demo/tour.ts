@@ -211,10 +211,10 @@ export function describe(changes: Change[], show: { confirmations: boolean }): s
   const confirmed = show.confirmations ? confirmations(changes).map(({ row }) => row.type) : [];
   const done = changes
     .filter(({ table, operation }) => table === 'warren.tasks' && operation === 'delete')
-    .map(({ row }) => row.kind);
+    .map(({ row }) => (row.attempts === '0' ? `${row.kind} taken back` : `${row.kind} done`));
   const parts = [];
   if (written.length > 0) parts.push(`commit: ${unique(written.map(inWords)).join(' + ')}`);
-  if (done.length > 0) parts.push(`done: ${done.join(', ')}`);
+  if (done.length > 0) parts.push(done.join(', '));
   if (confirmed.length > 0)
     parts.push(`confirmed by the broker: outbox row of ${confirmed.join(', ')} deleted`);
   return parts.join('; ');

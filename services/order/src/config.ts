@@ -1,5 +1,6 @@
-import { duration, Joi, port } from '@warren/chassis';
+import { duration, port } from '@warren/chassis';
 import { money, toMinorUnits } from '@warren/contracts';
+import { productName } from './orders.ts';
 
 export interface OrderConfig {
   PORT: number;
@@ -15,7 +16,7 @@ export const config = {
   PORT: port(3003),
   ADMIN_PORT: port(9003),
   PAYMENT_TIMEOUT: duration().invalid(0).messages({ 'any.invalid': 'must be longer than 0' }).default('15m'),
-  WELCOME_PRODUCT: Joi.string().trim().max(200).default('Welcome kit'),
+  WELCOME_PRODUCT: productName.default('Welcome kit'),
   WELCOME_PRICE: money()
     .strict(false)
     .custom((amount: number) => toMinorUnits(amount))

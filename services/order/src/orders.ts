@@ -1,5 +1,5 @@
 // What an order is: placed for a known user, it waits for its payment, and ends paid or cancelled.
-import { type CounterDefinition, type Kysely, newId, type Work } from '@warren/chassis';
+import { type CounterDefinition, Joi, type Kysely, newId, type Work } from '@warren/chassis';
 import {
   type Currency,
   fromMinorUnits,
@@ -33,6 +33,14 @@ export interface OrderSchema {
 
 type Row = OrderSchema['orders'];
 type OrderWork = Work<OrderSchema, OrderConfig>;
+
+/** One line of text. */
+export const productName = Joi.string()
+  .trim()
+  .min(1)
+  .max(200)
+  .pattern(/^[^\p{Cc}\p{Cs}]*$/u)
+  .messages({ 'string.pattern.base': '{{#label}} must not contain control characters' });
 
 export interface NewOrder {
   /** Chosen by the client, so that it can order again without ordering twice. */

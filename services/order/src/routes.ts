@@ -1,16 +1,9 @@
 import { created, get, Joi, post, problem, type Route, reply } from '@warren/chassis';
 import { currency, money, type Order, type OrderCreated, toMinorUnits, uuid } from '@warren/contracts';
 import type { OrderConfig } from './config.ts';
-import { findOrder, type OrderSchema, ordersOf, placeOrder } from './orders.ts';
+import { findOrder, type OrderSchema, ordersOf, placeOrder, productName } from './orders.ts';
 
 const id = uuid().lowercase();
-
-const productName = Joi.string()
-  .trim()
-  .min(1)
-  .max(200)
-  .pattern(/^[^\p{Cc}\p{Cs}]*$/u)
-  .messages({ 'string.pattern.base': '{{#label}} must not contain control characters' });
 
 const newOrder = Joi.object<Omit<OrderCreated, 'orderId'> & { orderId?: string }>({
   userId: id.required(),

@@ -43,6 +43,7 @@ describe('the welcome order', () => {
     ['WELCOME_PRICE', '-1'],
     ['WELCOME_PRICE', 'free'],
     ['WELCOME_PRODUCT', 'x'.repeat(201)],
+    ['WELCOME_PRODUCT', 'two\nlines'],
     ['PAYMENT_TIMEOUT', '0'],
     ['PAYMENT_TIMEOUT', 'soon'],
   ] as const)

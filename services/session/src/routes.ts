@@ -1,7 +1,7 @@
 import { del, get, Joi, noContent, problem, type Route } from '@warren/chassis';
-import { uuid } from '@warren/contracts';
+import { type Session, uuid } from '@warren/contracts';
 import type { SessionConfig } from './config.ts';
-import { findSession, revokeSession, type Session, type SessionSchema, sessionsOf } from './sessions.ts';
+import { findSession, revokeSession, type SessionSchema, sessionsOf } from './sessions.ts';
 
 const id = uuid().lowercase();
 

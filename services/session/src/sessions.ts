@@ -1,9 +1,9 @@
 // What a session is: opened by a sign-up, it lives for SESSION_TTL unless it is revoked.
 import { type Kysely, newId, type Work } from '@warren/chassis';
-import { sessionOpened } from '@warren/contracts';
+import { type Session, sessionOpened } from '@warren/contracts';
 import type { SessionConfig } from './config.ts';
 
-export type Status = 'active' | 'revoked' | 'expired';
+export type Status = Session['status'];
 
 export interface SessionSchema {
   sessions: {
@@ -15,16 +15,6 @@ export interface SessionSchema {
     opened_at: Date;
     expires_at: Date;
   };
-}
-
-export interface Session {
-  id: string;
-  userId: string;
-  status: Status;
-  /** ISO 8601, UTC */
-  openedAt: string;
-  /** ISO 8601, UTC */
-  expiresAt: string;
 }
 
 /** The pending row that marks a session expired when its time has come. */

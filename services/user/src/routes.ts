@@ -1,12 +1,11 @@
 import { created, get, Joi, post, problem, type Route } from '@warren/chassis';
-import { uuid } from '@warren/contracts';
+import { type User, uuid } from '@warren/contracts';
 import type { UserConfig } from './config.ts';
 import {
   findUser,
   listUsers,
   type NewUser,
   signUp,
-  type User,
   type UserSchema,
   unknownUser,
   withLowerCaseDomain,

@@ -1,6 +1,6 @@
 // What a user is: who may sign up, under which address, and how they are listed.
 import { type Kysely, newId, problem, type Work } from '@warren/chassis';
-import { userCreated } from '@warren/contracts';
+import { type User, userCreated } from '@warren/contracts';
 import type { UserConfig } from './config.ts';
 
 export interface UserSchema {
@@ -13,14 +13,6 @@ export interface UserSchema {
     email_key: string;
     created_at: Date;
   };
-}
-
-export interface User {
-  id: string;
-  name: string;
-  email: string;
-  /** ISO 8601, UTC */
-  createdAt: string;
 }
 
 export interface NewUser {

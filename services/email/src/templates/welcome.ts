@@ -5,13 +5,13 @@ export const welcome = template({
   text: `
 Hello <%= it.name %>,
 
-welcome to Warren. Your account is ready, and a welcome kit is on its way.
+welcome to Warren. Your account is ready.
 
 The people of Warren
 `,
   html: `
 <p>Hello <%= it.name %>,</p>
-<p>welcome to Warren. Your account is ready, and a welcome kit is on its way.</p>
+<p>welcome to Warren. Your account is ready.</p>
 <p>The people of Warren</p>
 `,
 });
