@@ -1,14 +1,14 @@
 # Warren's commands. They need make and Node.js 20 or newer, and fetch what is missing for this checkout alone.
 
 .DEFAULT_GOAL := help
-.PHONY: help env node install demo test coverage check fix definitions docs topology cluster dev deploy clean
+.PHONY: help env node install demo test e2e coverage check fix definitions docs topology cluster dev deploy clean
 
 # Node.js 24, where the machine's own is older; see scripts/node.sh.
 export PATH := $(CURDIR)/.tools/node/bin:$(PATH)
 
 help: ## this list
 	@echo 'Warren: event-driven services on RabbitMQ. Commands:'
-	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1 @\2/p' $(MAKEFILE_LIST) | awk -F@ '{ printf "%-20s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z0-9]*\):[^#]*## \(.*\)/  make \1 @\2/p' $(MAKEFILE_LIST) | awk -F@ '{ printf "%-20s %s\n", $$1, $$2 }'
 
 env: node ## prints the line that puts the right Node.js on a shell's PATH, for eval
 	@echo "export PATH='$(CURDIR)/.tools/node/bin':\"\$$PATH\""
@@ -26,7 +26,10 @@ demo: node ## broker, databases and services on this machine, and a tour; ONCE=1
 test: install ## every test, against a real broker and real databases; SUITES="services/user" for some
 	@node scripts/test.ts $(SUITES)
 
-coverage: install ## the same, with a report of the lines that no test runs
+e2e: install ## the tests of the current kube context, where Warren is deployed: rolled, killed, upgraded under load
+	@node scripts/test.ts --cluster $(SUITES)
+
+coverage: install ## the same tests as `test`, with a report of the lines that no test runs
 	@node_modules/.bin/c8 node scripts/test.ts $(SUITES)
 
 check: install ## types, lint and format, dead code, import directions, lockfiles, definitions, documents

@@ -1,4 +1,5 @@
 // Every test suite, or those named:  node scripts/test.ts [packages/contracts services/user …]
+// With --cluster: every suite that needs a Kubernetes cluster, whose package.json has a script `e2e` in place of `test`.
 // The suites share one broker and one PostgreSQL, each test file on a vhost and a database of its own. Shows what the suites
 // print, then the totals of each and of all; exits 1 when a test failed, a suite crashed or had no test.
 import { type ChildProcess, spawn } from 'node:child_process';
@@ -7,8 +8,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { directories, read, root } from './tree.ts';
 
-/** A suite that takes longer hangs. */
-const limit = 25 * 60_000;
 /** What a suite may take to end after Ctrl-C. */
 const patience = 5_000;
 
@@ -22,10 +21,18 @@ interface Outcome {
   fault?: string;
 }
 
-const suites = directories().filter(
-  (directory) => JSON.parse(read(`${directory}/package.json`)).scripts?.test,
-);
-const asked = process.argv.slice(2).map((name) => name.replace(/^\.\/|\/$/g, ''));
+const inCluster = process.argv.includes('--cluster');
+const scriptOf = (suite: string): string | undefined =>
+  JSON.parse(read(`${suite}/package.json`)).scripts?.[inCluster ? 'e2e' : 'test'];
+
+/** A suite that takes longer hangs. */
+const limit = (inCluster ? 60 : 25) * 60_000;
+
+const suites = directories().filter(scriptOf);
+const asked = process.argv
+  .slice(2)
+  .filter((argument) => argument !== '--cluster')
+  .map((name) => name.replace(/^\.\/|\/$/g, ''));
 const unknown = asked.filter((name) => !suites.includes(name));
 if (unknown.length > 0) {
   console.error(`There is no suite called ${unknown.join(', ')}: the suites are ${suites.join(', ')}.`);
@@ -47,7 +54,8 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
 const scratch = mkdtempSync(join(tmpdir(), 'warren-test-'));
 const outcomes: Outcome[] = [];
 const chosen = asked.length > 0 ? asked : suites;
-const services = chosen.some(usesTestkit) ? await startServices() : { environment: {}, stop: async () => {} };
+const services =
+  !inCluster && chosen.some(usesTestkit) ? await startServices() : { environment: {}, stop: async () => {} };
 try {
   for (const suite of chosen) {
     if (interrupted) break;
@@ -94,11 +102,10 @@ async function run(suite: string, environment: Record<string, string>): Promise<
   const started = Date.now();
   const totals = join(scratch, `${suite.replaceAll('/', '-')}.json`);
   const directory = join(root, suite);
-  const script = JSON.parse(read(`${suite}/package.json`)).scripts.test;
   // As `npm test` does, but as one process, which a signal reaches.
   const child = spawn(
     'sh',
-    ['-c', `exec ${script} "$@"`, suite, '--reporter', join(root, 'scripts', 'test-reporter.cjs')],
+    ['-c', `exec ${scriptOf(suite)} "$@"`, suite, '--reporter', join(root, 'scripts', 'test-reporter.cjs')],
     {
       cwd: directory,
       env: {

@@ -1,0 +1,80 @@
+// What every file of tests begins and ends with.
+import { expect } from 'chai';
+import { takeAccounts } from './accounts.ts';
+import { everythingRolledOut, get, kubectl, SERVICES } from './kube.ts';
+import { type Load, type LoadOptions, type SignUp, startLoad } from './load.ts';
+import { run } from './run.ts';
+
+export interface UnderLoad extends LoadOptions {
+  /** Whether all is counted in the end. Default true. */
+  accounts?: boolean;
+}
+
+export interface Warren {
+  /**
+   * Signs people up for as long as `during` takes, and asserts that each of them has all that a sign-up leads to, once. Without
+   * `patience` no request may fail.
+   */
+  underLoad(options: UnderLoad, during: () => Promise<void>): Promise<void>;
+}
+
+/** Warren in the current context, for the tests of this `describe`; whole before the first and after each. */
+export function withWarren(): Warren {
+  const loads: Load[] = [];
+
+  before('Warren is deployed', async () => {
+    const context = (await run('kubectl', ['config', 'current-context'])).trim();
+    const { items } = await get('deployments');
+    const names = items.map(({ metadata }: { metadata: { name: string } }) => metadata.name);
+    const missing = SERVICES.filter((service) => !names.includes(service));
+    if (missing.length > 0)
+      throw new Error(
+        `${missing.join(', ')} not found in the namespace warren of the context ${context}: \`make deploy\` first`,
+      );
+    await everythingRolledOut();
+  });
+
+  afterEach('Warren is whole again', async function () {
+    if (this.currentTest?.state === 'failed') await tellWhatIsWrong();
+    for (const load of loads.splice(0)) await load.remove();
+    await everythingRolledOut();
+  });
+
+  return {
+    async underLoad({ accounts = true, ...options }, during) {
+      const load = await startLoad(options);
+      loads.push(load);
+      await during();
+      const outcome = await load.end();
+      loads.splice(loads.indexOf(load), 1);
+      const { signUps, seconds } = outcome;
+      tell(signUps, seconds);
+      if (!options.patience) {
+        const failures = signUps.flatMap((each) => each.failures);
+        expect(failures.slice(0, 20), `${failures.length} requests failed`).to.deep.equal([]);
+      }
+      if (!accounts) return;
+      const settledAfter = await takeAccounts(outcome);
+      console.log(`        all of it counted, ${(settledAfter / 1_000).toFixed(1)} s after the last`);
+    },
+  };
+}
+
+function tell(signUps: readonly SignUp[], seconds: number): void {
+  const times = signUps.map(({ ms }) => ms).sort((a, b) => a - b);
+  const of = (share: number) => times[Math.floor(share * (times.length - 1))];
+  const failed = signUps.reduce((sum, { failures }) => sum + failures.length, 0);
+  console.log(
+    `        ${signUps.length} sign-ups in ${seconds.toFixed(0)} s, ${failed} attempts failed; answered in ${of(0.5)} ms (median), ${of(0.99)} ms (99 %), ${of(1)} ms (slowest)`,
+  );
+}
+
+async function tellWhatIsWrong(): Promise<void> {
+  const said = await kubectl(['get', 'pods', '-o', 'wide']);
+  console.log(said.replace(/^/gm, '        '));
+  for (const service of SERVICES) {
+    const log = await kubectl(['logs', `deployment/${service}`, '--since=10m', '--tail=2000']).catch(String);
+    const words = log.split('\n').filter((line) => !/^$|"level":"?(info|debug|trace|[123]0)"?\b/.test(line));
+    for (const line of words.slice(-8)) console.log(`        ${service}: ${line.slice(0, 400)}`);
+  }
+}
