@@ -49,6 +49,8 @@ describe('an order and its payment', () => {
       `select sum(price) from orders where status = 'paid'`,
     );
     expect(kept?.sum).to.equal(due?.sum);
+    // Few do not see it all.
+    if (runs < 1_000) return;
     expect([...endings.keys()]).to.have.members([
       'order paid, payment processed',
       'order cancelled (limit_exceeded), payment failed',
@@ -65,6 +67,7 @@ describe('an order and its payment', () => {
       'lease lost',
       'cancelled in flight',
       'cancelled before created',
+      'timed out while the broker was away',
     ]);
   });
 

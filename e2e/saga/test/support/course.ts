@@ -337,6 +337,8 @@ export class Course {
     });
     this.#release(held, kept ? 'settles' : 'has lost its lease to');
     this.seen.add(kept ? 'settled' : 'lease lost');
+    if (kept && held.at === 'order' && !this.links.order.up)
+      this.seen.add('timed out while the broker was away');
   }
 
   #release(held: Held, how: string): void {

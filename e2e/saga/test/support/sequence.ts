@@ -89,6 +89,7 @@ const late: Step[] = [
   { do: 'begin', at: 'order', over: true },
 ];
 const timeout: Step[] = [...late, { do: 'settle', worker: 1 }];
+const outage: Step[] = [{ do: 'link', of: 'order', up: false }, ...timeout];
 /** What decides comes at the same moment: an order's timeout and its payment, a charge and the cancellation. */
 const tie: Step = {
   do: 'race',
@@ -120,7 +121,7 @@ export const sequence: fc.Arbitrary<Sequence> = fc.record({
     .tuple(
       fc.nat(beginning.length),
       some(4),
-      often([4, []], [3, timeout], [1, [...late, tie]], [1, [...timeout, tie]]),
+      often([4, []], [3, timeout], [1, outage], [1, [...late, tie]], [1, [...timeout, tie]]),
       some(8),
     )
     .map(([far, before, then, after]) => [...beginning.slice(0, far), ...before, ...then, ...after]),
