@@ -11,7 +11,7 @@ describe('the properties of a request over the broker', () => {
         headers: { 'x-warren-timeout': 60_000 },
         ...properties,
       },
-    } as RascalMessage);
+    } as unknown as RascalMessage);
   /** 128 bytes that are no UTF-8, as amqplib reads them. */
   const garbage = Buffer.alloc(128, 0xff).toString();
 

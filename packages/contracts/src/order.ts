@@ -43,7 +43,7 @@ export const orderCancelled = defineEvent<OrderCancelled>({
   data: { ...facts, reason: Joi.string().max(200).required() },
 });
 
-/** The orders of a user, oldest first. Answered by: order. */
+/** The newest 100 orders of a user, oldest first. Answered by: order. */
 export const listOrders = defineMethod<{ userId: string }, { items: Order[] }>({
   method: 'order.list',
   version: 1,

@@ -60,7 +60,7 @@ export const paymentRefunded = defineEvent<PaymentRefunded>({
   data: { ...facts, reason },
 });
 
-/** The payments for a user's orders, oldest first. Answered by: payment. */
+/** The newest 100 payments for a user's orders, oldest first. Answered by: payment. */
 export const listPayments = defineMethod<{ userId: string }, { items: Payment[] }>({
   method: 'payment.list',
   version: 1,

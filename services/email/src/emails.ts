@@ -1,5 +1,14 @@
 // What an e-mail is: one of its kind about one thing, sent as soon as it is known to whom.
-import { type CounterDefinition, type Kysely, newId, sql, type Work } from '@warren/chassis';
+import {
+  type CounterDefinition,
+  type Kysely,
+  newId,
+  type Page,
+  type Paging,
+  sql,
+  toPage,
+  type Work,
+} from '@warren/chassis';
 import {
   emailSent,
   type OrderCancelled,
@@ -216,14 +225,20 @@ export async function markRefused(work: EmailWork, id: string, refusal: string):
 }
 
 /** Oldest first. */
-export async function emailsOf(database: Kysely<EmailSchema>, userId: string): Promise<Email[]> {
+export async function emailsOf(
+  database: Kysely<EmailSchema>,
+  userId: string,
+  { limit, after }: Paging,
+): Promise<Page<Email>> {
   const rows = await database
     .selectFrom('emails')
     .selectAll()
     .where('user_id', '=', userId)
+    .$if(after !== undefined, (query) => query.where('id', '>', after as string))
     .orderBy('id')
+    .limit(limit + 1)
     .execute();
-  return rows.map(toEmail);
+  return toPage(rows, limit, toEmail);
 }
 
 const toEmail = (row: EmailSchema['emails']): Email => ({

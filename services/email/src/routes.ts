@@ -1,4 +1,4 @@
-import { get, Joi, type Route } from '@warren/chassis';
+import { get, Joi, type Paging, pageOf, paging, type Route } from '@warren/chassis';
 import { uuid } from '@warren/contracts';
 import type { EmailConfig } from './config.ts';
 import { type Email, type EmailSchema, emailsOf } from './emails.ts';
@@ -20,11 +20,11 @@ export const routes: Route<EmailSchema, EmailConfig>[] = [
   get(
     '/emails',
     {
-      summary: 'The e-mails to a user, oldest first',
+      summary: 'The e-mails to a user, oldest first, page by page',
       description: '`to` is missing while the user is not known yet; `sentAt` while the e-mail is pending.',
-      query: { userId: id.required() },
-      responses: { 200: Joi.object({ items: Joi.array().items(email).required() }) },
+      query: Joi.object<Paging & { userId: string }>({ userId: id.required(), ...paging }),
+      responses: { 200: pageOf(email) },
     },
-    async ({ query }, { database }) => ({ items: await emailsOf(database, query.userId) }),
+    async ({ query }, { database }) => emailsOf(database, query.userId, query),
   ),
 ];

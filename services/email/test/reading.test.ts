@@ -47,6 +47,10 @@ describe('without a mail server', () => {
       'order-received',
       'order-confirmed',
     ]);
+    const page = await http.get(`/emails?userId=${ada.userId}&limit=2`);
+    expect(page.body.items).to.deep.equal(items.slice(0, 2));
+    const rest = await http.get(`/emails?userId=${ada.userId}&limit=2&after=${page.body.next}`);
+    expect(rest.body).to.deep.equal({ items: items.slice(2), next: null });
     for (const item of items) {
       expect(item).to.have.all.keys('id', 'userId', 'to', 'template', 'subject', 'status', 'sentAt');
       expect(item).to.include({ userId: ada.userId, to: ada.email });
@@ -62,7 +66,7 @@ describe('without a mail server', () => {
   });
 
   it('answers an empty list for a user without e-mails', async () => {
-    expect((await http.get(`/emails?userId=${randomUUID()}`)).body).to.deep.equal({ items: [] });
+    expect((await http.get(`/emails?userId=${randomUUID()}`)).body).to.deep.equal({ items: [], next: null });
   });
 
   for (const query of ['', '?userId=42', `?userId={${randomUUID()}}`, `?userId=${randomUUID()}&status=sent`])

@@ -1,9 +1,9 @@
 import { type Read, serve } from '@warren/chassis';
-import { listOrders } from '@warren/contracts';
-import { type OrderSchema, ordersOf } from './orders.ts';
+import { LISTED_AT_MOST, listOrders } from '@warren/contracts';
+import { latestOrders, type OrderSchema } from './orders.ts';
 
 export const methods = [
   serve(listOrders, async ({ userId }, { database }: Read<OrderSchema>) => ({
-    items: await ordersOf(database, userId),
+    items: await latestOrders(database, userId, LISTED_AT_MOST),
   })),
 ];

@@ -1,5 +1,15 @@
 // What an order is: placed for a known user, it waits for its payment, and ends paid or cancelled.
-import { type CounterDefinition, Joi, type Kysely, newId, type Work } from '@warren/chassis';
+import {
+  type CounterDefinition,
+  Joi,
+  type Kysely,
+  newId,
+  type Page,
+  type Paging,
+  sql,
+  toPage,
+  type Work,
+} from '@warren/chassis';
 import {
   type Currency,
   fromMinorUnits,
@@ -192,16 +202,43 @@ export async function findOrder(database: Kysely<OrderSchema>, id: string): Prom
   return row && toOrder(row);
 }
 
-/** Oldest first. */
-export async function ordersOf(database: Kysely<OrderSchema>, userId: string): Promise<Order[]> {
+/** Oldest first; ids are the clients' own, and say nothing of that. */
+export async function ordersOf(
+  database: Kysely<OrderSchema>,
+  userId: string,
+  { limit, after }: Paging,
+): Promise<Page<Order>> {
   const rows = await database
     .selectFrom('orders')
     .selectAll()
     .where('user_id', '=', userId)
+    .$if(after !== undefined, (query) =>
+      query.where(
+        sql<boolean>`(created_at, id) > (select created_at, id from orders where id = ${after} and user_id = ${userId})`,
+      ),
+    )
     .orderBy('created_at')
     .orderBy('id')
+    .limit(limit + 1)
     .execute();
-  return rows.map(toOrder);
+  return toPage(rows, limit, toOrder);
+}
+
+/** The newest ones, oldest first. */
+export async function latestOrders(
+  database: Kysely<OrderSchema>,
+  userId: string,
+  limit: number,
+): Promise<Order[]> {
+  const rows = await database
+    .selectFrom('orders')
+    .selectAll()
+    .where('user_id', '=', userId)
+    .orderBy('created_at', 'desc')
+    .orderBy('id', 'desc')
+    .limit(limit)
+    .execute();
+  return rows.map(toOrder).reverse();
 }
 
 const isSame = (row: Row, wanted: NewOrder): boolean =>

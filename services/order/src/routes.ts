@@ -1,4 +1,15 @@
-import { created, get, Joi, post, problem, type Route, reply } from '@warren/chassis';
+import {
+  created,
+  get,
+  Joi,
+  type Paging,
+  pageOf,
+  paging,
+  post,
+  problem,
+  type Route,
+  reply,
+} from '@warren/chassis';
 import { currency, money, type Order, type OrderCreated, toMinorUnits, uuid } from '@warren/contracts';
 import type { OrderConfig } from './config.ts';
 import { findOrder, type OrderSchema, ordersOf, placeOrder, productName } from './orders.ts';
@@ -60,11 +71,11 @@ export const routes: Route<OrderSchema, OrderConfig>[] = [
   get(
     '/orders',
     {
-      summary: 'The orders of a user, oldest first',
-      query: { userId: id.required() },
-      responses: { 200: Joi.object({ items: Joi.array().items(order).required() }) },
+      summary: 'The orders of a user, oldest first, page by page',
+      query: Joi.object<Paging & { userId: string }>({ userId: id.required(), ...paging }),
+      responses: { 200: pageOf(order) },
     },
-    async ({ query }, { database }) => ({ items: await ordersOf(database, query.userId) }),
+    async ({ query }, { database }) => ordersOf(database, query.userId, query),
   ),
 
   get(

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { listOrders } from '@warren/contracts';
+import { LISTED_AT_MOST, listOrders } from '@warren/contracts';
 import { eventually } from '@warren/testkit';
 import { expect } from 'chai';
 import { payment, withOrders } from './support.ts';
@@ -18,8 +18,16 @@ describe('order.list over the broker', () => {
     await orders.deliver(payment.failed({ userId, ...order }));
     const { body } = await orders.http().get(`/orders?userId=${userId}`);
     expect(body.items).to.have.length(2);
-    expect(await ask(userId)).to.deep.equal(body);
-    expect(await ask(userId.toUpperCase())).to.deep.equal(body);
+    expect(await ask(userId)).to.deep.equal({ items: body.items });
+    expect(await ask(userId.toUpperCase())).to.deep.equal({ items: body.items });
+  });
+
+  it('lists the newest of many, oldest first', async () => {
+    const userId = await orders.signUp();
+    const ids: string[] = [];
+    for (let n = 0; n < LISTED_AT_MOST + 1; n += 1) ids.push((await orders.place(userId)).orderId);
+    const { items } = await ask(userId);
+    expect(items.map(({ orderId }: { orderId: string }) => orderId)).to.deep.equal(ids.slice(1));
   });
 
   it('answers an empty list for a user without orders, 400 for an id that is none', async () => {

@@ -206,10 +206,25 @@ describe('placing orders', () => {
       expect(status).to.equal(200);
       expect(body.items[0].productName).to.equal('Welcome kit');
       expect(body.items.slice(1)).to.deep.equal(placed);
+      expect(body.next).to.equal(null);
+
+      const seen: Order[] = [];
+      for (let next: string | null = ''; next !== null; ) {
+        const page = await orders
+          .http()
+          .get(`/orders?userId=${customer}&limit=2${next === '' ? '' : `&after=${next}`}`);
+        expect(page.body.items, 'orders on a page').to.have.length(2);
+        seen.push(...page.body.items);
+        next = page.body.next;
+      }
+      expect(seen, 'page by page').to.deep.equal(body.items);
     });
 
     it('answers an empty list for a user without orders', async () => {
-      expect((await orders.http().get(`/orders?userId=${randomUUID()}`)).body).to.deep.equal({ items: [] });
+      expect((await orders.http().get(`/orders?userId=${randomUUID()}`)).body).to.deep.equal({
+        items: [],
+        next: null,
+      });
     });
 
     it('answers 404 for an order nobody placed', async () => {

@@ -1,9 +1,9 @@
 import { type Read, serve } from '@warren/chassis';
-import { listPayments } from '@warren/contracts';
-import { type PaymentSchema, paymentsOf } from './payments.ts';
+import { LISTED_AT_MOST, listPayments } from '@warren/contracts';
+import { latestPayments, type PaymentSchema } from './payments.ts';
 
 export const methods = [
   serve(listPayments, async ({ userId }, { database }: Read<PaymentSchema>) => ({
-    items: await paymentsOf(database, { userId }),
+    items: await latestPayments(database, userId, LISTED_AT_MOST),
   })),
 ];

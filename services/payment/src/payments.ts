@@ -1,5 +1,5 @@
 // What a payment is: taken once for an order, and given back once when that order is cancelled, in whatever order the two are heard.
-import { type Kysely, newId, type Work } from '@warren/chassis';
+import { type Kysely, newId, type Page, type Paging, toPage, type Work } from '@warren/chassis';
 import {
   type Currency,
   fromMinorUnits,
@@ -109,16 +109,34 @@ export async function findPayment(database: Kysely<PaymentSchema>, id: string): 
 /** Of an order, of a user, or of both; oldest first. */
 export async function paymentsOf(
   database: Kysely<PaymentSchema>,
-  { orderId, userId }: { orderId?: string; userId?: string },
-): Promise<Payment[]> {
+  { orderId, userId, limit, after }: Paging & { orderId?: string; userId?: string },
+): Promise<Page<Payment>> {
   const rows = await database
     .selectFrom('payments')
     .selectAll()
     .$if(orderId !== undefined, (query) => query.where('order_id', '=', orderId as string))
     .$if(userId !== undefined, (query) => query.where('user_id', '=', userId as string))
+    .$if(after !== undefined, (query) => query.where('id', '>', after as string))
     .orderBy('id')
+    .limit(limit + 1)
     .execute();
-  return rows.map(toPayment);
+  return toPage(rows, limit, toPayment);
+}
+
+/** The newest ones of a user, oldest first. */
+export async function latestPayments(
+  database: Kysely<PaymentSchema>,
+  userId: string,
+  limit: number,
+): Promise<Payment[]> {
+  const rows = await database
+    .selectFrom('payments')
+    .selectAll()
+    .where('user_id', '=', userId)
+    .orderBy('id', 'desc')
+    .limit(limit)
+    .execute();
+  return rows.map(toPayment).reverse();
 }
 
 const insert = (

@@ -1,4 +1,4 @@
-import { get, Joi, problem, type Route } from '@warren/chassis';
+import { get, Joi, type Paging, pageOf, paging, problem, type Route } from '@warren/chassis';
 import { currency, money, type Payment, uuid } from '@warren/contracts';
 import type { PaymentConfig } from './config.ts';
 import { findPayment, type PaymentSchema, paymentsOf } from './payments.ts';
@@ -20,14 +20,15 @@ export const routes: Route<PaymentSchema, PaymentConfig>[] = [
   get(
     '/payments',
     {
-      summary: 'The payments for an order, or for all orders of a user, oldest first',
-      query: Joi.object<{ orderId?: string; userId?: string }>({ orderId: id, userId: id }).or(
-        'orderId',
-        'userId',
-      ),
-      responses: { 200: Joi.object({ items: Joi.array().items(payment).required() }) },
+      summary: 'The payments for an order, or for all orders of a user, oldest first, page by page',
+      query: Joi.object<Paging & { orderId?: string; userId?: string }>({
+        orderId: id,
+        userId: id,
+        ...paging,
+      }).or('orderId', 'userId'),
+      responses: { 200: pageOf(payment) },
     },
-    async ({ query }, { database }) => ({ items: await paymentsOf(database, query) }),
+    async ({ query }, { database }) => paymentsOf(database, query),
   ),
 
   get(

@@ -29,17 +29,24 @@ describe('reading payments', () => {
     const { body } = await http.get(`/payments?userId=${userId}`);
     expect(body.items.map(({ amount }: { amount: number }) => amount)).to.deep.equal([1, 2, 3000]);
     const [first] = orders;
+    const page = await http.get(`/payments?userId=${userId}&limit=2`);
+    expect(page.body.items).to.deep.equal(body.items.slice(0, 2));
+    const rest = await http.get(`/payments?userId=${userId}&limit=2&after=${page.body.next}`);
+    expect(rest.body).to.deep.equal({ items: body.items.slice(2), next: null });
     for (const query of [
       `orderId=${first!.orderId}`,
       `orderId=${first!.orderId.toUpperCase()}&userId=${userId}`,
     ])
       expect((await http.get(`/payments?${query}`)).body.items).to.deep.equal([body.items[0]]);
     const other = `/payments?orderId=${first!.orderId}&userId=${randomUUID()}`;
-    expect((await http.get(other)).body).to.deep.equal({ items: [] });
+    expect((await http.get(other)).body).to.deep.equal({ items: [], next: null });
   });
 
   it('answers an empty list for an order nobody knows', async () => {
-    expect((await http.get(`/payments?orderId=${randomUUID()}`)).body).to.deep.equal({ items: [] });
+    expect((await http.get(`/payments?orderId=${randomUUID()}`)).body).to.deep.equal({
+      items: [],
+      next: null,
+    });
   });
 
   it('answers 404 for a payment nobody knows', async () => {

@@ -1,4 +1,4 @@
-import { created, get, Joi, post, problem, type Route } from '@warren/chassis';
+import { created, get, Joi, type Paging, pageOf, paging, post, problem, type Route } from '@warren/chassis';
 import { type User, uuid } from '@warren/contracts';
 import type { UserConfig } from './config.ts';
 import {
@@ -71,13 +71,8 @@ export const routes: Route<UserSchema, UserConfig>[] = [
     '/users',
     {
       summary: 'Users in the order they signed up, page by page',
-      query: Joi.object<{ limit: number; after?: string }>({
-        limit: Joi.number().integer().min(1).max(100).default(50),
-        after: id,
-      }),
-      responses: {
-        200: Joi.object({ items: Joi.array().items(user).required(), next: id.allow(null).required() }),
-      },
+      query: Joi.object<Paging>(paging),
+      responses: { 200: pageOf(user) },
     },
     async ({ query }, { database }) => listUsers(database, query),
   ),

@@ -1,5 +1,5 @@
 // What a user is: who may sign up, under which address, and how they are listed.
-import { type Kysely, newId, problem, type Work } from '@warren/chassis';
+import { type Kysely, newId, type Page, type Paging, problem, toPage, type Work } from '@warren/chassis';
 import { type User, userCreated } from '@warren/contracts';
 import type { UserConfig } from './config.ts';
 
@@ -45,11 +45,8 @@ export async function findUser(database: Kysely<UserSchema>, id: string): Promis
 export const unknownUser = (id: string) =>
   problem(404, { code: 'user_unknown', title: 'User unknown', detail: `There is no user ${id}.` });
 
-/** A page of users in the order of their ids, which is the order they signed up in; `next` is the `after` of the next page. */
-export async function listUsers(
-  database: Kysely<UserSchema>,
-  { limit, after }: { limit: number; after?: string },
-): Promise<{ items: User[]; next: string | null }> {
+/** In the order of their ids, which is the order they signed up in. */
+export async function listUsers(database: Kysely<UserSchema>, { limit, after }: Paging): Promise<Page<User>> {
   const rows = await database
     .selectFrom('users')
     .selectAll()
@@ -57,8 +54,7 @@ export async function listUsers(
     .orderBy('id')
     .limit(limit + 1)
     .execute();
-  const items = rows.slice(0, limit).map(toUser);
-  return { items, next: rows.length > limit ? (items.at(-1)?.id ?? null) : null };
+  return toPage(rows, limit, toUser);
 }
 
 /**

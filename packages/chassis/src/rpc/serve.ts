@@ -30,7 +30,7 @@ export interface Served {
 
 /**
  * Says who answers a method. The handler only reads; it throws a problem as a route does, and the problem travels.
- * @example methods: [serve(listOrders, async ({ userId }, { database }) => ({ items: await ordersOf(database, userId) }))]
+ * @example methods: [serve(listOrders, async ({ userId }, { database }) => ({ items: await latestOrders(database, userId, 100) }))]
  */
 // biome-ignore lint/suspicious/noExplicitAny: see Work
 export function serve<Request extends object, Reply extends object, Schema = any, Config = any>(

@@ -1,0 +1,38 @@
+// Lists that are given page by page: no answer grows with what a client has piled up.
+import { Joi, uuid } from '@warren/contracts';
+
+export interface Paging {
+  /** Items on the page, 1 to 100. */
+  limit: number;
+  /** `next` of the page before. */
+  after?: string;
+}
+
+export interface Page<Item> {
+  items: Item[];
+  /** The `after` of the next page; null on the last. */
+  next: string | null;
+}
+
+/** For the query of a route: `limit` and `after`. */
+export const paging = {
+  limit: Joi.number().integer().min(1).max(100).default(50),
+  after: uuid().lowercase(),
+};
+
+/** For the answer of a route. */
+export const pageOf = <Item>(item: Joi.Schema<Item>): Joi.ObjectSchema<Page<Item>> =>
+  Joi.object({
+    items: Joi.array().items(item).required(),
+    next: uuid().lowercase().allow(null).required(),
+  });
+
+/** A page of rows that were read in order; one more than `limit`, where there are more. */
+export function toPage<Row extends { id: string }, Item>(
+  rows: readonly Row[],
+  limit: number,
+  toItem: (row: Row) => Item,
+): Page<Item> {
+  const page = rows.slice(0, limit);
+  return { items: page.map(toItem), next: rows.length > limit ? (page.at(-1)?.id ?? null) : null };
+}
