@@ -530,9 +530,11 @@ async function keepHouse(
       lostAt = undefined;
       parts.onDatabase(true);
     } catch (error) {
+      // Its connections are closed under it.
+      if (signal.aborted) return;
       if (!isDatabaseUnavailable(error) && (error as Error)?.name !== 'TimeoutError')
         log.warn({ err: error }, 'housekeeping failed');
-      else if (!signal.aborted) {
+      else {
         if (lostAt === undefined) log.warn({ err: error }, 'the database is away');
         lostAt ??= performance.now();
         parts.onDatabase(false);

@@ -530,7 +530,7 @@ describe('a worker', function () {
       await done(2);
       await eventually(() => expect(lines.map(({ msg }) => msg)).to.include('tasks are being done again'));
       const warned = lines.filter(({ level }) => level === 'warn');
-      expect(warned.length, 'once, by each of two').to.be.at.most(2);
+      expect(warned).to.have.length(1);
       await runner.stop();
     } finally {
       await behind.close();

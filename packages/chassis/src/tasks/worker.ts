@@ -96,6 +96,8 @@ export class WorkerRunner {
   #running: Promise<unknown> | undefined;
   readonly #wakers = new Set<() => void>();
   #wakes = 0;
+  /** Once, not once by each that does tasks here. */
+  #complained = false;
 
   constructor(worker: Worker, options: { units: Units; config: unknown; log: Logger }) {
     this.#worker = worker;
@@ -130,19 +132,19 @@ export class WorkerRunner {
   async #run(): Promise<void> {
     const { signal } = this.#stopping;
     const delays = backoff({ min: 200, max: 5_000 });
-    let complained = false;
     while (!signal.aborted) {
       try {
         const wakes = this.#wakes;
         const task = await this.#claim();
-        if (complained) this.#log.info('tasks are being done again');
-        complained = false;
+        if (this.#complained) this.#log.info('tasks are being done again');
+        this.#complained = false;
         delays.reset();
         if (task === undefined) await this.#idle(wakes);
         else await this.#do(task);
       } catch (error) {
-        if (!complained) this.#log.warn({ err: error }, 'tasks cannot be claimed or settled now; they wait');
-        complained = true;
+        if (!this.#complained)
+          this.#log.warn({ err: error }, 'tasks cannot be claimed or settled now; they wait');
+        this.#complained = true;
         await pause(delays.next(), signal);
       }
     }
