@@ -1,7 +1,7 @@
 # Warren's commands. They need make and Node.js 20 or newer, and fetch what is missing for this checkout alone.
 
 .DEFAULT_GOAL := help
-.PHONY: help env node install demo test e2e coverage check fix definitions docs topology cluster dev deploy clean
+.PHONY: help env node install demo test e2e coverage check fix definitions docs charts topology cluster dev deploy clean
 
 # Node.js 24, where the machine's own is older; see scripts/node.sh.
 export PATH := $(CURDIR)/.tools/node/bin:$(PATH)
@@ -32,7 +32,7 @@ e2e: install ## the tests of the current kube context, where Warren is deployed:
 coverage: install ## the same tests as `test`, with a report of the lines that no test runs
 	@node_modules/.bin/c8 node scripts/test.ts $(SUITES)
 
-check: install ## types, lint and format, dead code, import directions, lockfiles, definitions, documents
+check: install ## types, lint and format, dead code, import directions, lockfiles, definitions, documents, charts
 	@node scripts/check.ts $(CHECKS)
 
 fix: install ## mends lint and format where a machine can
@@ -44,6 +44,9 @@ definitions: install ## writes the broker's definitions file from the services' 
 docs: install ## writes the OpenAPI and AsyncAPI documents from the services' routes and broker.ts
 	@node scripts/openapi.ts
 	@node scripts/asyncapi.ts
+
+charts: install ## writes the services' schemas of values and the charts' tables of them
+	@node scripts/charts.ts
 
 topology: install ## prints what SERVICE declares on the broker, in full: make topology SERVICE=user
 	@cd services/$(or $(SERVICE),user) && npm run --silent topology

@@ -130,7 +130,9 @@ const refusals: [chart: string, values: object, said: string][] = [
   ['user', { shutdown: { grace: 5, drainDelay: 5 } }, 'shutdown.drainDelay'],
   ['user', { autoscaling: { enabled: true, minReplicas: 7 } }, 'autoscaling.minReplicas'],
   ['user', { secrets: [{ variable: 'SMTP_URL' }] }, "'/secrets/0'"],
+  ['user', { chassis: { replicas: -1 } }, "'/replicas'"],
   ['rabbitmq', { replicas: -1 }, "'/replicas'"],
+  ['rabbitmq', { services: { ledger: { secret: 'a' } } }, "'secret' not allowed"],
   ['rabbitmq', { replicas: 2 }, 'replicas: must be odd'],
   ['rabbitmq', { tls: { enabled: true } }, 'tls.existingSecret'],
   ['postgresql', { persistence: { size: 'big' } }, "'/persistence/size'"],
@@ -186,7 +188,7 @@ export async function checkCharts(): Promise<string[]> {
         `kubeconform is missing (${KUBECONFORM}): the charts were linted and rendered, not validated`,
       );
     }
-    for (const file of files('k8s/*.yaml').filter((name) => basename(name) !== 'kind.yaml'))
+    for (const file of files('k8s/{*,monitoring/*}.yaml').filter((name) => basename(name) !== 'kind.yaml'))
       cpSync(join(root, file), join(scratch, 'rendered', file.replaceAll('/', '-')));
     const locations = [KUBE_SCHEMAS, join(root, 'scripts/schemas/{{.ResourceKind}}{{.KindSuffix}}.json')];
     const { code, output } = await run(
