@@ -1,6 +1,6 @@
 import { eventually } from '@warren/testkit';
 import { expect } from 'chai';
-import { everythingRolledOut, kubectl, podsOf, queueDepths, rolledOut, SERVICES } from './support/kube.ts';
+import { kubectl, podsOf, queueDepths, rolledOut, SERVICES } from './support/kube.ts';
 import { withWarren } from './support/warren.ts';
 
 /** Pods that are killed at random. */
@@ -25,7 +25,6 @@ describe('pods that are killed, without a moment to end', function () {
         );
         await kill(pods[Math.floor(Math.random() * pods.length)]?.name as string);
       }
-      await everythingRolledOut();
     });
   });
 

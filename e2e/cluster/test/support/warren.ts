@@ -18,7 +18,7 @@ export interface Warren {
   underLoad(options: UnderLoad, during: () => Promise<void>): Promise<void>;
 }
 
-/** Warren in the current context, for the tests of this `describe`; whole before the first and after each. */
+/** Warren in the current context, for the tests of this `describe`; whole before the first. */
 export function withWarren(): Warren {
   const loads: Load[] = [];
 
@@ -34,10 +34,9 @@ export function withWarren(): Warren {
     await everythingRolledOut();
   });
 
-  afterEach('Warren is whole again', async function () {
+  afterEach('the end of the load', async function () {
     if (this.currentTest?.state === 'failed') await tellWhatIsWrong();
     for (const load of loads.splice(0)) await load.remove();
-    await everythingRolledOut();
   });
 
   return {
@@ -45,6 +44,7 @@ export function withWarren(): Warren {
       const load = await startLoad(options);
       loads.push(load);
       await during();
+      await everythingRolledOut();
       const outcome = await load.end();
       loads.splice(loads.indexOf(load), 1);
       const { signUps, seconds } = outcome;
