@@ -94,8 +94,8 @@ describe('events that come twice, late, and in the wrong order', () => {
     // Of each new user the confirmation of the welcome order, at least.
     await eventually(async () => expect((await waiting()).length).to.be.at.least(10));
     expect(new Set((await waiting()).map(({ status }) => status))).to.deep.equal(new Set(['pending']));
-    expect(await orders.release(random)).to.equal(40);
-    expect(await users.release(random)).to.equal(10);
+    await orders.release(random, 40);
+    await users.release(random, 10);
     await system.accounts({ duplicates: true });
   });
 
@@ -106,7 +106,7 @@ describe('events that come twice, late, and in the wrong order', () => {
       await holdBack(system, 'session', 'user.created'),
     ];
     await doBusiness(113, 20, 0);
-    for (const each of held) expect(await each.release(random)).to.equal(20);
+    for (const each of held) await each.release(random, 20);
     await system.accounts({ duplicates: true });
   });
 
@@ -117,7 +117,7 @@ describe('events that come twice, late, and in the wrong order', () => {
     const held = await holdBack(system, 'payment', 'order.created');
     await doBusiness(114, 10, 10);
     await eventually(async () => expect((await statuses('payment')).void).to.equal(20), { timeout: 30_000 });
-    expect(await held.release(random)).to.equal(20);
+    await held.release(random, 20);
     await system.accounts({ duplicates: true, asPriced: false });
     expect(await statuses('payment')).to.deep.equal({ ...before, void: 20 });
     expect(
@@ -145,7 +145,7 @@ describe('events that come twice, late, and in the wrong order', () => {
     await eventually(async () => expect((await statuses('payment')).refunded).to.equal(20), {
       timeout: 30_000,
     });
-    expect(await held.release(random)).to.equal(20);
+    await held.release(random, 20);
     await system.accounts({ duplicates: true, asPriced: false });
     expect(await statuses('payment')).to.deep.equal({ ...before, refunded: 20 });
     expect(

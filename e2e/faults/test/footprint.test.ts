@@ -1,6 +1,6 @@
 import { eventually } from '@warren/testkit';
 import { expect } from 'chai';
-import { figure, percentile, withSystem } from '../../support/src/index.ts';
+import { everyService, figure, percentile, withSystem } from '../../support/src/index.ts';
 
 // What a service may need; a test asserts no more than twice that.
 const START = 2_000;
@@ -40,3 +40,20 @@ for (const service of ['user', 'session'] as const) {
     });
   });
 }
+
+describe('all services together', () => {
+  const system = withSystem({ services: everyService });
+
+  it(`need at most ${MEMORY} MB each when idle`, async function () {
+    this.timeout(90_000);
+    const replicas = Object.values(await system.runAll());
+    const ready = Date.now();
+    await eventually(() => Date.now() - ready > 3_000, { interval: 250 });
+    for (const replica of replicas) {
+      const memory = (await replica.metric('process_resident_memory_bytes')) / 2 ** 20;
+      figure(`resident memory of ${replica.service} after 3 s`, memory, 'MB');
+      expect(memory, replica.service).to.be.below(2 * MEMORY);
+    }
+    expect(await system.end()).to.deep.equal(replicas.map(() => 0));
+  });
+});

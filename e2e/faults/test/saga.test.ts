@@ -39,7 +39,7 @@ describe('the saga under faults', () => {
   const mailbox = () => system.mailbox as Mailbox;
 
   it(`${SIGN_UPS} sign-ups and ${ORDERS} orders by ${CONCURRENCY} clients, while the broker and every service are killed: nothing is lost, nothing doubled, no money kept`, async function () {
-    this.timeout(400_000);
+    this.timeout(600_000);
     const replicas = await system.runAll();
     const business = system.business({
       signUps: SIGN_UPS,

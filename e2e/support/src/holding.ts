@@ -1,36 +1,47 @@
-// Events that come late, and in another order: a queue is taken off the exchange for a while, and given what it missed later.
-import { managementOf } from '@warren/testkit';
-import { unique } from './accounts/differences.ts';
+// Events that come late, and in another order: what comes to a queue is taken away for a while, and given back shuffled.
+import { eventually } from '@warren/testkit';
+import { type ConsumeMessage, connect } from 'amqplib';
+import { expect } from 'chai';
 import type { Random } from './random.ts';
 import type { Name } from './replica.ts';
 import type { System } from './system.ts';
 
 export interface Held {
-  /** Gives the queue what it has missed, shuffled, and binds it again; returns how much that was. */
-  release(random: Random): Promise<number>;
+  /** When it has missed this much, gives it that, shuffled, and from now on what comes. */
+  release(random: Random, count: number): Promise<void>;
 }
 
 /**
- * From now on nothing comes to this service's queue for events of this type.
+ * From now on nothing reaches this service of what comes to its queue for events of this type: a consumer of higher priority
+ * takes it. Unbinding the queue would not do, for the service misses its bindings and makes them again.
  * @param type e.g. `user.created`
  */
-export async function holdBack(system: System, service: Name, type: string): Promise<Held> {
-  const { broker, tape } = system;
-  const api = managementOf({ url: broker.adminUrl, managementUrl: broker.managementUrl });
+export async function holdBack({ broker }: System, service: Name, type: string): Promise<Held> {
   const queue = `${service}.${type}`;
-  const key = `${type}.v1`;
-  const bindings = `bindings/${encodeURIComponent(broker.vhost)}/e/events/q/${queue}`;
-  await api.request('DELETE', `${bindings}/${key}`);
-  const before = (await tape.read()).length;
+  const connection = await connect(broker.adminUrl, { noDelay: true });
+  connection.on('error', () => {});
+  const channel = await connection.createChannel();
+  channel.on('error', () => {});
+  const held: ConsumeMessage[] = [];
+  const { consumerTag } = await channel.consume(
+    queue,
+    (message) => {
+      if (message !== null) held.push(message);
+    },
+    { priority: 10 },
+  );
 
   return {
-    async release(random) {
-      await api.request('POST', bindings, { routing_key: key });
-      // One that was published in this moment comes twice, which is no harm.
-      const missed = (await tape.read()).slice(before).filter((event) => event.type === type);
-      for (const { payload, properties } of random.shuffle(missed))
-        await broker.publish(`${service}.return`, queue, payload, properties);
-      return unique(missed.map(({ messageId }) => messageId)).length;
+    async release(random, count) {
+      await eventually(() => expect(held, `messages of ${queue} held back`).to.have.length(count), {
+        timeout: 30_000,
+      });
+      await channel.cancel(consumerTag);
+      for (const { content, properties } of random.shuffle(held))
+        await broker.publish(`${service}.return`, queue, content, properties);
+      channel.ackAll();
+      await channel.close();
+      await connection.close();
     },
   };
 }
