@@ -112,6 +112,16 @@ describe('a farewell that is never answered', () => {
     await new Promise((resolve) => channel.close(() => resolve(undefined)));
   });
 
+  it('is no reason to throw at who opens a channel afterwards, as Rascal does before it knows', async () => {
+    guardChannels(await promised<Channel>((done) => connection.createChannel(done)));
+    proxy.cut();
+    await new Promise((resolve) => connection.once('close', resolve));
+    for (const open of ['createChannel', 'createConfirmChannel'] as const) {
+      const error = await new Promise<Error>((resolve) => connection[open]((refusal) => resolve(refusal)));
+      expect(error.message).to.match(/^Connection closed/);
+    }
+  });
+
   it('of a connection ends with it', async () => {
     proxy.stall();
     const closed = closeQuietly(connection);

@@ -1,7 +1,8 @@
 // What Rascal and amqplib take for granted. Rascal looks into some headers before its caller sees the message, and throws when they are not of
 // its own making; the exception closes the connection, and the broker delivers the message again: one bad message would stop
 // everybody. And it closes the channel of a session that waited for its last message too long, from a timer: where that channel
-// has been closed meanwhile, amqplib throws, nobody catches it, and the process ends. And amqplib ends a connection over headers
+// has been closed meanwhile, amqplib throws, nobody catches it, and the process ends; the same when Rascal opens a channel on a
+// connection that is lost, and has not told Rascal yet. And amqplib ends a connection over headers
 // that it cannot decode (they are nested deeper than its stack, say), with all that is in hand.
 import type { Channel } from 'amqplib/callback_api';
 
@@ -13,6 +14,10 @@ interface Dispatching {
 }
 
 type Closing = Pick<Channel, 'close'>;
+
+interface Opening {
+  open(done: (error: unknown) => void): unknown;
+}
 
 const guarded = new WeakSet<object>();
 
@@ -27,11 +32,12 @@ function prototypeOf<Prototype>(instance: object, method: keyof Prototype & stri
 
 /**
  * From now on every channel of this channel's amqplib hands out messages without the headers that Rascal trips over, or that
- * cannot be decoded, and may be closed when it is closed.
+ * cannot be decoded, may be closed when it is closed, and says in its callback that it cannot be opened.
  */
 export function guardChannels(channel: Channel): void {
   guardHeaders(channel);
   guardClose(channel);
+  guardOpen(channel);
   guardDecoding(channel.connection);
 }
 
@@ -76,6 +82,21 @@ function guardClose(channel: Channel): void {
     }
   };
   guarded.add(prototype.close);
+}
+
+function guardOpen(channel: Channel): void {
+  const prototype = prototypeOf<Opening>(channel, 'open');
+  if (prototype === undefined) return;
+  const { open } = prototype;
+  prototype.open = function (this: Opening, done) {
+    try {
+      return open.call(this, done);
+    } catch (error) {
+      if ((error as Error).name !== 'IllegalOperationError') throw error;
+      return done(error);
+    }
+  };
+  guarded.add(prototype.open);
 }
 
 function guardHeaders(channel: Channel): void {
