@@ -1,18 +1,21 @@
 // The door itself: who may come in, and where everything goes that the gateway does not answer itself.
 import type { IncomingMessage } from 'node:http';
 import { type Front, type Problem, problem } from '@warren/chassis';
+import { createRoom } from './bodies.ts';
 import { clientOf, HOST, shareOf } from './clients.ts';
 import type { GatewayConfig } from './config.ts';
 import { docsPage } from './docs.ts';
 import { createLimiter } from './limits.ts';
 import { destinationOf, readTarget, UPSTREAMS, type Upstream } from './paths.ts';
 import { createProxy, type UpstreamProxy } from './proxy.ts';
+import type { Shares } from './shares.ts';
 
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'];
 
 export function createFront(config: GatewayConfig): Front {
   const limiter = createLimiter(config.RATE_LIMIT);
-  const proxies = new Map(UPSTREAMS.map((name) => [name, proxyTo(name, config)]));
+  const room = createRoom();
+  const proxies = new Map(UPSTREAMS.map((name) => [name, proxyTo(name, config, room)]));
 
   return {
     admit(request) {
@@ -46,7 +49,7 @@ export function createFront(config: GatewayConfig): Front {
   };
 }
 
-const proxyTo = (name: Upstream, config: GatewayConfig): UpstreamProxy =>
+const proxyTo = (name: Upstream, config: GatewayConfig, room: Shares): UpstreamProxy =>
   createProxy({
     name,
     origin: config[`${name.toUpperCase() as Uppercase<Upstream>}_URL`],
@@ -54,6 +57,7 @@ const proxyTo = (name: Upstream, config: GatewayConfig): UpstreamProxy =>
     connections: config.UPSTREAM_CONNECTIONS,
     wait: config.UPSTREAM_WAIT,
     bodyLimit: config.BODY_LIMIT,
+    room,
   });
 
 /**

@@ -1,9 +1,10 @@
-// Forwarding by the book: RFC 9110 section 7.6, RFC 9112. Bodies stream through both ways, at the pace of the slower side.
+// Forwarding by the book: RFC 9110 section 7.6, RFC 9112. What is large streams through, both ways, at the pace of the slower side.
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { Transform } from 'node:stream';
 import { type FrontContext, type Problem, problem } from '@warren/chassis';
 import { type Dispatcher, Pool } from 'undici';
-import type { Client } from './clients.ts';
+import { crowded, gather, meter, roomFor, stalled, tooLarge } from './bodies.ts';
+import { type Client, shareOf } from './clients.ts';
+import type { Shares } from './shares.ts';
 import { createSlots } from './slots.ts';
 
 export interface ProxyOptions {
@@ -18,13 +19,15 @@ export interface ProxyOptions {
   wait: number;
   /** Bytes of a request's body. */
   bodyLimit: number;
+  /** Bytes, for the beginnings of bodies. */
+  room: Shares;
 }
 
 export interface UpstreamProxy {
   /**
    * Has the upstream answer.
-   * @throws {Problem} 502 `upstream_unavailable` or `upstream_invalid`, 503 `upstream_busy`, 504 `upstream_timeout`, 408, 413; after
-   * the head of the answer is out, the same as the reason why it ends there
+   * @throws {Problem} 502 `upstream_unavailable` or `upstream_invalid`, 503 `upstream_busy` or `gateway_busy`, 504
+   * `upstream_timeout`, 408, 413; after the head of the answer is out, the same as the reason why it ends there
    */
   forward(
     request: IncomingMessage,
@@ -39,11 +42,13 @@ export interface UpstreamProxy {
 const STALLED = 30_000;
 /** Shorter than the 65 s for which services keep an idle connection: we, not they, close it first. ms */
 const KEEP_ALIVE = 20_000;
+/** What is above is no status. https://www.rfc-editor.org/rfc/rfc9110#section-15 */
+const LAST_STATUS = 599;
 /** Waiting requests for each connection; more are refused at once. */
 const WAITING = 10;
 
 export function createProxy(options: ProxyOptions): UpstreamProxy {
-  const { origin, name, timeout, connections, wait, bodyLimit } = options;
+  const { origin, name, timeout, connections, wait, bodyLimit, room } = options;
   const slots = createSlots({ size: connections, wait, waiting: connections * WAITING });
   const pool = new Pool(origin, {
     connections,
@@ -59,21 +64,22 @@ export function createProxy(options: ProxyOptions): UpstreamProxy {
   return {
     async forward(request, response, { path, query, client }, context) {
       if (Number(request.headers['content-length'] ?? 0) > bodyLimit) throw tooLarge(bodyLimit);
-      const release = await slots.take(context.signal).catch(() => undefined);
-      if (context.signal.aborted) {
-        release?.();
-        throw context.signal.reason;
-      }
-      if (release === undefined) throw busy(name);
+      const share = shareOf(client.address);
+      const size = roomFor(request);
+      const leave = room.take(share, size);
+      if (leave === undefined) throw crowded();
+      let release: (() => void) | undefined;
       try {
-        const answer = await ask(request, {
-          path: path + query,
-          headers: requestHeaders(request, client, context),
-          context,
-        });
+        // First the body, then the connection: a client that is slow to send holds up nobody.
+        const awaited = { room: size, limit: bodyLimit, timeout, signal: context.signal };
+        const body = size === 0 ? null : ((await gather(request, awaited)) ?? STREAMED);
+        release = await connection(share, context.signal);
+        const headers = requestHeaders(request, client, context);
+        const answer = await ask(request, { path: path + query, headers, body, context });
         await pass(answer, request, response, context);
       } finally {
-        release();
+        release?.();
+        leave();
         // What the upstream did not want to hear is heard to its end, so that the client hears its answer.
         request.unpipe();
         request.resume();
@@ -82,17 +88,19 @@ export function createProxy(options: ProxyOptions): UpstreamProxy {
     close: () => pool.destroy(),
   };
 
-  async function ask(
-    request: IncomingMessage,
-    what: { path: string; headers: string[]; context: FrontContext },
-  ): Promise<Dispatcher.ResponseData> {
-    const hasBody =
-      request.headers['transfer-encoding'] !== undefined ||
-      Number(request.headers['content-length'] ?? 0) > 0;
-    const repeatable = !hasBody && (request.method === 'GET' || request.method === 'HEAD');
+  async function connection(share: string, signal: AbortSignal): Promise<() => void> {
+    const release = await slots.take(share, signal).catch(() => undefined);
+    if (release !== undefined && !signal.aborted) return release;
+    release?.();
+    signal.throwIfAborted();
+    throw busy(name);
+  }
+
+  async function ask(request: IncomingMessage, what: Asked): Promise<Dispatcher.ResponseData> {
+    const repeatable = what.body === null && (request.method === 'GET' || request.method === 'HEAD');
     for (let attempt = 1; ; attempt += 1) {
       try {
-        return await askOnce(request, hasBody, what);
+        return await askOnce(request, what);
       } catch (error) {
         if (what.context.signal.aborted) throw what.context.signal.reason;
         if (attempt > 1 || !repeatable || !isConnectionFailure(error)) throw refusalOf(error, name, timeout);
@@ -102,13 +110,12 @@ export function createProxy(options: ProxyOptions): UpstreamProxy {
 
   async function askOnce(
     request: IncomingMessage,
-    hasBody: boolean,
-    { path, headers, context }: { path: string; headers: string[]; context: FrontContext },
+    { path, headers, body: given, context }: Asked,
   ): Promise<Dispatcher.ResponseData> {
     const stop = new AbortController();
     const late = () => stop.abort(request.complete ? timedOut(name, timeout) : stalled(timeout));
     const clock = setTimeout(late, timeout);
-    const body = hasBody ? meter(request, bodyLimit, () => clock.refresh(), stop) : null;
+    const body = given === STREAMED ? meter(request, bodyLimit, () => clock.refresh(), stop) : given;
     try {
       return await pool.request({
         method: request.method as Dispatcher.HttpMethod,
@@ -119,7 +126,7 @@ export function createProxy(options: ProxyOptions): UpstreamProxy {
         responseHeaders: 'raw',
       });
     } catch (error) {
-      body?.destroy();
+      if (body !== null && !Buffer.isBuffer(body)) body.destroy();
       throw stop.signal.aborted ? stop.signal.reason : error;
     } finally {
       clearTimeout(clock);
@@ -139,6 +146,7 @@ export function createProxy(options: ProxyOptions): UpstreamProxy {
     );
     response.setTimeout(STALLED, () => request.socket.resetAndDestroy());
     try {
+      if (statusCode > LAST_STATUS) throw new Error(`${statusCode} is no status.`);
       // undici's `raw` gives name, value, name, value.
       const headers = answer.headers as unknown as string[];
       for (const [header, values] of responseHeaders(headers)) response.setHeader(header, values);
@@ -152,6 +160,16 @@ export function createProxy(options: ProxyOptions): UpstreamProxy {
     body.pipe(response);
     await Promise.race([closed, failed.promise]);
   }
+}
+
+/** Instead of a body: it is still coming. */
+const STREAMED = Symbol('streamed');
+
+interface Asked {
+  path: string;
+  headers: string[];
+  body: Buffer | typeof STREAMED | null;
+  context: FrontContext;
 }
 
 // --- Headers ---
@@ -207,29 +225,6 @@ function endToEnd(raw: string[]): [string, string][] {
   return pairs.filter(([name]) => !dropped.has(name.toLowerCase()) && !/^proxy-/i.test(name));
 }
 
-// --- Bodies ---
-
-/** The body of the request as it goes on: counted, and every piece of it told. It ends with the client's connection, not before. */
-function meter(
-  request: IncomingMessage,
-  limit: number,
-  onPiece: () => void,
-  stop: AbortController,
-): Transform {
-  let bytes = 0;
-  const through = new Transform({
-    transform(chunk: Buffer, _encoding, done) {
-      bytes += chunk.length;
-      onPiece();
-      if (bytes <= limit) return done(null, chunk);
-      stop.abort(tooLarge(limit));
-      done();
-    },
-  });
-  through.on('error', () => {});
-  return request.pipe(through);
-}
-
 // --- What can go wrong ---
 
 interface Failure extends Error {
@@ -255,7 +250,11 @@ function refusalOf(error: unknown, name: string, timeout: number): Error {
   const { code = '', name: kind } = error as Failure;
   if (/^UND_ERR_(CONNECT|HEADERS|BODY)_TIMEOUT$|^ETIMEDOUT$/.test(code))
     return timedOut(name, timeout, error);
-  if (kind === 'HTTPParserError' || /^UND_ERR_(HEADERS_OVERFLOW|RES_|INFO|NOT_SUPPORTED)/.test(code))
+  // ERR_ASSERTION: undici takes no status below 100, but does not call it an error of the parser.
+  if (
+    kind === 'HTTPParserError' ||
+    /^(UND_ERR_(HEADERS_OVERFLOW|RES_|INFO|NOT_SUPPORTED)|ERR_ASSERTION$)/.test(code)
+  )
     return invalid(name, error);
   if (isConnectionFailure(error) || /^E[A-Z]+$/.test(code)) return unavailable(name, error);
   return error as Error;
@@ -289,15 +288,6 @@ const timedOut = (name: string, timeout: number, cause?: unknown): Problem =>
 const busy = (name: string): Problem =>
   problem(503, {
     code: 'upstream_busy',
-    detail: `Too many requests wait for the ${name} service; try again shortly.`,
+    detail: `Too many requests, of this client or of all, wait for the ${name} service; try again shortly.`,
     headers: RETRY,
-  });
-
-const tooLarge = (limit: number): Problem =>
-  problem(413, { detail: `The body may have ${limit} bytes at most.` });
-
-const stalled = (timeout: number): Problem =>
-  problem(408, {
-    detail: `Nothing more of the body came for ${timeout} ms.`,
-    headers: { connection: 'close' },
   });

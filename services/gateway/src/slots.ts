@@ -1,48 +1,59 @@
-// A number of places, and a queue for them that is short in people and in time.
+// A number of places, and a queue for them that is short in people and in time. No client may fill either.
+import { createShares } from './shares.ts';
 
 export interface Slots {
   /**
-   * Waits for a place, first come, first served. Call what it returns to give it back; again does nothing.
+   * Waits for a place: first come, first served, but for clients that hold their share already. Call what it returns to give it
+   * back; again does nothing.
    * @throws when none became free in time, too many wait already, or the signal is aborted
    */
-  take(signal: AbortSignal): Promise<() => void>;
+  take(client: string, signal: AbortSignal): Promise<() => void>;
 }
 
 /** @param options.wait ms */
 export function createSlots(options: { size: number; wait: number; waiting: number }): Slots {
   const { size, wait, waiting } = options;
-  let taken = 0;
-  const queue = new Set<() => void>();
+  const places = createShares(size);
+  const seats = createShares(waiting);
+  /** Each takes a place if its client may, and says whether it did. */
+  const queue = new Set<() => boolean>();
 
-  function grant(): () => void {
-    taken += 1;
-    let given = true;
+  function enter(client: string): (() => void) | undefined {
+    const leave = places.take(client);
+    if (leave === undefined) return undefined;
+    let left = false;
     return () => {
-      if (!given) return;
-      given = false;
-      taken -= 1;
-      const [next] = queue;
-      next?.();
+      if (left) return;
+      left = true;
+      leave();
+      for (const next of queue) if (next()) return;
     };
   }
 
   return {
-    async take(signal) {
+    async take(client, signal) {
       signal.throwIfAborted();
-      if (taken < size) return grant();
-      if (queue.size >= waiting) throw new Error('too many wait');
+      const place = enter(client);
+      if (place !== undefined) return place;
+      const stand = seats.take(client);
+      if (stand === undefined) throw new Error('too many wait');
       const { promise, resolve, reject } = Promise.withResolvers<() => void>();
       const leave = (then: () => void) => {
-        queue.delete(enter);
+        queue.delete(tryAgain);
+        stand();
         clearTimeout(clock);
         signal.removeEventListener('abort', giveUp);
         then();
       };
-      const enter = () => leave(() => resolve(grant()));
+      const tryAgain = () => {
+        const freed = enter(client);
+        if (freed !== undefined) leave(() => resolve(freed));
+        return freed !== undefined;
+      };
       const giveUp = () => leave(() => reject(new Error('no place became free')));
       const clock = setTimeout(giveUp, wait);
       signal.addEventListener('abort', giveUp);
-      queue.add(enter);
+      queue.add(tryAgain);
       return promise;
     },
   };

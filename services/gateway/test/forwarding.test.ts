@@ -3,7 +3,8 @@ import type { Socket } from 'node:net';
 import { Readable } from 'node:stream';
 import { eventually } from '@warren/testkit';
 import { expect } from 'chai';
-import { request } from 'undici';
+import { Agent, request } from 'undici';
+import { SMALL } from '../src/bodies.ts';
 import { ask, closeGateways, openGateway, talk } from './gateway.ts';
 import { ok, openUpstream, type Upstream } from './upstream.ts';
 
@@ -196,7 +197,10 @@ describe('forwarding', () => {
       UPSTREAM_CONNECTIONS: '2',
       UPSTREAM_WAIT: '10s',
     });
-    const answers = Array.from({ length: 8 }, () => request(`${url}/users`).then(({ body }) => body.text()));
+    const agents = Array.from({ length: 8 }, (_, at) => new Agent({ localAddress: `127.0.0.${at + 2}` }));
+    const answers = agents.map((dispatcher) =>
+      request(`${url}/users`, { dispatcher }).then(({ body }) => body.text()),
+    );
     for (let served = 0; served < 8; ) {
       await eventually(() => waiting.length > 0);
       for (const socket of waiting.splice(0)) {
@@ -206,6 +210,7 @@ describe('forwarding', () => {
     }
     expect(await Promise.all(answers)).to.deep.equal(Array(8).fill('hello'));
     expect(user.connections).to.have.length(2);
+    await Promise.all(agents.map((agent) => agent.close()));
   });
 
   it('answers 503 with Retry-After when no connection becomes free in time', async () => {
@@ -227,12 +232,14 @@ describe('forwarding', () => {
   });
 
   describe('streams', () => {
-    it('an upload as it comes, and an answer as it comes', async () => {
+    it('a large upload as it comes once its beginning is there, and an answer as it comes', async () => {
       const seen: string[] = [];
       const server = createServer((incoming, response) => {
         incoming.on('data', (chunk) => {
-          seen.push(String(chunk));
-          response.write(`got ${chunk};`);
+          const text = String(chunk).replace(/^x+/, '');
+          if (text === '') return;
+          seen.push(text);
+          response.write(`got ${text};`);
         });
         incoming.on('end', () => response.end());
       });
@@ -241,7 +248,7 @@ describe('forwarding', () => {
       const { port } = await openGateway({ USER_URL: `http://127.0.0.1:${to}` });
       const client = talk(
         port,
-        'POST /users HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 3\r\n\r\n',
+        `POST /users HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: ${SMALL + 3}\r\n\r\n${'x'.repeat(SMALL)}`,
       );
       for (const [at, piece] of [...'abc'].entries()) {
         client.write(piece);
@@ -309,6 +316,14 @@ describe('forwarding', () => {
       'a length twice': 'HTTP/1.1 200 OK\r\ncontent-length: 5\r\ncontent-length: 4\r\n\r\nhello',
       'a length and chunks':
         'HTTP/1.1 200 OK\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n',
+      'status 099': 'HTTP/1.1 099 Odd\r\ncontent-length: 0\r\n\r\n',
+      'status 099 with a body': 'HTTP/1.1 099 Odd\r\ncontent-length: 2\r\n\r\nhi',
+      'status 000': 'HTTP/1.1 000 Odd\r\ncontent-length: 0\r\n\r\n',
+      'status 20': 'HTTP/1.1 20 Odd\r\ncontent-length: 0\r\n\r\n',
+      'status 600': 'HTTP/1.1 600 Odd\r\ncontent-length: 2\r\n\r\nhi',
+      'status 999': 'HTTP/1.1 999 Odd\r\ncontent-length: 0\r\n\r\n',
+      'status 1000': 'HTTP/1.1 1000 Odd\r\ncontent-length: 0\r\n\r\n',
+      'a status of letters': 'HTTP/1.1 abc Odd\r\ncontent-length: 0\r\n\r\n',
       'a header with NUL': 'HTTP/1.1 200 OK\r\nx: a\0b\r\ncontent-length: 0\r\n\r\n',
       'huge headers': `HTTP/1.1 200 OK\r\nx: ${'a'.repeat(100_000)}\r\n\r\n`,
     }))
@@ -392,9 +407,10 @@ describe('forwarding', () => {
           ),
       });
       const { port } = await openGateway({ USER_URL: user.url });
-      const client = talk(port, 'POST /users HTTP/1.1\r\nhost: x\r\ncontent-length: 500000\r\n\r\nabc');
+      const client = talk(port, 'POST /users HTTP/1.1\r\nhost: x\r\ncontent-length: 500000\r\n\r\n');
+      client.write('x'.repeat(100_000));
       await eventually(() => client.text().endsWith('no'));
-      client.write('x'.repeat(499_997));
+      client.write('x'.repeat(400_000));
       client.write('GET /nothing HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n');
       expect((await client.ended).text).to.match(/^HTTP\/1\.1 415 [\s\S]*\r\n\r\nnoHTTP\/1\.1 404 /);
     });
@@ -415,24 +431,47 @@ describe('forwarding', () => {
       expect(values.map(({ labels }) => `${labels.route} ${labels.status}`)).to.include('/users/* 499');
     });
 
-    it('leaves in the middle of its upload, the upstream gets no complete request', async () => {
+    const chunked = 'POST /users HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n';
+    const large = `${chunked}20000\r\n${'x'.repeat(0x20000)}\r\n`;
+
+    it('leaves in the middle of a small upload, the upstream hears nothing of it', async () => {
+      const user = await upstream();
+      const { port, metrics } = await openGateway({ USER_URL: user.url });
+      const client = talk(port, chunked.replace('\r\n\r\n', '\r\nexpect: 100-continue\r\n\r\n3\r\nabc\r\n'));
+      const requests = async () => (await metrics.httpRequestDuration.get()).values;
+      await eventually(() => client.text().startsWith('HTTP/1.1 100 '));
+      client.destroy();
+      await eventually(async () =>
+        expect((await requests()).map(({ labels }) => `${labels.route} ${labels.status}`)).to.include(
+          '/users/* 499',
+        ),
+      );
+      expect(user.connections).to.deep.equal([]);
+    });
+
+    it('leaves in the middle of a large upload, the upstream gets no complete request', async () => {
       const user = await upstream();
       const { port } = await openGateway({ USER_URL: user.url });
-      const client = talk(
-        port,
-        'POST /users HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n',
-      );
-      await eventually(() => user.connections[0]?.received.includes('abc') === true);
+      const client = talk(port, large);
+      await eventually(() => user.connections[0]?.received.includes('xxx') === true);
       client.destroy();
       await eventually(() => user.connections[0]?.socket.destroyed === true);
       expect(user.connections[0]?.received).not.to.contain('0\r\n\r\n');
     });
 
-    it('stops in the middle of its upload: 408, and the upstream is let go', async () => {
+    it('stops in the middle of a small upload: 408, and the upstream hears nothing of it', async () => {
       const user = await upstream();
       const { port } = await openGateway({ USER_URL: user.url, UPSTREAM_TIMEOUT: '150ms' });
       const client = talk(port, 'POST /users HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\nabc');
       expect((await client.ended).text).to.match(/^HTTP\/1\.1 408 /);
+      expect(user.connections).to.deep.equal([]);
+    });
+
+    it('stops in the middle of a large upload: 408, and the upstream is let go', async () => {
+      const user = await upstream();
+      const { port } = await openGateway({ USER_URL: user.url, UPSTREAM_TIMEOUT: '500ms' });
+      expect((await talk(port, large).ended).text).to.match(/^HTTP\/1\.1 408 /);
+      expect(user.heads).to.have.length(1);
       await eventually(() => user.connections.every(({ socket }) => socket.destroyed));
     });
 
@@ -442,9 +481,18 @@ describe('forwarding', () => {
       const head = 'POST /users HTTP/1.1\r\nhost: x\r\nconnection: close\r\n';
       expect(await ask(port, `${head}content-length: 11\r\n\r\n12345678901`)).to.match(/^HTTP\/1\.1 413 /);
       expect(user.connections).to.deep.equal([]);
-      const chunked = `${head}transfer-encoding: chunked\r\n\r\nb\r\n12345678901\r\n0\r\n\r\n`;
-      expect(await ask(port, chunked)).to.match(/^HTTP\/1\.1 413 /);
+      const some = `${head}transfer-encoding: chunked\r\n\r\nb\r\n12345678901\r\n0\r\n\r\n`;
+      expect(await ask(port, some)).to.match(/^HTTP\/1\.1 413 /);
+      expect(user.connections).to.deep.equal([]);
+    });
+
+    it('sends too much of what is streamed: 413, and the upstream gets no complete request', async () => {
+      const user = await upstream();
+      const { port } = await openGateway({ USER_URL: user.url, BODY_LIMIT: '100kb' });
+      const client = talk(port, `${large}0\r\n\r\n`);
+      await eventually(() => client.text().startsWith('HTTP/1.1 413 '));
       expect(user.connections.map(({ received }) => received).join()).not.to.contain('0\r\n\r\n');
+      client.destroy();
     });
 
     it('has headers that are too large: 431, and the upstream hears nothing', async () => {

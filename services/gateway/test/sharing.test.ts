@@ -1,0 +1,245 @@
+import { createHash, randomBytes } from 'node:crypto';
+import { createServer, type Server } from 'node:http';
+import { connect } from 'node:net';
+import { Readable } from 'node:stream';
+import { eventually } from '@warren/testkit';
+import { expect } from 'chai';
+import fc from 'fast-check';
+import { Agent, request } from 'undici';
+import { SMALL } from '../src/bodies.ts';
+import { createShares } from '../src/shares.ts';
+import { createSlots } from '../src/slots.ts';
+import { ask, closeGateways, openGateway, type Talk, talk } from './gateway.ts';
+import { openUpstream, type Upstream } from './upstream.ts';
+
+const POST = 'POST /users HTTP/1.1\r\nhost: x\r\n';
+const GET = 'GET /users HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n';
+const SLOW = '127.0.0.2';
+const OTHER = '127.0.0.3';
+
+describe('clients share', () => {
+  let user: Upstream;
+  const slow: Talk[] = [];
+  const from = async (address: string, port: number, text: string) =>
+    (await talk(port, text, address).ended).text;
+
+  beforeEach(async () => {
+    user = await openUpstream();
+  });
+  afterEach(async () => {
+    for (const one of slow.splice(0)) one.destroy();
+    await closeGateways();
+    await user.close();
+  });
+  const open = () => openGateway({ USER_URL: user.url, UPSTREAM_CONNECTIONS: '8', UPSTREAM_WAIT: '300ms' });
+  /** A request with a body, after which no more comes; resolves when the gateway has its head. */
+  const stall = async (port: number, head: string, body: string) => {
+    const one = talk(port, `${POST}expect: 100-continue\r\n${head}\r\n\r\n${body}`, SLOW);
+    slow.push(one);
+    await eventually(() => one.text().startsWith('HTTP/1.1 100 '));
+  };
+
+  for (const head of ['content-length: 100', 'transfer-encoding: chunked'])
+    it(`bodies that do not come hold no connection (${head})`, async () => {
+      const { port } = await open();
+      await Promise.all(Array.from({ length: 100 }, () => stall(port, head, '1')));
+      const post = `${POST}connection: close\r\ncontent-length: 2\r\n\r\n{}`;
+      for (const address of [SLOW, OTHER])
+        for (const text of [GET, post]) expect(await from(address, port, text)).to.match(/^HTTP\/1\.1 200 /);
+      expect(user.heads).to.have.length(4);
+    });
+
+  it('large bodies that do not come hold the connections of their client, and no more', async () => {
+    const { port } = await open();
+    const begun = 'x'.repeat(SMALL + 1);
+    await Promise.all(Array.from({ length: 2 }, () => stall(port, 'content-length: 500000', begun)));
+    await eventually(() => user.heads.length === 2);
+    const problem = await from(SLOW, port, GET);
+    expect(problem).to.match(/^HTTP\/1\.1 503 /);
+    expect(problem).to.contain('upstream_busy');
+    expect(await from(OTHER, port, GET)).to.match(/^HTTP\/1\.1 200 /);
+  });
+
+  it('answers that are not read hold the connections of their client, and no more', async () => {
+    const endless = createServer((_request, response) => {
+      const more = () => {
+        while (response.write('x'.repeat(65_536)));
+      };
+      response.on('drain', more);
+      more();
+    });
+    const url = await listen(endless);
+    const { port } = await openGateway({ USER_URL: url, UPSTREAM_CONNECTIONS: '8', UPSTREAM_WAIT: '300ms' });
+    const readers = Array.from({ length: 8 }, () => {
+      const socket = connect({ port, host: '127.0.0.1', localAddress: SLOW });
+      socket.on('error', () => {}).write(GET);
+      return socket;
+    });
+    expect(await from(SLOW, port, GET)).to.match(/^HTTP\/1\.1 503 /);
+    const other = talk(port, GET, OTHER);
+    slow.push(other);
+    await eventually(() => other.text().startsWith('HTTP/1.1 200 '));
+    for (const socket of readers) socket.destroy();
+    other.destroy();
+    endless.closeAllConnections();
+    endless.close();
+  });
+
+  it('the room for bodies: who takes too much of it is refused, and nobody else', async () => {
+    const { port } = await open();
+    const chunked = 'transfer-encoding: chunked';
+    await Promise.all(Array.from({ length: 128 }, () => stall(port, chunked, '1')));
+    const post = `${POST}connection: close\r\n${chunked}\r\n\r\n2\r\n{}\r\n0\r\n\r\n`;
+    const refused = await from(SLOW, port, post);
+    expect(refused).to.match(/^HTTP\/1\.1 503 [\s\S]*\r\nretry-after: 1\r\n/i);
+    expect(refused).to.contain('gateway_busy');
+    expect(await from(OTHER, port, post)).to.match(/^HTTP\/1\.1 200 /);
+    for (const one of slow.splice(0)) one.destroy();
+    await eventually(async () => expect(await from(SLOW, port, post)).to.match(/^HTTP\/1\.1 200 /));
+  });
+});
+
+describe('a body arrives byte for byte', () => {
+  const digest = (body: Buffer) => createHash('sha256').update(body).digest('hex');
+  let server: Server;
+  let url: string;
+
+  before(async () => {
+    server = createServer(async (incoming, response) => {
+      const pieces: Buffer[] = [];
+      for await (const piece of incoming) pieces.push(piece);
+      response.end(`${incoming.headers['content-length'] ?? 'chunked'} ${digest(Buffer.concat(pieces))}`);
+    });
+    url = await listen(server);
+  });
+  after(async () => {
+    await closeGateways();
+    server.close();
+    server.closeAllConnections();
+  });
+
+  it('whatever its size, its pieces and its framing, and one after the other on a connection', async function () {
+    this.timeout(60_000);
+    const gateway = await openGateway({ USER_URL: url });
+    const agent = new Agent({ connections: 1 });
+    const size = fc.oneof(
+      fc.integer({ min: 1, max: 200 }),
+      fc.integer({ min: SMALL - 2, max: SMALL + 2 }),
+      fc.integer({ min: SMALL, max: 900_000 }),
+    );
+    const cases = fc.record({
+      size,
+      cuts: fc.array(fc.double({ min: 0, max: 1, noNaN: true }), { maxLength: 6 }),
+      sized: fc.boolean(),
+      method: fc.constantFrom('POST', 'PUT', 'DELETE' as const),
+    });
+    await fc.assert(
+      fc.asyncProperty(cases, async ({ size, cuts, sized, method }) => {
+        const whole = randomBytes(size);
+        const ends = [...cuts.map((cut) => Math.floor(cut * size)), size].sort((a, b) => a - b);
+        const pieces = ends.map((end, at) => whole.subarray(ends[at - 1] ?? 0, end));
+        const { statusCode, body } = await request(`${gateway.url}/users`, {
+          method,
+          dispatcher: agent,
+          headers: sized ? { 'content-length': String(size) } : {},
+          body: Readable.from(slowly(pieces)),
+        });
+        const [framing, sum] = (await body.text()).split(' ');
+        expect(statusCode).to.equal(200);
+        expect(sum).to.equal(digest(whole));
+        expect(framing).to.equal(sized || size <= SMALL ? String(size) : 'chunked');
+      }),
+      { numRuns: 60 },
+    );
+    await agent.close();
+  });
+
+  it('of no bytes at all, in chunks', async () => {
+    const { port } = await openGateway({ USER_URL: url });
+    const text = await ask(port, `${POST}connection: close\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n`);
+    expect(text).to.match(/^HTTP\/1\.1 200 /);
+    expect(text).to.contain(`0 ${digest(Buffer.alloc(0))}`);
+  });
+});
+
+describe('shares', () => {
+  it('are a quarter for a client, the whole for all, and come back once', () => {
+    const amounts = fc.integer({ min: 1, max: 5 });
+    const steps = fc.array(fc.tuple(fc.integer({ min: 0, max: 6 }), amounts, fc.boolean()), {
+      maxLength: 200,
+    });
+    fc.assert(
+      fc.property(fc.integer({ min: 1, max: 40 }), steps, (size, list) => {
+        const shares = createShares(size);
+        const share = Math.max(1, Math.floor(size / 4));
+        let held: { client: string; amount: number; give: () => void }[] = [];
+        const sum = (some: typeof held) => some.reduce((total, { amount }) => total + amount, 0);
+        for (const [number, amount, back] of list) {
+          const client = `client ${number}`;
+          const own = held.filter((one) => one.client === client);
+          if (back && own[0] !== undefined) {
+            own[0].give();
+            own[0].give();
+            held = held.filter((one) => one !== own[0]);
+            continue;
+          }
+          const give = shares.take(client, amount);
+          const fits = sum(held) + amount <= size && sum(own) + amount <= share;
+          expect(give !== undefined).to.equal(fits);
+          if (give !== undefined) held.push({ client, amount, give });
+        }
+      }),
+    );
+  });
+});
+
+describe('slots', () => {
+  const { signal } = new AbortController();
+
+  it('go to the next who may have one: who holds a share waits on, and does not hold up the others', async () => {
+    const slots = createSlots({ size: 4, wait: 5_000, waiting: 40 });
+    const order: string[] = [];
+    const take = async (client: string) => {
+      const give = await slots.take(client, signal);
+      order.push(client);
+      return give;
+    };
+    const [a] = await Promise.all(['a', 'b', 'c', 'd'].map(take));
+    const waiting = ['b', 'e', 'f'].map(take);
+    (a as () => void)();
+    (a as () => void)();
+    const e = await (waiting[1] as Promise<() => void>);
+    expect(order).to.deep.equal(['a', 'b', 'c', 'd', 'e']);
+    e();
+    const f = await (waiting[2] as Promise<() => void>);
+    expect(order.at(-1)).to.equal('f');
+    f();
+    const g = await take('g');
+    g();
+    expect(order.at(-1)).to.equal('g');
+  });
+
+  it('have a queue of which a client may fill a quarter', async () => {
+    const slots = createSlots({ size: 1, wait: 50, waiting: 8 });
+    const held = await slots.take('a', signal);
+    const queued = ['a', 'a', 'b'].map((client) =>
+      slots.take(client, signal).catch((error) => error.message),
+    );
+    expect(await slots.take('a', signal).catch((error) => error.message)).to.equal('too many wait');
+    expect(await Promise.all(queued)).to.deep.equal(Array(3).fill('no place became free'));
+    held();
+    expect(await slots.take('c', signal)).to.be.a('function');
+  });
+});
+
+async function listen(server: Server): Promise<string> {
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  return `http://127.0.0.1:${(server.address() as { port: number }).port}`;
+}
+
+async function* slowly(pieces: Buffer[]): AsyncGenerator<Buffer> {
+  for (const piece of pieces) {
+    yield piece;
+    await new Promise(setImmediate);
+  }
+}
