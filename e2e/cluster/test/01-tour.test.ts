@@ -92,7 +92,9 @@ describe('Warren in the cluster', () => {
       await eventually(
         async () => {
           const { body } = await ask('gateway', `/orders/${orderId}`);
-          expect(body).to.include({ status: 'cancelled', reason: 'limit_exceeded' });
+          expect(body.status).to.equal('cancelled');
+          const { body: payments } = await ask('gateway', `/payments?orderId=${orderId}`);
+          expect(payments.items[0]).to.include({ status: 'failed', reason: 'limit_exceeded' });
         },
         { timeout: 30_000, interval: 250 },
       );

@@ -24,10 +24,9 @@ for (let n = 0; !ending; n += 1) {
   if (n === 0) console.log(JSON.stringify({ began: true }));
 }
 const seconds = (performance.now() - began) / 1_000;
-for (const each of await Promise.all(signUps)) console.log(JSON.stringify(each));
-console.log(JSON.stringify({ ended: true, seconds }));
+const lines = [...(await Promise.all(signUps)), { ended: true, seconds }].map((line) => JSON.stringify(line));
 // A connection that is kept alive would keep the process.
-process.exit(0);
+process.stdout.write(`${lines.join('\n')}\n`, () => process.exit(0));
 
 async function signUp(n) {
   const begun = performance.now();
