@@ -1,9 +1,8 @@
 // How an e-mail leaves: over SMTP, or, where there is no mail server, to the log.
-import { connect } from 'node:net';
-import { Transform } from 'node:stream';
 import type { Logger } from '@warren/chassis';
-import { createTransport, type SMTPPoolOptions, type Transporter } from 'nodemailer';
+import type { SendMailOptions } from 'nodemailer';
 import type { EmailConfig } from './config.ts';
+import { Connections } from './smtp.ts';
 import type { Content } from './templates/template.ts';
 
 export interface Message extends Content {
@@ -17,93 +16,50 @@ export interface Message extends Content {
 /** E-mails at once, and so connections to the mail server. */
 export const CONNECTIONS = 8;
 
-/** ms the whole sending of an e-mail may take. */
-export const TIMEOUT = 20_000;
+/** ms a task waits for its e-mail: more than the hand-over below, so that only the server's last word can come later. */
+export const TIMEOUT = 60_000;
 
-/** ms; each of them ends an attempt before TIMEOUT does. */
-const TIMEOUTS = {
-  connectionTimeout: 5_000,
-  greetingTimeout: 5_000,
-  socketTimeout: 15_000,
-};
+const LIMITS = { connections: CONNECTIONS, handOver: 30_000, answer: 10 * 60_000, idle: 15_000 };
 
-/**
- * Connects as nodemailer would, but without Nagle's algorithm: it writes a message in many small parts, and each e-mail would
- * wait 40 ms for the server's delayed acknowledgement. TLS, where there is any, is nodemailer's, over this connection.
- */
-const getSocket: SMTPPoolOptions['getSocket'] = ({ host, port, secure }, done) => {
-  const socket = connect({
-    host: host || 'localhost',
-    port: Number(port) || (secure ? 465 : 587),
-    noDelay: true,
-  });
-  const fail = (error: Error) => done(error);
-  socket.once('error', fail);
-  socket.setTimeout(TIMEOUTS.connectionTimeout, () =>
-    socket.destroy(new Error(`no connection to the mail server within ${TIMEOUTS.connectionTimeout} ms`)),
-  );
-  socket.once('connect', () => {
-    socket.removeListener('error', fail);
-    socket.setTimeout(0);
-    socket.removeAllListeners('timeout');
-    done(null, { connection: socket });
-  });
-};
+/** ms that an outcome is kept for a task whose time was over: longer than any task is put off. */
+const KEEP = 15 * 60_000;
 
-/** Gathers a message, so that it leaves in one write and not in ten. */
-function gather(): Transform {
-  const parts: Buffer[] = [];
-  return new Transform({
-    transform(part: Buffer, _encoding, done) {
-      parts.push(part);
-      done();
-    },
-    flush: (done) => done(null, Buffer.concat(parts)),
-  });
+/** What a running service has open: it begins with its first e-mail. */
+interface Delivery {
+  connections: Connections;
+  /** By the e-mail's id: attempts under way, and outcomes that no task has been told yet. */
+  attempts: Map<string, Promise<string | undefined>>;
 }
 
-// One pool for each running service; it is opened by its first e-mail.
-const transports = new WeakMap<EmailConfig, Transporter>();
+const deliveries = new WeakMap<EmailConfig, Delivery>();
 
-function transportOf(config: EmailConfig, url: string): Transporter {
-  const open = transports.get(config);
-  if (open !== undefined) return open;
-  const transport = createTransport({
-    url,
-    pool: true,
-    maxConnections: CONNECTIONS,
-    maxMessages: Number.POSITIVE_INFINITY,
-    // The worker repeats, and it alone.
-    maxRequeues: 0,
-    ...TIMEOUTS,
-    getSocket,
-    disableFileAccess: true,
-    disableUrlAccess: true,
-  });
-  transport.use('stream', ({ message }, done) => {
-    message.transform(gather);
-    done();
-  });
-  transports.set(config, transport);
-  return transport;
+function deliveryOf(config: EmailConfig, url: string): Delivery {
+  let delivery = deliveries.get(config);
+  if (delivery === undefined) {
+    delivery = { connections: new Connections(url, LIMITS), attempts: new Map() };
+    deliveries.set(config, delivery);
+  }
+  return delivery;
 }
 
 /** Closes the connections to the mail server. */
 export function closeDelivery(config: EmailConfig): void {
-  transports.get(config)?.close();
-  transports.delete(config);
+  deliveries.get(config)?.connections.close();
+  deliveries.delete(config);
 }
 
 /**
- * Hands an e-mail over to the mail server; without SMTP_URL, to the log.
+ * Hands an e-mail over to the mail server; without SMTP_URL, to the log. While an attempt for it is under way in this process,
+ * it is waited for and no other is begun.
+ * @param signal ends the attempt, unless the mail server has the whole e-mail: its answer is then for the next to ask
  * @returns what the mail server said when it refused this e-mail for good, else nothing
  * @throws when it cannot be handed over now: the server is away, busy, or does not let us in
  */
 export async function deliver(
   message: Message,
-  { config, log }: { config: EmailConfig; log: Logger },
+  { config, log, signal }: { config: EmailConfig; log: Logger; signal: AbortSignal },
 ): Promise<string | undefined> {
-  const { id, to, date, template, subject, text, html } = message;
+  const { id, to, template, subject, text } = message;
   const { SMTP_URL: url, MAIL_FROM: from } = config;
   if (url === undefined || from === undefined) {
     log.info(
@@ -112,23 +68,51 @@ export async function deliver(
     );
     return undefined;
   }
+  const { connections, attempts } = deliveryOf(config, url);
+  let attempt = attempts.get(id);
+  if (attempt === undefined) {
+    attempt = send(connections, mailOf(message, from), signal);
+    attempts.set(id, attempt);
+  }
+  const forget = () => attempts.get(id) === attempt && attempts.delete(id);
   try {
-    await transportOf(config, url).sendMail({
-      messageId: `<${id}@${from.slice(from.lastIndexOf('@') + 1)}>`,
-      date,
-      from: { name: 'Warren', address: from },
-      to: { name: headerText(to.name), address: to.address },
-      subject: headerText(subject),
-      text,
-      html,
-      // https://www.rfc-editor.org/rfc/rfc3834#section-5: no out-of-office answers, please.
-      headers: { 'Auto-Submitted': 'auto-generated' },
-    });
+    const outcome = await attempt;
+    // Whose time is over has not heard it: the next will.
+    if (signal.aborted) setTimeout(forget, KEEP).unref();
+    else forget();
+    return outcome;
+  } catch (error) {
+    forget();
+    throw error;
+  }
+}
+
+async function send(
+  connections: Connections,
+  mail: SendMailOptions,
+  signal: AbortSignal,
+): Promise<string | undefined> {
+  try {
+    await connections.send(mail, signal);
     return undefined;
   } catch (error) {
     if (isRefusal(error)) return error.message;
     throw error;
   }
+}
+
+function mailOf({ id, to, date, subject, text, html }: Message, from: string): SendMailOptions {
+  return {
+    messageId: `<${id}@${from.slice(from.lastIndexOf('@') + 1)}>`,
+    date,
+    from: { name: 'Warren', address: from },
+    to: { name: headerText(to.name), address: to.address },
+    subject: headerText(subject),
+    text,
+    html,
+    // https://www.rfc-editor.org/rfc/rfc3834#section-5: no out-of-office answers, please.
+    headers: { 'Auto-Submitted': 'auto-generated' },
+  };
 }
 
 /** What is ASCII goes out as it is, and a mail reader would decode what looks like an encoded word (RFC 2047), line breaks and all. */

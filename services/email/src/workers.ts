@@ -8,10 +8,10 @@ const sending: Worker<object, string | undefined, EmailSchema, EmailConfig> = {
   kind: SEND,
   concurrency: CONNECTIONS,
   timeout: TIMEOUT,
-  async act({ key }, { database, config, log }) {
+  async act({ key }, { database, config, log, signal }) {
     const message = await messageOf(database, key);
     if (message === undefined) return 'there is nobody to send it to any more';
-    return deliver(message, { config, log });
+    return deliver(message, { config, log, signal });
   },
   settle: ({ key }, refusal, work) =>
     refusal === undefined ? markSent(work, key) : markRefused(work, key, refusal),

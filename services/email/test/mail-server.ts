@@ -27,7 +27,7 @@ export interface MailServerOptions {
   /** 0 takes any free one. */
   port?: number;
   /** Asked for every recipient; its answer is refused with. */
-  onRecipient?: (address: string) => Reply | undefined;
+  onRecipient?: (address: string) => Reply | undefined | Promise<Reply | undefined>;
   /** Asked for every message that has come in whole, before the answer to it. */
   onMessage?: (received: Received) => Reply | undefined | Promise<Reply | undefined>;
   /** More for smtp-server. */
@@ -48,9 +48,9 @@ export async function startMailServer(options: MailServerOptions = {}) {
       connections += 1;
       callback();
     },
-    onRcptTo({ address }, _session, callback) {
+    async onRcptTo({ address }, _session, callback) {
       offered.push(address);
-      callback(onRecipient(address));
+      callback(await onRecipient(address));
     },
     onData(stream, { envelope }, callback) {
       const chunks: Buffer[] = [];

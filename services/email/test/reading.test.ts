@@ -1,8 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import { fileURLToPath } from 'node:url';
-import { type RunningService, start } from '@warren/chassis';
+import { ConfigError, Joi, type RunningService, start } from '@warren/chassis';
 import { client, eventually, freePorts, startProcess, withBroker, withDatabase } from '@warren/testkit';
 import { expect } from 'chai';
+import { config } from '../src/config.ts';
 import { service } from '../src/service.ts';
 import { customer } from './events.ts';
 
@@ -168,4 +169,60 @@ describe('the configuration of the mail server', () => {
     );
     expect(error.mistakes.join('\n')).to.contain('SMTP_URL').and.not.contain('hush');
   });
+
+  const unusable = {
+    'names no host': ['smtp://', 'smtps://', 'smtp://?requireTLS=true'],
+    'not percent-encoded': [
+      'smtp://shop:hush%@mail',
+      'smtp://shop:hush%zz@mail',
+      'smtp://shop%:hush@mail',
+      'smtp://shop:hush%ff@mail',
+    ],
+    'has a path or a fragment': [
+      'smtp://mail/hush',
+      'smtp://shop:587/hush@mail',
+      'smtp://shop:587#hush@mail',
+    ],
+    'may have these options only': [
+      'smtp://shop:hush@mail?logger=true&debug=true',
+      'smtp://shop:hush@mail?debug=true',
+      'smtp://shop:hush@mail?requireTLS=true&maxConnections=100',
+      'smtp://shop:hush@mail?requireTLS=perhaps',
+      'smtp://shop:hush@mail?requireTLS=true&requireTLS=false',
+      'smtp://shop:hush@mail?__proto__=true',
+      'smtp://shop:587?hush@mail',
+    ],
+    'is no URL': [
+      'smtp://shop:hush@',
+      'smtp://:587',
+      'smtp://shop:hush@mail:port',
+      'smtp://shop:pass#hush@mail',
+    ],
+  };
+  for (const [sentence, urls] of Object.entries(unusable))
+    for (const url of urls)
+      it(`is refused at the start, and the password not shown: ${url} ${sentence}`, async () => {
+        const error = await start(service, { ...given, SMTP_URL: url, MAIL_FROM: 'a@example.com' }).catch(
+          (reason) => reason,
+        );
+        expect(error).to.be.instanceOf(ConfigError);
+        expect(error.mistakes).to.have.length(1);
+        expect(error.mistakes[0])
+          .to.match(/^SMTP_URL: /)
+          .and.contain(sentence);
+        if (url.includes('@')) expect(error.message + error.mistakes[0]).to.not.contain('hush');
+      });
+
+  for (const url of [
+    'smtp://mail',
+    'smtp://mail:2525/',
+    'SMTP://127.0.0.1:25',
+    'smtp://[::1]:25',
+    'smtps://shop%40example.com:p%25%23@mail:465?tls.rejectUnauthorized=false&tls.servername=mail.example.com',
+    'smtp://mail?requireTLS=true&name=shop.example.com',
+  ])
+    it(`may be ${url}`, () => {
+      const { error } = Joi.object(config).validate({ SMTP_URL: url, MAIL_FROM: 'a@example.com' });
+      expect(error).to.equal(undefined);
+    });
 });
