@@ -1,6 +1,7 @@
 import { eventually } from '@warren/testkit';
 import { expect } from 'chai';
 import { kubectl, podsOf, queueDepths, rolledOut, SERVICES } from './support/kube.ts';
+import { RATE } from './support/load.ts';
 import { withWarren } from './support/warren.ts';
 
 /** Pods that are killed at random. */
@@ -12,7 +13,7 @@ describe('pods that are killed, without a moment to end', function () {
   const kill = (pod: string) => kubectl(['delete', 'pod', pod, '--grace-period=0', '--force']);
 
   it(`${KILLS} of services, at random, under load: nothing is lost or doubled`, async () => {
-    await warren.underLoad({ rate: 25, patience: 180_000 }, async () => {
+    await warren.underLoad({ rate: RATE / 2, patience: 180_000 }, async () => {
       for (let n = 0; n < KILLS; n += 1) {
         // As soon as there is another one: what starts is killed as well as what runs.
         const victim = SERVICES[Math.floor(Math.random() * SERVICES.length)] as string;
@@ -29,7 +30,7 @@ describe('pods that are killed, without a moment to end', function () {
   });
 
   it('the broker, under load: no request fails, nothing is lost or doubled', async () => {
-    await warren.underLoad({ rate: 20 }, async () => {
+    await warren.underLoad({ rate: RATE / 2 }, async () => {
       const [before] = await podsOf('rabbitmq');
       await kill('rabbitmq-0');
       await eventually(
@@ -46,7 +47,7 @@ describe('pods that are killed, without a moment to end', function () {
   it('the broker, while messages wait in it: they are there again', async () => {
     await kubectl(['scale', 'deployment/session', '--replicas=0']);
     try {
-      await warren.underLoad({ rate: 20, accounts: false }, async () => {
+      await warren.underLoad({ rate: RATE / 2, accounts: false }, async () => {
         await eventually(
           async () => expect((await queueDepths()).get('session.user.created')).to.be.at.least(100),
           { timeout: 120_000, interval: 1_000 },

@@ -3,11 +3,11 @@ import { readFileSync } from 'node:fs';
 import { eventually } from '@warren/testkit';
 import { get, kubectl } from './kube.ts';
 
-/** Sign-ups a second where a test says nothing else. */
-const RATE = Number(process.env.WARREN_E2E_RATE ?? 50);
+/** Sign-ups a second at the most; a machine that does more than this may have to be asked for less. */
+export const RATE = Number(process.env.WARREN_E2E_RATE ?? 50);
 
 export interface LoadOptions {
-  /** Sign-ups a second, default 50 or WARREN_E2E_RATE. */
+  /** Sign-ups a second, default {@link RATE}. */
   rate?: number;
   /** ms in which a sign-up that failed is repeated, under the same key. Default 0: never. */
   patience?: number;
