@@ -259,7 +259,7 @@ export function maskCredentials(text: string): string {
   if (!text.includes('://')) return text;
   return text
     .replace(/(:\/\/[^\s:/?#"'@]{0,128}):[^\s"']{0,512}@/g, '$1:***@')
-    .replace(/([?&]\w{0,32}(?:password|secret|token)=)[^\s&"']*/gi, '$1***');
+    .replace(/([?&][\w.]{0,32}(?:pass|password|secret|token)=)[^\s&"']*/gi, '$1***');
 }
 
 // --- Names nobody knows ---

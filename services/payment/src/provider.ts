@@ -1,7 +1,7 @@
 // The port to whoever moves the money. This service knows a provider by this page alone.
 import type { Currency } from '@warren/contracts';
 
-/** ms that a provider may take: short, for a payment whose worker died is out of reach until its lease, which is longer, ends. */
+/** ms that a provider may take; then the charge is asked for again, under the same key. */
 export const PROVIDER_TIMEOUT = 10_000;
 
 export interface Charge {

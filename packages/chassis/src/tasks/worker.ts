@@ -85,6 +85,9 @@ const POLL = 1_000;
 const RETRY = { min: 1_000, max: 300_000 };
 /** What settling may take, on top of acting. */
 const SETTLE_TIMEOUT = 10_000;
+/** ms after which somebody else takes over the task of a process that died; one that lives renews its claim in time. */
+const LEASE = 20_000;
+const RENEW = 5_000;
 
 export class WorkerRunner {
   readonly #worker: Worker;
@@ -155,10 +158,9 @@ export class WorkerRunner {
    * which an index is searched for; by one that goes on, every look would read all that is not due yet.
    */
   async #claim(): Promise<Claimed | undefined> {
-    const lease = ((this.#worker.timeout ?? 30_000) + SETTLE_TIMEOUT + 5_000) / 1_000;
     const { rows } = await sql<Claimed>`
       update warren.tasks set lease = ${this.#holder}, attempts = attempts + 1,
-             due_at = clock_timestamp() + make_interval(secs => ${lease})
+             due_at = clock_timestamp() + make_interval(secs => ${LEASE / 1_000})
       where id = (
         select id from warren.tasks where kind = ${this.#worker.kind} and due_at <= statement_timestamp()
         order by due_at for update skip locked limit 1)
@@ -173,6 +175,7 @@ export class WorkerRunner {
     const parent = traceparent ?? undefined;
     const timeout = this.#worker.timeout ?? 30_000;
     let acted = false;
+    const renewal = setInterval(() => void this.#renew(claimed), RENEW);
     try {
       await withSpan(`${this.#worker.kind} task`, { kind: SpanKind.INTERNAL, parent }, async () => {
         const signal = AbortSignal.timeout(timeout);
@@ -208,6 +211,21 @@ export class WorkerRunner {
         where id = ${id} and lease = ${this.#holder} and attempts = ${attempts}`.execute(
         this.#units.database,
       );
+    } finally {
+      clearInterval(renewal);
+    }
+  }
+
+  /** A claim that cannot be renewed ends by itself, and then somebody else may do the task, under the same key. */
+  async #renew({ id, attempts }: Claimed): Promise<void> {
+    try {
+      await sql`
+        update warren.tasks set due_at = clock_timestamp() + make_interval(secs => ${LEASE / 1_000})
+        where id = ${id} and lease = ${this.#holder} and attempts = ${attempts}`.execute(
+        this.#units.database,
+      );
+    } catch (error) {
+      this.#log.debug({ err: error }, 'a claim could not be renewed');
     }
   }
 
