@@ -1,6 +1,6 @@
 import { eventually } from '@warren/testkit';
 import { expect } from 'chai';
-import { kubectl, podsOf, queueDepths, rolledOut, SERVICES } from './support/kube.ts';
+import { get, kubectl, podsOf, queueDepths, rolledOut, SERVICES, sql } from './support/kube.ts';
 import { RATE } from './support/load.ts';
 import { withWarren } from './support/warren.ts';
 
@@ -13,6 +13,7 @@ describe('pods that are killed, without a moment to end', function () {
   const kill = (pod: string) => kubectl(['delete', 'pod', pod, '--grace-period=0', '--force']);
 
   it(`${KILLS} of services, at random, under load: nothing is lost or doubled`, async () => {
+    const killed: string[] = [];
     await warren.underLoad({ rate: RATE / 2, patience: 180_000 }, async () => {
       for (let n = 0; n < KILLS; n += 1) {
         // As soon as there is another one: what starts is killed as well as what runs.
@@ -25,7 +26,9 @@ describe('pods that are killed, without a moment to end', function () {
           { timeout: 120_000, interval: 500 },
         );
         await kill(pods[Math.floor(Math.random() * pods.length)]?.name as string);
+        killed.push(victim);
       }
+      console.log(`        killed: ${killed.join(', ')}`);
     });
   });
 
@@ -41,6 +44,27 @@ describe('pods that are killed, without a moment to end', function () {
         },
         { timeout: 300_000, interval: 500 },
       );
+    });
+  });
+
+  it('one of three nodes of the broker, under load: publishing and consuming go on without it', async function () {
+    const { replicas } = (await get('statefulset', 'rabbitmq')).spec;
+    if (replicas < 3) {
+      console.log(`      RabbitMQ has ${replicas} node here; three: make deploy ARGS="-p prod-like"`);
+      this.skip();
+    }
+    const sessions = async () => Number(await sql('session', 'select count(*) from sessions'));
+    const isBack = async () =>
+      (await podsOf('rabbitmq')).some(({ name, ready }) => name === 'rabbitmq-1' && ready);
+    await warren.underLoad({ rate: RATE / 2 }, async () => {
+      await kill('rabbitmq-1');
+      const before = await sessions();
+      await eventually(
+        async () => expect(await sessions(), 'sessions opened').to.be.at.least(before + 2 * RATE),
+        { timeout: 120_000, interval: 500 },
+      );
+      expect(await isBack(), 'the node is back before anything was consumed').to.equal(false);
+      await eventually(isBack, { timeout: 300_000, interval: 500 });
     });
   });
 

@@ -1,6 +1,6 @@
 import { eventually } from '@warren/testkit';
 import { expect } from 'chai';
-import { type Forward, forward, kubectl, podsOf, SERVICES } from './support/kube.ts';
+import { type Forward, forward, kubectl, podsOf, rolledOut, SERVICES } from './support/kube.ts';
 import { withWarren } from './support/warren.ts';
 
 describe('Prometheus', () => {
@@ -12,6 +12,7 @@ describe('Prometheus', () => {
       console.log('    There is no Prometheus here: kubectl apply -f k8s/monitoring/prometheus.yaml');
       this.skip();
     }
+    await rolledOut('deployment/prometheus');
     way = await forward('svc/prometheus', 9090);
   });
   after(() => way?.close());
