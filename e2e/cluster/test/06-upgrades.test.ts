@@ -1,7 +1,6 @@
 import { expect } from 'chai';
 import { withCharts } from './support/charts.ts';
 import { get, helm, kubectl, podsOf, rolledOut, SERVICES, secret } from './support/kube.ts';
-import { RATE } from './support/load.ts';
 import { withWarren } from './support/warren.ts';
 
 describe('upgrades', function () {
@@ -19,7 +18,7 @@ describe('upgrades', function () {
     const before = await logLevel();
     const others = async () => (await podsOf()).filter(({ name }) => !name.startsWith('order-'));
     const untouched = await others();
-    await warren.underLoad({ rate: RATE / 2 }, async () => {
+    await warren.underLoad({ share: 0.5 }, async () => {
       await upgrade('order', '--set', 'logLevel=warn');
       expect(await logLevel()).to.equal('warn');
       await helm(['rollback', 'order', '--wait', '--timeout', '5m']);
@@ -33,7 +32,7 @@ describe('upgrades', function () {
 
   it('an upgrade that can not come up takes nothing out of service', async () => {
     const { uid } = (await podsOf('order'))[0] ?? {};
-    await warren.underLoad({ rate: RATE / 5 }, async () => {
+    await warren.underLoad({ share: 0.2 }, async () => {
       const failure = await helm([
         ...[
           'upgrade',
@@ -56,7 +55,7 @@ describe('upgrades', function () {
     const passwords = () => Promise.all(SERVICES.map((service) => secret(`${service}-amqp`, 'password')));
     const before = await passwords();
     const [{ uid } = {}] = await podsOf('rabbitmq');
-    await warren.underLoad({ rate: RATE / 2 }, async () => {
+    await warren.underLoad({ share: 0.5 }, async () => {
       await upgrade('rabbitmq', '--set', 'config.logLevel=warning');
       await rolledOut('statefulset/rabbitmq');
       expect((await podsOf('rabbitmq'))[0]?.uid, 'the pod').not.to.equal(uid);

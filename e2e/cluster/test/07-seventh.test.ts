@@ -2,7 +2,6 @@ import { eventually } from '@warren/testkit';
 import { expect } from 'chai';
 import { withCharts } from './support/charts.ts';
 import { forward, get, helm, kubectl, podsOf, queueDepths, secret, sql } from './support/kube.ts';
-import { RATE } from './support/load.ts';
 import { run } from './support/run.ts';
 import { withWarren } from './support/warren.ts';
 
@@ -65,7 +64,7 @@ describe('a seventh service', function () {
 
   it('joins by an upgrade of broker and database and an install; nothing else begins anew', async () => {
     const before = (await podsOf()).map(({ uid, restarts }) => `${uid} ${restarts}`);
-    await warren.underLoad({ rate: RATE / 5 }, async () => {
+    await warren.underLoad({ share: 0.2 }, async () => {
       await upgrade('rabbitmq', '--set', `services.${NAME}.enabled=true`);
       await upgrade('postgresql', '--set', `services.${NAME}.enabled=true`);
       await helm([

@@ -3,12 +3,9 @@ import { readFileSync } from 'node:fs';
 import { eventually } from '@warren/testkit';
 import { get, kubectl } from './kube.ts';
 
-/** Sign-ups a second at the most; a machine that does more than this may have to be asked for less. */
-export const RATE = Number(process.env.WARREN_E2E_RATE ?? 50);
-
 export interface LoadOptions {
-  /** Sign-ups a second, default {@link RATE}. */
-  rate?: number;
+  /** Sign-ups a second. */
+  rate: number;
   /** ms in which a sign-up that failed is repeated, under the same key. Default 0: never. */
   patience?: number;
 }
@@ -40,7 +37,7 @@ export interface Load {
 const script = readFileSync(new URL('load.mjs', import.meta.url), 'utf8');
 
 /** Resolves when the first sign-up has begun. */
-export async function startLoad({ rate = RATE, patience = 0 }: LoadOptions = {}): Promise<Load> {
+export async function startLoad({ rate, patience = 0 }: LoadOptions): Promise<Load> {
   const prefix = `load-${Date.now().toString(36)}`;
   const { spec } = await get('deployment', 'gateway');
   const { image, imagePullPolicy } = spec.template.spec.containers[0];

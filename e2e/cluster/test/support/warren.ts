@@ -3,9 +3,14 @@ import { expect } from 'chai';
 import { takeAccounts } from './accounts.ts';
 import { everythingRolledOut, get, kubectl, SERVICES } from './kube.ts';
 import { type Load, type LoadOptions, type SignUp, startLoad } from './load.ts';
+import { carriedRate } from './rate.ts';
 import { run } from './run.ts';
 
-export interface UnderLoad extends LoadOptions {
+export interface UnderLoad {
+  /** Of the sign-ups a second that are carried here with nothing broken, 50 at the most. Default 1. */
+  share?: number;
+  /** See {@link LoadOptions}. */
+  patience?: LoadOptions['patience'];
   /** Whether all is counted in the end. Default true. */
   accounts?: boolean;
 }
@@ -40,8 +45,9 @@ export function withWarren(): Warren {
   });
 
   return {
-    async underLoad({ accounts = true, ...options }, during) {
-      const load = await startLoad(options);
+    async underLoad({ accounts = true, share = 1, patience }, during) {
+      const rate = Math.max(1, share * (await carriedRate()));
+      const load = await startLoad({ rate, patience });
       loads.push(load);
       await during();
       await everythingRolledOut();
@@ -49,7 +55,7 @@ export function withWarren(): Warren {
       loads.splice(loads.indexOf(load), 1);
       const { signUps, seconds } = outcome;
       tell(signUps, seconds);
-      if (!options.patience) {
+      if (!patience) {
         const failures = signUps.flatMap((each) => each.failures);
         expect(failures.slice(0, 20), `${failures.length} requests failed`).to.deep.equal([]);
       }
