@@ -277,6 +277,16 @@ function faults(): Fault[] {
     ],
     [
       'lockfiles',
+      'a lockfile that is behind a shared package',
+      (copy) => {
+        const manifest = JSON.parse(copy.read('packages/contracts/package.json'));
+        manifest.dependencies.planted = '^1.0.0';
+        return { 'packages/contracts/package.json': JSON.stringify(manifest) };
+      },
+      ['services/user/package-lock.json is behind packages/contracts/package.json'],
+    ],
+    [
+      'lockfiles',
       'a registry in an .npmrc',
       (copy) => ({
         'services/user/.npmrc': `${copy.read('services/user/.npmrc')}registry=https://registry.example\n`,
