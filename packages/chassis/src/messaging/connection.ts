@@ -179,7 +179,10 @@ export class Messaging {
     const broker = await new Promise<RascalBroker>((resolve, reject) =>
       rascal.Broker.create(this.#rascalConfig(config, cut), { onVhost }, (error, made) => {
         made?.on('error', lose);
-        if (error || cut.aborted) clearInterval(made?.keepActive);
+        // It holds the process, also where this attempt has been given up before anybody had the broker.
+        const release = () => clearInterval(made?.keepActive);
+        if (error || cut.aborted) release();
+        else cut.addEventListener('abort', release, { once: true });
         if (error) reject(error);
         else resolve(made as RascalBroker);
       }),

@@ -1,0 +1,49 @@
+import { withBroker } from '@warren/testkit';
+import { expect } from 'chai';
+import { pause } from '../src/backoff.ts';
+import { Messaging } from '../src/messaging/connection.ts';
+import { sharedExchanges } from '../src/messaging/topology.ts';
+import { createLog } from '../src/telemetry/index.ts';
+
+/** ms of Rascal's own timer, which holds the process while a broker is open. */
+const KEEP_ACTIVE = 2 ** 31 - 1;
+
+describe('a connection that is closed while it opens', function () {
+  this.timeout(120_000);
+  const broker = withBroker({ services: ['alpha'] });
+
+  it('leaves nothing behind that holds the process, at whatever moment that is', async () => {
+    const timers = new Set<unknown>();
+    const { setInterval, clearInterval } = globalThis;
+    globalThis.setInterval = ((run: () => void, ms?: number) => {
+      const timer = setInterval(run, ms);
+      if (ms === KEEP_ACTIVE) timers.add(timer);
+      return timer;
+    }) as typeof setInterval;
+    globalThis.clearInterval = (timer) => {
+      timers.delete(timer);
+      clearInterval(timer);
+    };
+    let opened = 0;
+    try {
+      for (let delay = 0; delay < 200; delay += 1) {
+        const messaging = new Messaging({
+          url: broker.url('alpha'),
+          name: `alpha ${delay}`,
+          config: () => ({ vhosts: { publish: { exchanges: sharedExchanges() } } }),
+          log: createLog({ service: 'alpha', version: '1', level: 'silent' }),
+        });
+        messaging.start();
+        await pause(delay / 2);
+        if (timers.size > 0) opened += 1;
+        await messaging.close();
+      }
+      await pause(500);
+      expect(opened, 'closed when Rascal had its connections').to.be.above(0);
+      expect(timers.size, 'timers left').to.equal(0);
+    } finally {
+      globalThis.setInterval = setInterval;
+      globalThis.clearInterval = clearInterval;
+    }
+  });
+});
