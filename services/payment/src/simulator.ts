@@ -106,6 +106,8 @@ async function bookRefund(books: Kysely<SimulatorSchema>, { key, charge }: Refun
     insert into simulator.books (key, kind, reference, amount, currency, outcome, charge)
     select ${key}, 'refund', reference, amount, currency, 'accepted', key
       from simulator.books where key = ${charge} and kind = 'charge' and outcome = 'accepted'
+      -- One after the other: with two unique indexes, refunds of one charge could wait for each other in a circle.
+      for update
     on conflict (key) do update set requests = ${repeated}
     returning charge`
     .execute(books)
