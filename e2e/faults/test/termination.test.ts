@@ -143,7 +143,9 @@ describe('SIGTERM', () => {
 
       const ending = terminate(user);
       await draining(user);
-      expect(await busy.get('/users?limit=1'), 'while it is only not ready').to.match(/^HTTP\/1.1 200/);
+      expect(await busy.get('/users?limit=1'), 'while it is only not ready').to.match(
+        /^HTTP\/1.1 200.*Connection: close/is,
+      );
       const { code, ms } = await ending;
       expect(code).to.equal(0);
       expect(ms).to.be.below(1_000 + PROMPT);

@@ -387,6 +387,8 @@ export async function start(
     const left = (share = 1) => Math.max(0, deadline - Date.now()) * share;
     draining = true;
     log.info({ drainDelay: config.DRAIN_DELAY }, 'draining');
+    // Kept connections end one by one with their answers, and not all at once when the delay is over.
+    http.retire();
     await pause(config.DRAIN_DELAY);
     for (const consumer of consumers) consumer.stop();
     // A request or a task that takes longer is redone, but the events of the others still go out.

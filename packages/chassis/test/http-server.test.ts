@@ -112,6 +112,19 @@ describe('a client that leaves', () => {
 describe('a server that drains', () => {
   afterEach(closeWebs);
 
+  it('that is only retiring accepts and answers, and ends each connection with its answer', async () => {
+    const { url, http } = await openWeb({ routes: [get('/fast', {}, async () => ({}))] });
+    const agent = new Agent({ keepAlive: true });
+    expect((await send(`${url}/fast`, agent)).headers.connection).to.equal('keep-alive');
+    http.retire();
+    for (let n = 0; n < 2; n += 1) {
+      const { statusCode, headers } = await send(`${url}/fast`, agent);
+      expect(statusCode).to.equal(200);
+      expect(headers.connection).to.equal('close');
+    }
+    agent.destroy();
+  });
+
   it('accepts no more, finishes what is in hand, and ends its keep-alive connections', async () => {
     const { handler, entered, open } = gate();
     const { url, port, http } = await openWeb({

@@ -22,6 +22,8 @@ import { compileValidation } from './validation.ts';
 export interface Http {
   /** @returns the port; another one than asked for when that was 0. @throws {WarrenError} `port_taken` */
   listen(port: number): Promise<number>;
+  /** From now on every answer ends its connection; new ones are still accepted. */
+  retire(): void;
   /**
    * Stops accepting, answers with `Connection: close`, and resolves when everything in hand is finished, including work
    * whose client already has its 503. The caller bounds the time, and calls `close` after it.
@@ -97,6 +99,7 @@ export function createHttp(options: HttpOptions): Http {
   const server = createHttpServer(app.callback(), { requestTimeout: config.REQUEST_TIMEOUT });
   return {
     listen: (port) => server.listen(port),
+    retire: () => server.retire(),
     async drain() {
       await server.drain();
       await Promise.all(inHand);

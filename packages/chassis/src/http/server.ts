@@ -17,6 +17,8 @@ export interface Server {
   listen(port: number): Promise<number>;
   /** Whether answers must end their connection. */
   readonly draining: boolean;
+  /** From now on every answer ends its connection; new ones are still accepted: clients move elsewhere one by one. */
+  retire(): void;
   /**
    * Stops accepting, ends connections with their next answer, closes idle ones, and resolves when none is left.
    * The caller bounds the time, and calls {@link Server.close} after it.
@@ -75,6 +77,10 @@ export function createHttpServer(listener: RequestListener, options: { requestTi
         server.once('error', (cause) => reject(notListening(port, cause)));
         server.listen(port, () => resolve((server.address() as AddressInfo).port));
       });
+    },
+
+    retire() {
+      draining = true;
     },
 
     async drain() {
