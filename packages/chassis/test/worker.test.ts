@@ -472,6 +472,46 @@ describe('a worker', function () {
     expect(lags[15]).to.be.below(100);
   });
 
+  it('looks for work once for each wake-up, however many tasks it may do at once', async () => {
+    let looks = 0;
+    const counted = writer.units.database.withPlugin({
+      transformQuery: ({ node }) => node,
+      async transformResult({ result }) {
+        looks += 1;
+        return result;
+      },
+    });
+    const runner = launch({ concurrency: 10 }, { ...writer.units, database: counted });
+    await eventually(() => expect(looks).to.equal(1), { interval: 1 });
+    const since = performance.now();
+    for (let i = 1; i <= 20; i += 1) {
+      await schedule(`t${i}`);
+      runner.wake();
+      await done(i);
+    }
+    // One besides at the start, and those that it makes of itself, each second.
+    expect(looks).to.be.within(21, 22 + (performance.now() - since) / 1_000);
+  });
+
+  it('begins at once what waits for one that is free', async () => {
+    for (let i = 0; i < 50; i += 1) await schedule(`t${i}`);
+    let most = 0;
+    let now = 0;
+    const since = performance.now();
+    launch({
+      concurrency: 5,
+      async act() {
+        most = Math.max(most, ++now);
+        await new Promise((resolve) => setTimeout(resolve, 20));
+        now -= 1;
+      },
+    });
+    await done(50);
+    expect(most).to.equal(5);
+    // Ten rounds; of those that waited for a look of each second there would be no end before 10 s.
+    expect(performance.now() - since, 'ms').to.be.below(5_000);
+  });
+
   it('misses no wake-up that comes while it looks for work', async () => {
     const looks: PromiseWithResolvers<void>[] = [];
     const slow = writer.units.database.withPlugin({

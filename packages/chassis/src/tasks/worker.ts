@@ -96,10 +96,9 @@ export class WorkerRunner {
   readonly #log: Logger;
   readonly #stopping = new AbortController();
   readonly #holder = randomUUID();
-  #running: Promise<unknown> | undefined;
-  readonly #wakers = new Set<() => void>();
+  #running: Promise<void> | undefined;
+  #resume: () => void = () => {};
   #wakes = 0;
-  /** Once, not once by each that does tasks here. */
   #complained = false;
 
   constructor(worker: Worker, options: { units: Units; config: unknown; log: Logger }) {
@@ -114,14 +113,13 @@ export class WorkerRunner {
   }
 
   start(): void {
-    this.#running = Promise.all(Array.from({ length: this.#worker.concurrency ?? 2 }, () => this.#run()));
+    this.#running = this.#run();
   }
 
   /** A task of this kind was committed in this process. */
   wake(): void {
     this.#wakes += 1;
-    for (const resume of this.#wakers) resume();
-    this.#wakers.clear();
+    this.#resume();
   }
 
   /** Claims nothing more, and finishes what it has. */
@@ -132,40 +130,63 @@ export class WorkerRunner {
     this.#worker.close?.(this.#config);
   }
 
+  /** One looks for work, for as many as are free: a statement a look, however many tasks may be done at once. */
   async #run(): Promise<void> {
     const { signal } = this.#stopping;
     const delays = backoff({ min: 200, max: 5_000 });
+    const lanes = this.#worker.concurrency ?? 2;
+    const doing = new Set<Promise<void>>();
+    let more = false;
+    let failure: unknown;
     while (!signal.aborted) {
       try {
+        if (failure !== undefined) throw failure;
         const wakes = this.#wakes;
-        const task = await this.#claim();
-        if (this.#complained) this.#log.info('tasks are being done again');
-        this.#complained = false;
-        delays.reset();
-        if (task === undefined) await this.#idle(wakes);
-        else await this.#do(task);
+        const free = lanes - doing.size;
+        if (free > 0) {
+          const tasks = await this.#claim(free);
+          more = tasks.length === free;
+          if (this.#complained) this.#log.info('tasks are being done again');
+          this.#complained = false;
+          delays.reset();
+          for (const task of tasks) {
+            const done = this.#do(task)
+              .catch((error) => {
+                failure ??= error;
+              })
+              .finally(() => {
+                doing.delete(done);
+                if (more || failure !== undefined) this.wake();
+              });
+            doing.add(done);
+          }
+          if (more && doing.size < lanes) continue;
+        }
+        await this.#idle(wakes);
       } catch (error) {
         if (!this.#complained)
           this.#log.warn({ err: error }, 'tasks cannot be claimed or settled now; they wait');
         this.#complained = true;
         await pause(delays.next(), signal);
+        failure = undefined;
       }
     }
+    await Promise.all(doing);
   }
 
   /**
    * A claim is a due date in the future: when its holder dies, somebody else finds it due. By the time of the statement,
    * which an index is searched for; by one that goes on, every look would read all that is not due yet.
    */
-  async #claim(): Promise<Claimed | undefined> {
+  async #claim(limit: number): Promise<Claimed[]> {
     const { rows } = await sql<Claimed>`
       update warren.tasks set lease = ${this.#holder}, attempts = attempts + 1,
              due_at = clock_timestamp() + make_interval(secs => ${LEASE / 1_000})
-      where id = (
+      where id = any(array(
         select id from warren.tasks where kind = ${this.#worker.kind} and due_at <= statement_timestamp()
-        order by due_at for update skip locked limit 1)
+        order by due_at limit ${limit} for update skip locked))
       returning id, key, data, attempts, correlation_id, traceparent`.execute(this.#units.database);
-    return rows[0];
+    return rows;
   }
 
   async #do(claimed: Claimed): Promise<void> {
@@ -233,12 +254,11 @@ export class WorkerRunner {
   #idle(wakes: number): Promise<void> {
     if (this.#stopping.signal.aborted || this.#wakes !== wakes) return Promise.resolve();
     return new Promise((resolve) => {
-      const timer = setTimeout(() => this.#wakers.delete(resume) && resolve(), POLL);
-      const resume = () => {
+      const timer = setTimeout(resolve, POLL);
+      this.#resume = () => {
         clearTimeout(timer);
         resolve();
       };
-      this.#wakers.add(resume);
     });
   }
 }
