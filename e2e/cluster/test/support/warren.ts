@@ -23,11 +23,20 @@ export interface Warren {
   underLoad(options: UnderLoad, during: () => Promise<void>): Promise<void>;
 }
 
+/** No `describe` begins later. ms since the epoch */
+const LAST_BEGIN = Date.now() + Number(process.env.WARREN_E2E_MINUTES ?? Number.POSITIVE_INFINITY) * 60_000;
+
 /** Warren in the current context, for the tests of this `describe`; whole before the first. */
 export function withWarren(): Warren {
   const loads: Load[] = [];
 
-  before('Warren is deployed', async () => {
+  before('there is time, and Warren is deployed', async function () {
+    if (Date.now() > LAST_BEGIN) {
+      console.log(
+        `      not run: the ${process.env.WARREN_E2E_MINUTES} minutes (WARREN_E2E_MINUTES) are over`,
+      );
+      this.skip();
+    }
     const context = (await run('kubectl', ['config', 'current-context'])).trim();
     const { items } = await get('deployments');
     const names = items.map(({ metadata }: { metadata: { name: string } }) => metadata.name);
