@@ -39,6 +39,22 @@ metadata:
 {{- toJson $services }}
 {{- end }}
 
+{{/* Refuses a Secret that is missing or lacks a key, where there is a cluster to ask: (dict "root" $ "from" "auth.existingSecret" "secret" "x" "keys" (list "password")). */}}
+{{- define "postgresql.require" -}}
+{{- $namespace := .root.Release.Namespace }}
+{{- if lookup "v1" "ServiceAccount" $namespace "default" }}
+{{- $secret := lookup "v1" "Secret" $namespace .secret }}
+{{- if not $secret }}
+{{- fail (printf "%s: there is no Secret %q in the namespace %q: make it first" .from .secret $namespace) }}
+{{- end }}
+{{- range .keys }}
+{{- if not (hasKey ($secret.data | default dict) .) }}
+{{- fail (printf "%s: the Secret %q in the namespace %q has no key %q" $.from $.secret $namespace .) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{/* The restricted Pod Security Standard. 999 is postgres in the official image. */}}
 {{- define "postgresql.podSecurity" -}}
 runAsNonRoot: true
