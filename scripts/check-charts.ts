@@ -23,6 +23,8 @@ interface Rendering {
   /** Files from the root of the checkout. */
   valuesFiles?: string[];
   values?: object;
+  /** All Secrets are the operator's: it renders none, and the same a second time. */
+  secretless?: boolean;
 }
 
 const services = files('charts/*/templates/service.yaml').map((file) => file.split('/')[1] as string);
@@ -39,6 +41,17 @@ const everything = {
   debug: true,
   autoscaling: { enabled: true },
   podDisruptionBudget: { maxUnavailable: '25%' },
+  service: { type: 'LoadBalancer', annotations: { 'example.com/balancer': 'internal' } },
+  ingress: {
+    enabled: true,
+    className: 'nginx',
+    annotations: { 'cert-manager.io/cluster-issuer': 'letsencrypt' },
+    hosts: [
+      { host: 'shop.example.com' },
+      { host: '*.example.com', paths: [{ path: '/users' }, { path: '/health', pathType: 'Exact' }] },
+    ],
+    tls: [{ secretName: 'shop-tls', hosts: ['shop.example.com'] }],
+  },
   networkPolicy: {
     callers: ['gateway', 'console'],
     calls: ['user'],
@@ -65,12 +78,17 @@ const nothing = {
   podDisruptionBudget: { enabled: false },
   metrics: { annotations: false },
 };
+/** For GitOps, which renders without a cluster to keep passwords in. */
+const ownSecrets = {
+  auth: { existingSecret: 'operator' },
+  services: Object.fromEntries(services.map((name) => [name, { existingSecret: `${name}-secret` }])),
+};
 const monitored = { metrics: { serviceMonitor: { enabled: true }, rules: { enabled: true } } };
 
 const renderings: Rendering[] = [
   ...services.flatMap((chart) => [
     { chart, title: 'defaults' },
-    { chart, title: 'everything', values: everything },
+    { chart, title: 'everything', values: everything, secretless: true },
     { chart, title: 'nothing', values: nothing },
     { chart, title: 'another-name', values: { name: 'another-name' } },
     { chart, title: 'prod-like', valuesFiles: ['k8s/prod-like/service.yaml'] },
@@ -98,6 +116,13 @@ const renderings: Rendering[] = [
       affinity: { podAntiAffinity: {} },
     },
   },
+  {
+    chart: 'rabbitmq',
+    title: 'gitops',
+    values: { ...ownSecrets, tls: { enabled: true, existingSecret: 'certificate', only: true } },
+    secretless: true,
+  },
+  { chart: 'postgresql', title: 'gitops', values: ownSecrets, secretless: true },
   {
     chart: 'rabbitmq',
     title: 'nothing',
@@ -129,12 +154,20 @@ const refusals: [chart: string, values: object, said: string][] = [
   ['user', { config: { log_level: 'x' } }, 'log_level'],
   ['user', { shutdown: { grace: 5, drainDelay: 5 } }, 'shutdown.drainDelay'],
   ['user', { autoscaling: { enabled: true, minReplicas: 7 } }, 'autoscaling.minReplicas'],
+  ['user', { ingress: { enabled: true, hosts: [{ host: 'shop.example.com' }] } }, 'networkPolicy.public'],
+  ['user', { service: { type: 'NodePort' } }, 'networkPolicy.public'],
+  ['gateway', { ingress: { enabled: true } }, 'ingress.hosts'],
+  ['gateway', { ingress: { host: 'shop.example.com' } }, "'host' not allowed"],
+  ['gateway', { ingress: { hosts: ['shop.example.com'] } }, "'/ingress/hosts/0'"],
+  ['gateway', { ingress: { hosts: [{ host: 'https://shop.example.com' }] } }, "'/ingress/hosts/0/host'"],
+  ['gateway', { service: { type: 'ExternalName' } }, "'/service/type'"],
   ['user', { secrets: [{ variable: 'SMTP_URL' }] }, "'/secrets/0'"],
   ['user', { chassis: { replicas: -1 } }, "'/replicas'"],
   ['rabbitmq', { replicas: -1 }, "'/replicas'"],
   ['rabbitmq', { services: { ledger: { secret: 'a' } } }, "'secret' not allowed"],
   ['rabbitmq', { replicas: 2 }, 'replicas: must be odd'],
   ['rabbitmq', { tls: { enabled: true } }, 'tls.existingSecret'],
+  ['rabbitmq', { tls: { only: true } }, 'tls.only'],
   ['postgresql', { persistence: { size: 'big' } }, "'/persistence/size'"],
 ];
 
@@ -169,11 +202,15 @@ export async function checkCharts(): Promise<string[]> {
       return helm('template', chart, `charts/${chart}`, '--kube-version', KUBERNETES, '-n', 'warren', ...all);
     };
     findings.push(
-      ...(await each(renderings, async ({ chart, title, values, valuesFiles }) => {
-        const { code, output } = await template(chart, title, values, valuesFiles);
-        if (code !== 0) return [`charts/${chart} with ${title}: ${output}`];
+      ...(await each(renderings, async ({ chart, title, values, valuesFiles, secretless }) => {
+        const render = () => template(chart, title, values, valuesFiles);
+        const { code, output } = await render();
+        const what = `charts/${chart} with ${title}`;
+        if (code !== 0) return [`${what}: ${output}`];
         writeFileSync(join(scratch, 'rendered', `${chart}-${title}.yaml`), output);
-        return [];
+        if (!secretless) return [];
+        if (/^kind: Secret$/m.test(output)) return [`${what} renders a Secret`];
+        return (await render()).output === output ? [] : [`${what} is rendered differently a second time`];
       })),
       ...(await each([...refusals.entries()], async ([index, [chart, values, said]]) => {
         const { code, output } = await template(chart, `refused-${index}`, values);

@@ -8,6 +8,8 @@ Its values are the library's defaults with the chart's own laid over them.
 {{- $service := dict "Values" $values "Release" .Release "Chart" .Chart "name" $name -}}
 {{- include "chassis.refuse" $service -}}
 {{- $parts := list "serviceaccount" "configmap" "deployment" "service" "test" -}}
+{{- if ne $values.service.type "ClusterIP" }}{{ $parts = append $parts "publicservice" }}{{ end -}}
+{{- if $values.ingress.enabled }}{{ $parts = append $parts "ingress" }}{{ end -}}
 {{- if $values.networkPolicy.enabled }}{{ $parts = append $parts "networkpolicy" }}{{ end -}}
 {{- if $values.podDisruptionBudget.enabled }}{{ $parts = append $parts "poddisruptionbudget" }}{{ end -}}
 {{- if $values.autoscaling.enabled }}{{ $parts = append $parts "horizontalpodautoscaler" }}{{ end -}}
@@ -29,6 +31,15 @@ Its values are the library's defaults with the chart's own laid over them.
 {{- with .Values.autoscaling }}
 {{- if and .enabled (gt (int .minReplicas) (int .maxReplicas)) }}
 {{- fail (printf "autoscaling.minReplicas: must not be more than autoscaling.maxReplicas (%d), got %d" (int .maxReplicas) (int .minReplicas)) }}
+{{- end }}
+{{- end }}
+{{- if and .Values.ingress.enabled (not .Values.ingress.hosts) }}
+{{- fail "ingress.hosts: is required with ingress.enabled: [{host: shop.example.com}]" }}
+{{- end }}
+{{- $opened := .Values.ingress.enabled | ternary "ingress.enabled" (ne .Values.service.type "ClusterIP" | ternary "service.type" "") }}
+{{- with .Values.networkPolicy }}
+{{- if and $opened .enabled (not .public) (not .ingress) }}
+{{- fail (printf "%s: networkPolicy lets nobody in from outside: set networkPolicy.public, or rules in networkPolicy.ingress" $opened) }}
 {{- end }}
 {{- end }}
 {{- /* Only where there is a cluster to ask: it has a ServiceAccount called default in every namespace. */}}

@@ -1,0 +1,59 @@
+{{- define "chassis.ingress" -}}
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+{{ include "chassis.metadata" . }}
+  {{- with .Values.ingress.annotations }}
+  annotations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+spec:
+  {{- with .Values.ingress.className }}
+  ingressClassName: {{ . }}
+  {{- end }}
+  {{- with .Values.ingress.tls }}
+  tls:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  rules:
+    {{- range .Values.ingress.hosts }}
+    - host: {{ .host | quote }}
+      http:
+        paths:
+          {{- range .paths | default (list (dict "path" "/")) }}
+          - path: {{ .path | quote }}
+            pathType: {{ .pathType | default "Prefix" }}
+            backend:
+              service:
+                name: {{ $.name }}
+                port:
+                  name: http
+          {{- end }}
+    {{- end }}
+{{- end }}
+
+{{/* Without the port of /metrics, which stays inside. */}}
+{{- define "chassis.publicservice" -}}
+apiVersion: v1
+kind: Service
+metadata:
+  name: {{ .name }}-public
+  namespace: {{ .Release.Namespace }}
+  labels:
+    {{- include "chassis.labels" . | nindent 4 }}
+  {{- with .Values.service.annotations }}
+  annotations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+spec:
+  type: {{ .Values.service.type }}
+  {{- if eq .Values.service.type "LoadBalancer" }}
+  # Clients keep their addresses: each has a rate limit of its own.
+  externalTrafficPolicy: Local
+  {{- end }}
+  selector:
+    {{- include "chassis.selector" . | nindent 4 }}
+  ports:
+    - name: http
+      port: 80
+      targetPort: http
+{{- end }}
