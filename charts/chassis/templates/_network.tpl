@@ -69,7 +69,7 @@ spec:
     {{- with .Values.otlp.endpoint }}
     {{- $url := urlParse . }}
     - ports:
-        - port: {{ regexFind "[0-9]+$" $url.host | default (eq $url.scheme "https" | ternary "443" "80") }}
+        - port: {{ regexFind ":[0-9]+$" $url.host | trimPrefix ":" | default (eq $url.scheme "https" | ternary "443" "80") }}
     {{- end }}
     {{- range $policy.ports }}
     - ports:
