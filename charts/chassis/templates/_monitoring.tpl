@@ -29,7 +29,7 @@ spec:
         - alert: WarrenServiceDown
           expr: absent(up{ {{- $of -}} } == 1)
           for: 2m
-          labels: {severity: critical, service: {{ .name }}}
+          labels: {severity: critical, service: {{ .name }}, namespace: {{ .Release.Namespace | quote }}}
           annotations:
             summary: No pod of {{ .name }} answers Prometheus.
         - alert: WarrenRequestsFail
@@ -37,31 +37,45 @@ spec:
             sum(rate(http_request_duration_seconds_count{ {{- $of -}} ,status=~"5.."}[5m]))
             / sum(rate(http_request_duration_seconds_count{ {{- $of -}} }[5m])) > {{ .Values.metrics.rules.errorRatio }}
           for: 5m
-          labels: {severity: critical, service: {{ .name }}}
+          labels: {severity: critical, service: {{ .name }}, namespace: {{ .Release.Namespace | quote }}}
           annotations:
             summary: {{ .name }} answers more than {{ mulf .Values.metrics.rules.errorRatio 100 }} % of its requests with 5xx.
         {{- if .Values.amqp.enabled }}
         - alert: WarrenBrokerAway
           expr: min(broker_connected{ {{- $of -}} }) == 0
           for: 2m
-          labels: {severity: warning, service: {{ .name }}}
+          labels: {severity: warning, service: {{ .name }}, namespace: {{ .Release.Namespace | quote }}}
           annotations:
             summary: A pod of {{ .name }} has not been connected to RabbitMQ for two minutes; requests are answered, events wait.
+        {{- end }}
+        {{- if .Values.database.enabled }}
+        - alert: WarrenDatabaseAway
+          expr: min(sum by (pod) (db_pool_connections{ {{- $of -}} ,state="idle"})) == 0
+          for: 2m
+          labels: {severity: critical, service: {{ .name }}, namespace: {{ .Release.Namespace | quote }}}
+          annotations:
+            summary: A pod of {{ .name }} has had no free connection to its database for two minutes; the database is away, or has too few.
+        - alert: WarrenTasksFail
+          expr: max by (kind) (tasks_pending{ {{- $of -}} }) > 0
+          for: 15m
+          labels: {severity: warning, service: {{ .name }}, namespace: {{ .Release.Namespace | quote }}}
+          annotations:
+            summary: {{ printf "Tasks %s of %s have been overdue for a quarter of an hour; last_error in warren.tasks says why." "{{ $labels.kind }}" .name | quote }}
         {{- end }}
         {{- if and .Values.amqp.enabled .Values.database.enabled }}
         - alert: WarrenEventsWait
           expr: max(outbox_oldest_age_seconds{ {{- $of -}} }) > {{ .Values.metrics.rules.outboxAge }}
-          labels: {severity: warning, service: {{ .name }}}
+          labels: {severity: warning, service: {{ .name }}, namespace: {{ .Release.Namespace | quote }}}
           annotations:
             summary: An event of {{ .name }} has waited for its publication for more than {{ .Values.metrics.rules.outboxAge }} s.
         - alert: WarrenEventParked
           expr: max(outbox_parked{ {{- $of -}} }) > 0
-          labels: {severity: warning, service: {{ .name }}}
+          labels: {severity: warning, service: {{ .name }}, namespace: {{ .Release.Namespace | quote }}}
           annotations:
             summary: RabbitMQ will never take an event of {{ .name }}; it is parked in the outbox.
         - alert: WarrenEventsDead
           expr: sum by (queue) (increase(events_consumed_total{ {{- $of -}} ,outcome="dead"}[10m])) > 0
-          labels: {severity: warning, service: {{ .name }}}
+          labels: {severity: warning, service: {{ .name }}, namespace: {{ .Release.Namespace | quote }}}
           annotations:
             summary: {{ printf "%s has given an event up; it lies in {{ $labels.queue }}.dlq." .name | quote }}
         {{- end }}
