@@ -1,10 +1,15 @@
+import { fileURLToPath } from 'node:url';
 import { eventually } from '@warren/testkit';
 import { expect } from 'chai';
-import { type Forward, forward, kubectl, podsOf, rolledOut, SERVICES } from './support/kube.ts';
+import { withCharts } from './support/charts.ts';
+import { type Forward, forward, helm, kubectl, podsOf, rolledOut, SERVICES } from './support/kube.ts';
 import { withWarren } from './support/warren.ts';
+
+const WITH_ALERTS = [...SERVICES, 'rabbitmq'] as const;
 
 describe('Prometheus', () => {
   withWarren();
+  const charts = withCharts(...WITH_ALERTS);
   let way: Forward | undefined;
 
   before('is there', async function () {
@@ -17,13 +22,16 @@ describe('Prometheus', () => {
   });
   after(() => way?.close());
 
+  /** @throws {Error} in Prometheus's words, when it does not understand the expression */
   const query = async (expression: string) => {
     const response = await fetch(
       `http://${way?.host}:${way?.port}/api/v1/query?query=${encodeURIComponent(expression)}`,
     );
-    const { data } = (await response.json()) as {
-      data: { result: { metric: Record<string, string>; value: [number, string] }[] };
+    const { data, error } = (await response.json()) as {
+      data?: { result: { metric: Record<string, string>; value: [number, string] }[] };
+      error?: string;
     };
+    if (data === undefined) throw new Error(`${expression}: ${error}`);
     return data.result;
   };
 
@@ -55,4 +63,70 @@ describe('Prometheus', () => {
       { timeout: 60_000, interval: 2_000 },
     );
   });
+
+  describe('after somebody has signed up', () => {
+    before('and asked for all there is about them', async () => {
+      const gateway = await forward('svc/gateway', 80);
+      const base = `http://${gateway.host}:${gateway.port}`;
+      const signUp = await fetch(`${base}/users`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify({ name: 'Ada', email: `graph-${crypto.randomUUID()}@example.com` }),
+      });
+      const { id } = (await signUp.json()) as { id: string };
+      await (await fetch(`${base}/overview/${id}`)).text();
+      gateway.close();
+    });
+
+    it('has something to show in every panel of the dashboard', async () => {
+      const dashboard = await readDashboard();
+      const expressions = dashboard.panels.flatMap(({ title, targets }) =>
+        targets.map(({ expr }) => ({ title, expr: expr.replaceAll('$service', '.*') })),
+      );
+      expect(expressions).not.to.have.length(0);
+      await eventually(
+        async () => {
+          for (const { title, expr } of expressions)
+            expect(await query(expr), `${title}: ${expr}`).not.to.have.length(0);
+        },
+        { timeout: 60_000, interval: 2_000 },
+      );
+    });
+
+    for (const chart of WITH_ALERTS) {
+      it(`knows what the alerts of ${chart} ask for`, async () => {
+        const rules = await alertsOf(charts.path(chart));
+        expect(rules).not.to.have.length(0);
+        await eventually(
+          async () => {
+            for (const { alert, expr } of rules) {
+              await query(expr);
+              for (const [, metric] of expr.matchAll(/([a-z_]+)\{/g))
+                expect(await query(`count(${metric})`), `${alert}: ${metric}`).to.have.length(1);
+            }
+          },
+          { timeout: 60_000, interval: 2_000 },
+        );
+      });
+    }
+  });
 });
+
+interface Dashboard {
+  panels: { title: string; targets: { expr: string }[] }[];
+}
+
+async function readDashboard(): Promise<Dashboard> {
+  const path = fileURLToPath(new URL('../../../k8s/monitoring/grafana.yaml', import.meta.url));
+  const output = 'jsonpath={.data.warren\\.json}';
+  return JSON.parse(await kubectl(['create', '--dry-run=client', '-f', path, '-o', output]));
+}
+
+/** The rules of a chart's PrometheusRule, which kubectl turns into JSON without asking the cluster for its kind. */
+async function alertsOf(chart: string): Promise<{ alert: string; expr: string }[]> {
+  const rendered = await helm([
+    ...['template', 'it', chart, '--kube-version', '1.34.0', '--set', 'metrics.rules.enabled=true'],
+  ]);
+  const output = 'jsonpath={.spec.groups[*].rules}';
+  return JSON.parse(await kubectl(['label', '--local', '-f', '-', 'a=b', '-o', output], { input: rendered }));
+}
