@@ -108,7 +108,7 @@ describe('what is refused', () => {
         [
           ...['exec', '-i', 'statefulset/postgresql', '-c', 'postgresql', '--'],
           ...['psql', '-qXAt', '-v', 'ON_ERROR_STOP=1'],
-          `host=postgresql user=order password=${password} dbname=${database}`,
+          `host=postgresql-0 user=order password=${password} dbname=${database}`,
         ],
         { input: statement },
       ).catch(({ message }: Error) => message);
