@@ -13,7 +13,7 @@ describe('pods that are killed, without a moment to end', function () {
 
   it(`${KILLS} of services, at random, under load: nothing is lost or doubled`, async () => {
     const killed: string[] = [];
-    await warren.underLoad({ share: 0.5, patience: 180_000 }, async () => {
+    await warren.underLoad({ patience: 180_000 }, async () => {
       for (let n = 0; n < KILLS; n += 1) {
         // As soon as there is another one: what starts is killed as well as what runs.
         const victim = SERVICES[Math.floor(Math.random() * SERVICES.length)] as string;

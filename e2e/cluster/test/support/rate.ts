@@ -8,7 +8,7 @@ const RATES = [50, 35, 25, 15, 10, 5];
 const TRIAL = 20;
 /** What counts as carried, with something to spare: ms to a 201 for 99 of 100, and ms until all that follows has arrived. */
 const ANSWERED = 300;
-const SETTLED = 8_000;
+const SETTLED = 30_000;
 
 let found: Promise<number> | undefined;
 
