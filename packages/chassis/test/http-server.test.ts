@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { Agent, request as httpRequest, type IncomingMessage } from 'node:http';
 import { connect, type Socket } from 'node:net';
 import { Joi } from '@warren/contracts';
@@ -111,6 +112,21 @@ describe('a client that leaves', () => {
 
 describe('a server that drains', () => {
   afterEach(closeWebs);
+
+  it('has told clients to let go of what is idle before it does so itself, and keeps it much longer', async function () {
+    this.timeout(20_000);
+    const { port } = await openWeb({ routes: [get('/fast', {}, async () => ({}))] });
+    const socket = connect(port, '127.0.0.1');
+    const ask = async () => {
+      socket.write('GET /fast HTTP/1.1\r\nhost: x\r\n\r\n');
+      const [answer] = await once(socket, 'data');
+      return String(answer);
+    };
+    expect(await ask()).to.match(/^HTTP\/1.1 200 .*\r\nkeep-alive: timeout=4\r\n/is);
+    await new Promise((resolve) => setTimeout(resolve, 7_000));
+    expect(await ask()).to.match(/^HTTP\/1.1 200 /);
+    socket.destroy();
+  });
 
   it('that is only retiring accepts and answers, and ends each connection with its answer', async () => {
     const { url, http } = await openWeb({ routes: [get('/fast', {}, async () => ({}))] });

@@ -40,7 +40,7 @@ export interface UpstreamProxy {
 
 /** A client that takes nothing of its answer for so long is cut: it holds a connection to the upstream. ms */
 const STALLED = 30_000;
-/** Shorter than the 65 s for which services keep an idle connection: we, not they, close it first. ms */
+/** At most: services say how long they keep an idle connection. We, not they, close it first. ms */
 const KEEP_ALIVE = 20_000;
 /** What is above is no status. https://www.rfc-editor.org/rfc/rfc9110#section-15 */
 const LAST_STATUS = 599;

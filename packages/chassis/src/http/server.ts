@@ -28,8 +28,13 @@ export interface Server {
   close(): Promise<void>;
 }
 
-/** Longer than load balancers keep an idle connection (60 s is common): they, not we, close it first. */
+/** Longer than load balancers keep an idle connection (60 s is common): they, not we, close it first. ms */
 const KEEP_ALIVE = 65_000;
+/**
+ * What clients are told of it (`Keep-Alive: timeout=`), ms: shorter than a `DRAIN_DELAY` of 5 s. Who goes by it holds no idle
+ * connection any more when those are cut, on which a request may just be on its way.
+ */
+const TOLD = 4_000;
 const HEADERS = 10_000;
 const HEADER_BYTES = 16 * 1024;
 /** A client that was busy a moment ago may have a request on the wire: it gets an answer, not a reset. ms */
@@ -42,7 +47,8 @@ export function createHttpServer(listener: RequestListener, options: { requestTi
   const latest = new WeakMap<Socket, { request: IncomingMessage; response: ServerResponse }>();
   const server = createServer(
     {
-      keepAliveTimeout: KEEP_ALIVE,
+      keepAliveTimeout: TOLD,
+      keepAliveTimeoutBuffer: KEEP_ALIVE - TOLD,
       headersTimeout: HEADERS,
       requestTimeout: HEADERS + options.requestTimeout,
       connectionsCheckingInterval: 1_000,
