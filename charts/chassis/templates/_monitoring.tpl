@@ -60,7 +60,7 @@ spec:
           for: 15m
           labels: {severity: warning, service: {{ .name }}, namespace: {{ .Release.Namespace | quote }}}
           annotations:
-            summary: {{ printf "Tasks %s of %s have been overdue for a quarter of an hour; last_error in warren.tasks says why." "{{ $labels.kind }}" .name | quote }}
+            summary: {{ printf "Tasks %s of %s have been waiting for a quarter of an hour; where they fail, last_error in warren.tasks says why." "{{ $labels.kind }}" .name | quote }}
         {{- end }}
         {{- if and .Values.amqp.enabled .Values.database.enabled }}
         - alert: WarrenEventsWait

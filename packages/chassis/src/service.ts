@@ -191,6 +191,8 @@ export async function start(
   // Requests and background work do not wait for each other's connections.
   const database = hasDatabase ? open('http', config.DATABASE_POOL, config.REQUEST_TIMEOUT) : undefined;
   const background = hasDatabase ? open('background', concurrent + 2) : undefined;
+  // Also of a database that is away from the start there is something to tell.
+  if (hasDatabase) for (const state of POOL_STATES) metrics.dbPoolConnections.set({ state }, 0);
 
   let relay: Relay | undefined;
   const runners: WorkerRunner[] = [];
@@ -475,6 +477,8 @@ async function queuesKnown(database: Database<unknown>, queues: readonly string[
 }
 
 /** Keeps the gauges of the database true, and its tables small. */
+const POOL_STATES = ['idle', 'used', 'waiting'] as const;
+
 async function keepHouse(
   database: Database<unknown>,
   config: ChassisConfig,
@@ -495,18 +499,12 @@ async function keepHouse(
       const pools = parts.pools().filter((pool) => pool !== undefined);
       const sum = (of: (pool: (typeof pools)[number]) => number) =>
         pools.reduce((total, pool) => total + of(pool), 0);
-      metrics.dbPoolConnections.set(
-        { state: 'idle' },
-        sum(({ idle }) => idle),
-      );
-      metrics.dbPoolConnections.set(
-        { state: 'used' },
-        sum(({ total, idle }) => total - idle),
-      );
-      metrics.dbPoolConnections.set(
-        { state: 'waiting' },
-        sum(({ waiting }) => waiting),
-      );
+      const counts = {
+        idle: sum(({ idle }) => idle),
+        used: sum(({ total, idle }) => total - idle),
+        waiting: sum(({ waiting }) => waiting),
+      };
+      for (const state of POOL_STATES) metrics.dbPoolConnections.set({ state }, counts[state]);
       // A database that has gone silent would hold this up for as long as TCP has patience.
       const [outbox, tasks] = await database.transaction(
         async (transaction) => [

@@ -1,10 +1,11 @@
 import { buildEvent } from '@warren/contracts';
-import { eventually, managementOf, withBroker, withDatabase } from '@warren/testkit';
+import { eventually, freePort, managementOf, withBroker, withDatabase } from '@warren/testkit';
 import { expect } from 'chai';
 import { newId } from '../src/id.ts';
 import { type RunningService, start } from '../src/service.ts';
 import { createLog } from '../src/telemetry/index.ts';
 import { type Proxy as Cable, openProxy } from './fixtures/proxy.ts';
+import { silent } from './fixtures/relay.ts';
 import { hear, listener, written } from './fixtures/services.ts';
 
 interface Line {
@@ -132,5 +133,33 @@ describe('an outage of the broker, as whoever is on call sees it', () => {
     await eventually(async () => expect(await broker.queueDepth('beta.retry.1s')).to.equal(0));
     await connected();
     expect(lines[0]?.msg).to.match(/^something was deleted on the broker: .*no queue 'beta\.retry\.1s'/);
+  });
+});
+
+describe('a database that is away from the start', () => {
+  const broker = withBroker({ services: ['alpha', 'beta'] });
+
+  it('is told of by a metric, too: there is no connection to it', async () => {
+    const adminPort = await freePort();
+    const stop = new AbortController();
+    const starting = start(
+      listener('beta', hear),
+      {
+        PORT: '0',
+        ADMIN_PORT: String(adminPort),
+        AMQP_URL: broker.url('beta'),
+        DATABASE_URL: 'postgres://beta:beta@127.0.0.1:1/beta',
+      },
+      { log: silent, signal: stop.signal },
+    );
+    try {
+      const metrics = await eventually(async () =>
+        (await fetch(`http://127.0.0.1:${adminPort}/metrics`)).text(),
+      );
+      expect(metrics).to.match(/^db_pool_connections\{.*state="idle".*\} 0$/m);
+    } finally {
+      stop.abort();
+      await starting.catch(() => {});
+    }
   });
 });

@@ -63,6 +63,8 @@ export function createHttpServer(listener: RequestListener, options: { requestTi
       else response.writeHead(400, refusalHeaders()).end(JSON.stringify(problem(400)));
     },
   );
+  // Before Node.js 24.6 what is told is what is done.
+  if (server.keepAliveTimeoutBuffer === undefined) server.keepAliveTimeout = KEEP_ALIVE;
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => {
     const last = latest.get(socket);
     // What is malformed came after a request that is still being answered: that answer first.

@@ -164,14 +164,19 @@ export class WorkerRunner {
         }
         await this.#idle(wakes);
       } catch (error) {
-        if (!this.#complained)
-          this.#log.warn({ err: error }, 'tasks cannot be claimed or settled now; they wait');
-        this.#complained = true;
+        this.#complain(error);
         await pause(delays.next(), signal);
         failure = undefined;
       }
     }
     await Promise.all(doing);
+    if (failure !== undefined) this.#complain(failure);
+  }
+
+  #complain(error: unknown): void {
+    if (!this.#complained)
+      this.#log.warn({ err: error }, 'tasks cannot be claimed or settled now; they wait');
+    this.#complained = true;
   }
 
   /**
