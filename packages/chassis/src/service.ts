@@ -389,9 +389,12 @@ export async function start(
     const left = (share = 1) => Math.max(0, deadline - Date.now()) * share;
     draining = true;
     log.info({ drainDelay: config.DRAIN_DELAY }, 'draining');
-    // Kept connections end one by one with their answers, and not all at once when the delay is over.
-    http.retire();
-    await pause(config.DRAIN_DELAY);
+    if (config.DRAIN_DELAY > 0) {
+      // Kept connections end one by one with their answers, and not all at once when the delay is over. Without a delay whose
+      // connection has ended would knock again just when the door is shut, and be reset.
+      http.retire();
+      await pause(config.DRAIN_DELAY);
+    }
     for (const consumer of consumers) consumer.stop();
     // A request or a task that takes longer is redone, but the events of the others still go out.
     const late = new AbortController();
