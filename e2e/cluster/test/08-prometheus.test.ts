@@ -101,11 +101,11 @@ describe('Prometheus', () => {
           async () => {
             for (const { alert, expr } of rules) {
               await query(expr);
-              // What it is about, whether or not there has been an occasion for it.
+              // What it is about, of whichever service, whether or not there has been an occasion for it.
               for (const [, metric, matchers = ''] of expr.matchAll(/([a-z_]+)\{([^}]*)\}/g)) {
                 const lasting = matchers
                   .split(',')
-                  .filter((each) => !/^ *(status|outcome|queue)\W/.test(each));
+                  .filter((each) => !/^ *(service|status|outcome|queue)\W/.test(each));
                 const series = `${metric}{${lasting}}`;
                 expect(await query(`count(${series})`), `${alert}: ${series}`).to.have.length(1);
               }
