@@ -479,9 +479,9 @@ async function queuesKnown(database: Database<unknown>, queues: readonly string[
   return queues.every((queue) => known.has(queue));
 }
 
-/** Keeps the gauges of the database true, and its tables small. */
 const POOL_STATES = ['idle', 'used', 'waiting'] as const;
 
+/** Keeps the gauges of the database true, and its tables small. */
 async function keepHouse(
   database: Database<unknown>,
   config: ChassisConfig,
