@@ -1,7 +1,7 @@
 # Warren's commands. They need make and Node.js 20 or newer, and fetch what is missing for this checkout alone.
 
 .DEFAULT_GOAL := help
-.PHONY: help env node install demo test e2e coverage check fix definitions docs charts topology cluster dev deploy clean
+.PHONY: help env node install demo services test watch e2e coverage check fix definitions docs charts topology cluster dev deploy clean
 
 # Node.js 24, where the machine's own is older; see scripts/node.sh.
 export PATH := $(CURDIR)/.tools/node/bin:$(PATH)
@@ -23,7 +23,13 @@ demo: node ## broker, databases and services on this machine, and a tour; ONCE=1
 	@node scripts/packages.mjs --services
 	@node scripts/demo.ts
 
-test: install ## every test, against a real broker and real databases; SUITES="services/user" for some
+services: install ## a broker and a PostgreSQL that keep running for the tests of this checkout; STOP=1 stops them
+	@node scripts/keep-services.ts $(if $(STOP),--stop)
+
+watch: install ## runs the tests that a change touches, as soon as it is saved
+	@node scripts/watch.ts
+
+test: install ## every test, against a real broker and real databases; SUITES="services/user" JOBS=3 SLOW=1
 	@node scripts/test.ts $(SUITES)
 
 e2e: install ## the tests of the current kube context, where Warren is deployed: rolled, killed, upgraded under load

@@ -1,72 +1,143 @@
 // Every test suite, or those named:  node scripts/test.ts [packages/contracts services/user …]
 // With --cluster: every suite that needs a Kubernetes cluster, whose package.json has a script `e2e` in place of `test`.
-// The suites share one broker and one PostgreSQL, each test file on a vhost and a database of its own. Shows what the suites
-// print, then the totals of each and of all; exits 1 when a test failed, a suite crashed or had no test.
-import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+// Files run beside each other, JOBS at a time (default: one more than there are processors), on one broker and one PostgreSQL,
+// each on a vhost and a database of its own; files called NAME.alone.test.ts run by themselves, at the end. Prints the output of
+// one suite after the other, then the totals; exits 1 when a test failed, a suite crashed or had no test. SLOW=1 prints the
+// slowest 20 tests.
+import { mkdtempSync, rmSync } from 'node:fs';
+import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { directories, read, root } from './tree.ts';
+import { keptServices, startBroker, startDatabase } from '../packages/testkit/src/index.ts';
+import { type Running, runJob } from './test/job.ts';
+import { inOrder, type Job, jobsOf, scriptOf } from './test/plan.ts';
+import { type Outcome, printSlowest, printTotals } from './test/report.ts';
+import { directories, read } from './tree.ts';
 
-/** What a suite may take to end after Ctrl-C. */
-const patience = 5_000;
-
-interface Outcome {
-  suite: string;
-  passed: number;
-  failed: number;
-  skipped: number;
-  seconds: number;
-  /** Why it counts as failed though no test says so. */
-  fault?: string;
-}
+/** ms that suites may take to end after Ctrl-C */
+const INTERRUPT_GRACE_MS = 5_000;
+/** ms between two lines of progress */
+const PROGRESS_MS = 30_000;
 
 const inCluster = process.argv.includes('--cluster');
-const scriptOf = (suite: string): string | undefined =>
-  JSON.parse(read(`${suite}/package.json`)).scripts?.[inCluster ? 'e2e' : 'test'];
-
-/** A suite that takes longer hangs. */
+const script = inCluster ? 'e2e' : 'test';
+const chosen = chooseSuites();
+const atOnce = inCluster ? 1 : jobsAtOnce();
+/** ms; a job that takes longer hangs. */
 const limit = (inCluster ? 60 : 25) * 60_000;
 
-const suites = directories().filter(scriptOf);
-const asked = process.argv
-  .slice(2)
-  .filter((argument) => argument !== '--cluster')
-  .map((name) => name.replace(/^\.\/|\/$/g, ''));
-const unknown = asked.filter((name) => !suites.includes(name));
-if (unknown.length > 0) {
-  console.error(`There is no suite called ${unknown.join(', ')}: the suites are ${suites.join(', ')}.`);
-  process.exit(2);
-}
-
-let current: ChildProcess | undefined;
+const running = new Map<Job, Running>();
 let interrupted = false;
-for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-  process.on(signal, () => {
-    if (interrupted) current?.kill('SIGKILL');
-    interrupted = true;
-    // A Ctrl-C reached the suite as well; who stopped this process alone meant the suite too.
-    if (signal === 'SIGTERM') current?.kill(signal);
-    setTimeout(() => current?.kill('SIGKILL'), patience).unref();
-  });
-}
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => interrupt(signal));
 
+const jobs = chosen.flatMap((suite) => {
+  const command = scriptOf(suite, script) as string;
+  return inCluster ? [{ suite, files: [], alone: false }] : jobsOf(suite, command);
+});
 const scratch = mkdtempSync(join(tmpdir(), 'warren-test-'));
 const outcomes: Outcome[] = [];
-const chosen = asked.length > 0 ? asked : suites;
+const began = performance.now();
 const services =
   !inCluster && chosen.some(usesTestkit) ? await startServices() : { environment: {}, stop: async () => {} };
+const progress = setInterval(printProgress, PROGRESS_MS);
 try {
-  for (const suite of chosen) {
-    if (interrupted) break;
-    console.log(`\n── ${suite} ${'─'.repeat(Math.max(0, 100 - suite.length))}`);
-    outcomes.push(await run(suite, services.environment));
-  }
+  await runAll(inOrder(jobs.filter(({ alone }) => !alone)), atOnce);
+  await runAll(
+    jobs.filter(({ alone }) => alone),
+    1,
+  );
 } finally {
+  clearInterval(progress);
   await services.stop();
   rmSync(scratch, { recursive: true, force: true });
 }
-report();
+if (process.env.SLOW) printSlowest(outcomes, 20);
+const failed = printTotals(outcomes);
+process.exitCode = interrupted ? 130 : failed > 0 ? 1 : 0;
+
+function chooseSuites(): string[] {
+  const suites = directories().filter((suite) => scriptOf(suite, script));
+  const asked = process.argv
+    .slice(2)
+    .filter((argument) => argument !== '--cluster')
+    .map((name) => name.replace(/^\.\/|\/$/g, ''));
+  const unknown = asked.filter((name) => !suites.includes(name));
+  if (unknown.length > 0)
+    refuse(`There is no suite called ${unknown.join(', ')}: the suites are ${suites.join(', ')}.`);
+  return asked.length > 0 ? asked : suites;
+}
+
+function jobsAtOnce(): number {
+  const { JOBS } = process.env;
+  if (!JOBS) return availableParallelism() + 1;
+  if (!/^[1-9]\d*$/.test(JOBS)) refuse(`JOBS must be a whole number from 1, not ${JOBS}.`);
+  return Number(JOBS);
+}
+
+function refuse(sentence: string): never {
+  console.error(sentence);
+  process.exit(2);
+}
+
+function interrupt(signal: NodeJS.Signals): void {
+  const everyJob = (how: NodeJS.Signals) => {
+    for (const { kill } of running.values()) kill(how);
+  };
+  if (interrupted) everyJob('SIGKILL');
+  interrupted = true;
+  // A Ctrl-C reached the jobs as well; who stopped this process alone meant them, too.
+  if (signal === 'SIGTERM') everyJob(signal);
+  setTimeout(() => everyJob('SIGKILL'), INTERRUPT_GRACE_MS).unref();
+}
+
+async function runAll(queue: Job[], count: number): Promise<void> {
+  const work = async () => {
+    for (let job = queue.shift(); job && !interrupted; job = queue.shift()) await run(job);
+  };
+  await Promise.all(Array.from({ length: count }, work));
+}
+
+async function run(job: Job): Promise<void> {
+  // One job alone is watched as it runs.
+  const live = jobs.length === 1 || inCluster;
+  if (live) printHeading(job.suite);
+  const started = runJob(job, {
+    script: scriptOf(job.suite, script) as string,
+    environment: services.environment,
+    totals: join(scratch, `${jobs.indexOf(job)}.json`),
+    limit,
+    live,
+    interrupted: () => interrupted,
+  });
+  running.set(job, started);
+  const ended = await started.ended;
+  running.delete(job);
+  outcomes.push({ ...job, ...ended });
+  if (!live) printFinished(job.suite);
+}
+
+/** Prints a suite once its last job has ended, in the order of its files. */
+function printFinished(suite: string): void {
+  const planned = jobs.filter((job) => job.suite === suite);
+  const ended = planned.map((job) =>
+    outcomes.find(({ files, suite }) => suite === job.suite && files === job.files),
+  );
+  if (ended.includes(undefined)) return;
+  printHeading(suite);
+  for (const outcome of ended) console.log(outcome?.output.replace(/^\n+|\s+$/g, ''));
+}
+
+function printHeading(suite: string): void {
+  console.log(`\n── ${suite} ${'─'.repeat(Math.max(0, 100 - suite.length))}`);
+}
+
+function printProgress(): void {
+  if (jobs.length === 1 || inCluster) return;
+  const now = [...running.keys()].map(
+    ({ suite, files }) => `${suite} ${files.join(' ').replaceAll('test/', '')}`,
+  );
+  const minutes = ((performance.now() - began) / 60_000).toFixed(1);
+  console.log(`· ${minutes} min: ${outcomes.length} of ${jobs.length} jobs ended; now ${now.join(', ')}`);
+}
 
 function usesTestkit(suite: string): boolean {
   const { name, dependencies, devDependencies } = JSON.parse(read(`${suite}/package.json`));
@@ -75,14 +146,14 @@ function usesTestkit(suite: string): boolean {
 
 /** What the suites would otherwise each start for themselves. */
 async function startServices(): Promise<{ environment: Record<string, string>; stop(): Promise<void> }> {
-  const { startBroker, startDatabase } = await import('../packages/testkit/src/index.ts');
-  const broker = await startBroker();
+  const env = { ...keptServices(), ...process.env };
+  const broker = await startBroker({ env });
   const stops = [() => broker.stop()];
   const stop = async () => {
     for (const each of stops.splice(0)) await each();
   };
   try {
-    const database = await startDatabase();
+    const database = await startDatabase({ env });
     stops.unshift(() => database.stop());
     return {
       environment: {
@@ -96,74 +167,4 @@ async function startServices(): Promise<{ environment: Record<string, string>; s
     await stop();
     throw error;
   }
-}
-
-async function run(suite: string, environment: Record<string, string>): Promise<Outcome> {
-  const started = Date.now();
-  const totals = join(scratch, `${suite.replaceAll('/', '-')}.json`);
-  const directory = join(root, suite);
-  // As `npm test` does, but as one process, which a signal reaches.
-  const child = spawn(
-    'sh',
-    ['-c', `exec ${scriptOf(suite)} "$@"`, suite, '--reporter', join(root, 'scripts', 'test-reporter.cjs')],
-    {
-      cwd: directory,
-      env: {
-        ...process.env,
-        ...environment,
-        PATH: `${join(directory, 'node_modules', '.bin')}:${process.env.PATH}`,
-        WARREN_TEST_TOTALS: totals,
-      },
-      stdio: ['ignore', 'inherit', 'inherit'],
-    },
-  );
-  current = child;
-  let late = false;
-  const timer = setTimeout(() => {
-    late = true;
-    child.kill('SIGKILL');
-  }, limit);
-  const ending = await new Promise<string | undefined>((resolve, reject) => {
-    child.on('error', reject);
-    child.on('close', (code, signal) => {
-      if (late) resolve(`did not end within ${limit / 60_000} minutes`);
-      else if (interrupted) resolve('was interrupted');
-      else resolve(code === 0 ? undefined : `ended with ${signal ?? `exit code ${code}`}`);
-    });
-  });
-  clearTimeout(timer);
-  current = undefined;
-
-  const { passes, failures, pending } = readTotals(totals);
-  const seconds = (Date.now() - started) / 1000;
-  const outcome = { suite, passed: passes, failed: failures, skipped: pending, seconds };
-  if (failures === 0 && ending) return { ...outcome, failed: 1, fault: ending };
-  if (passes + failures === 0) return { ...outcome, failed: 1, fault: 'ran no test' };
-  return outcome;
-}
-
-/** A suite that crashed has left none. */
-function readTotals(path: string): { passes: number; failures: number; pending: number } {
-  try {
-    return JSON.parse(readFileSync(path, 'utf8'));
-  } catch {
-    return { passes: 0, failures: 0, pending: 0 };
-  }
-}
-
-function report() {
-  const width = Math.max(...outcomes.map(({ suite }) => suite.length));
-  console.log(`\n── totals ${'─'.repeat(94)}`);
-  for (const { suite, passed, failed, skipped, seconds, fault } of outcomes) {
-    const counts = `${count(passed, failed, skipped)} (${seconds.toFixed(1)} s)`;
-    console.log(`${suite.padEnd(width)}  ${counts}${fault ? `: it ${fault}` : ''}`);
-  }
-  const sum = (key: 'passed' | 'failed' | 'skipped') =>
-    outcomes.reduce((total, outcome) => total + outcome[key], 0);
-  console.log(`\n${count(sum('passed'), sum('failed'), sum('skipped'))}`);
-  process.exitCode = interrupted ? 130 : sum('failed') > 0 ? 1 : 0;
-}
-
-function count(passed: number, failed: number, skipped: number): string {
-  return `${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`;
 }

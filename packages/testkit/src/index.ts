@@ -1,6 +1,7 @@
 export { client } from './client.ts';
 export { eventually, type Patience } from './eventually.ts';
 export { keep, removeKept } from './keeper.ts';
+export { isRunning, KEPT_SERVICES, type KeptFile, keptServices } from './kept.ts';
 export { freePort, freePorts, isTaken } from './ports.ts';
 export { createDatabase, databaseExists, databaseUrl, dropDatabase, query } from './postgres/database.ts';
 export type { DatabaseServer, PrivateDatabaseServer } from './postgres/server.ts';

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { keep } from '../keeper.ts';
+import { keptServices } from '../kept.ts';
 import { atTheEnd } from '../mocha.ts';
 import { createDatabase, dropDatabase, query } from './database.ts';
 import type { DatabaseServer, PrivateDatabaseServer } from './server.ts';
@@ -89,7 +90,7 @@ export function withDatabase(options: WithDatabaseOptions = {}): TestDatabase {
     this.timeout(120_000);
     if (options.private) server = await startPrivateDatabase();
     else {
-      shared ??= startDatabase().then((started) => {
+      shared ??= startDatabase({ env: { ...keptServices(), ...process.env } }).then((started) => {
         atTheEnd(this, 'the end of the database server', () => started.stop());
         return started;
       });

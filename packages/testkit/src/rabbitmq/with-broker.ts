@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { keptServices } from '../kept.ts';
 import { atTheEnd } from '../mocha.ts';
 import type { Broker, PrivateBroker } from './broker.ts';
 import {
@@ -38,7 +39,7 @@ let shared: Promise<Broker> | undefined;
 
 /**
  * A vhost of a real RabbitMQ for the tests of this file (or `describe`), with the platform's exchanges and users in it. It is
- * deleted after them. All files of a run share one broker: that of AMQP_URL, or one that is started for the run.
+ * deleted after them. All files of a run share one broker: that of AMQP_URL, the one that `make services` keeps, or one that is started for the run.
  *
  * @example
  * const broker = withBroker({ services: ['user', 'session'] });
@@ -61,7 +62,7 @@ export function withBroker(options: WithBrokerOptions = {}): TestBroker {
     this.timeout(300_000);
     if (options.private) broker = await startPrivateBroker();
     else {
-      shared ??= startBroker().then((started) => {
+      shared ??= startBroker({ env: { ...keptServices(), ...process.env } }).then((started) => {
         atTheEnd(this, 'the end of the broker', () => started.stop());
         return started;
       });
