@@ -1,17 +1,17 @@
-// Every test suite, or those named:  node scripts/test.ts [packages/contracts services/user …]
+// Every test suite, or those named, or some files:  node scripts/test.ts [packages/contracts services/user/test/users.test.ts …]
 // With --cluster: every suite that needs a Kubernetes cluster, whose package.json has a script `e2e` in place of `test`.
 // Files run beside each other, JOBS at a time (default: one more than there are processors), on one broker and one PostgreSQL,
 // each on a vhost and a database of its own; files called NAME.alone.test.ts run by themselves, at the end. Prints the output of
 // one suite after the other, then the totals; exits 1 when a test failed, a suite crashed or had no test. SLOW=1 prints the
 // slowest 20 tests.
-import { mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { keptServices, startBroker, startDatabase } from '../packages/testkit/src/index.ts';
 import { type Running, runJob } from './test/job.ts';
 import { inOrder, type Job, jobsOf, scriptOf } from './test/plan.ts';
 import { type Outcome, printSlowest, printTotals } from './test/report.ts';
-import { directories, read } from './tree.ts';
+import { directories, read, root } from './tree.ts';
 
 /** ms that suites may take to end after Ctrl-C */
 const INTERRUPT_GRACE_MS = 5_000;
@@ -20,6 +20,10 @@ const PROGRESS_MS = 30_000;
 
 const inCluster = process.argv.includes('--cluster');
 const script = inCluster ? 'e2e' : 'test';
+const asked = process.argv
+  .slice(2)
+  .filter((argument) => argument !== '--cluster')
+  .map((name) => name.replace(/^\.\/|\/$/g, ''));
 const chosen = chooseSuites();
 const atOnce = inCluster ? 1 : jobsAtOnce();
 /** ms; a job that takes longer hangs. */
@@ -29,10 +33,9 @@ const running = new Map<Job, Running>();
 let interrupted = false;
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => interrupt(signal));
 
-const jobs = chosen.flatMap((suite) => {
-  const command = scriptOf(suite, script) as string;
-  return inCluster ? [{ suite, files: [], alone: false }] : jobsOf(suite, command);
-});
+const jobs = inCluster
+  ? chosen.map((suite) => ({ suite, files: [], alone: false }))
+  : chosen.flatMap(jobsAsked);
 const scratch = mkdtempSync(join(tmpdir(), 'warren-test-'));
 const outcomes: Outcome[] = [];
 const began = performance.now();
@@ -56,14 +59,27 @@ process.exitCode = interrupted ? 130 : failed > 0 ? 1 : 0;
 
 function chooseSuites(): string[] {
   const suites = directories().filter((suite) => scriptOf(suite, script));
-  const asked = process.argv
-    .slice(2)
-    .filter((argument) => argument !== '--cluster')
-    .map((name) => name.replace(/^\.\/|\/$/g, ''));
-  const unknown = asked.filter((name) => !suites.includes(name));
+  const named = [...new Set(asked.map((name) => (isFile(name) ? suiteOf(name) : name)))];
+  const unknown = named.filter((name) => !suites.includes(name));
   if (unknown.length > 0)
     refuse(`There is no suite called ${unknown.join(', ')}: the suites are ${suites.join(', ')}.`);
-  return asked.length > 0 ? asked : suites;
+  return named.length > 0 ? named : suites;
+}
+
+function isFile(name: string): boolean {
+  return name.endsWith('.test.ts');
+}
+
+function suiteOf(file: string): string {
+  return file.split('/').slice(0, 2).join('/');
+}
+
+function jobsAsked(suite: string): Job[] {
+  const files = asked.filter((name) => isFile(name) && suiteOf(name) === suite);
+  const missing = files.find((file) => !existsSync(join(root, file)));
+  if (missing) refuse(`There is no file ${missing}.`);
+  if (files.length === 0) return jobsOf(suite, scriptOf(suite, script) as string);
+  return [{ suite, files: files.map((file) => file.slice(suite.length + 1)), alone: false }];
 }
 
 function jobsAtOnce(): number {

@@ -30,8 +30,8 @@ describe('PostgreSQL under load', () => {
     it(`${what}: 503 meanwhile, nothing hangs, and every 201 has its user and its session`, async function () {
       this.timeout(120_000);
       const pids = [user.process.pid, session.process.pid];
-      const load = system.load({ rate: 40, seed, targets: () => [user.url] });
-      await eventually(() => load.signUps.length >= 120, { timeout: 20_000 });
+      const load = system.load({ rate: 20, seed, targets: () => [user.url] });
+      await eventually(() => load.signUps.length >= 40, { timeout: 30_000 });
 
       await system.databaseServer[end]();
       const away = Date.now();
@@ -43,18 +43,18 @@ describe('PostgreSQL under load', () => {
       const up = Date.now();
       const all = () => load.signUps.flatMap(({ attempts }) => attempts);
       await eventually(() => all().some(({ at, answer }) => at > up && answer?.status === 201), {
-        timeout: 20_000,
+        timeout: 60_000,
       });
       const served = Math.min(
         ...all()
           .filter(({ at, answer }) => at > up && answer?.status === 201)
           .map(endOf),
       );
-      await eventually(() => load.signUps.length >= 120 + 40 * (OUTAGE / 1_000 + 4), { timeout: 40_000 });
+      await eventually(() => load.signUps.length >= 40 + 20 * (OUTAGE / 1_000 + 4), { timeout: 60_000 });
       await load.stop();
 
       const during = all().filter((attempt) => attempt.at > away && endOf(attempt) < back);
-      expect(during.length).to.be.greaterThan(100);
+      expect(during.length).to.be.greaterThan(40);
       const wrong = during.filter(
         ({ answer }) => !(answer && isProblem(answer, 503) && answer.headers['retry-after']),
       );

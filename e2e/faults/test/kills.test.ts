@@ -13,7 +13,7 @@ describe('SIGKILL under load', () => {
     const random = seeded(SEED);
     const user = await system.run('user');
     const session = await system.run('session');
-    const load = system.load({ rate: 40, seed: SEED, targets: () => [user.url] });
+    const load = system.load({ rate: 20, seed: SEED, targets: () => [user.url] });
     await eventually(() => load.signUps.length > 40);
 
     // As often the one as the other, in an order nobody chose.

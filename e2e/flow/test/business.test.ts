@@ -190,7 +190,7 @@ describe('the whole business, through the gateway', () => {
     await replicas.payment.end();
     const begun = performance.now();
     const { status, body } = await client.send('GET', `${door}/overview/${user.id}`);
-    expect(performance.now() - begun).to.be.below(4_000);
+    expect(performance.now() - begun).to.be.below(10_000);
     expect(status).to.equal(200);
     expect(body.missing).to.deep.equal(['payments']);
     expect(body.orders).to.have.length(1);

@@ -151,10 +151,10 @@ describe('a sign-up', () => {
     await system.accounts();
   });
 
-  it('is a session within milliseconds, at 50 a second', async function () {
+  it('is a session within milliseconds, at 20 a second', async function () {
     this.timeout(60_000);
-    const load = system.load({ rate: 50, seed: 11, targets: () => [user.url], keyed: 0.5 });
-    await eventually(() => load.signUps.length >= 250, { timeout: 20_000 });
+    const load = system.load({ rate: 20, seed: 11, targets: () => [user.url], keyed: 0.5 });
+    await eventually(() => load.signUps.length >= 100, { timeout: 30_000 });
     const signUps = await load.stop();
     expect(signUps.flatMap(({ attempts }) => attempts.map(({ answer }) => answer?.status))).to.deep.equal(
       signUps.map(() => 201),

@@ -1,11 +1,14 @@
 import { setTimeout as wait } from 'node:timers/promises';
 
 export interface Patience {
-  /** How long to go on trying, in ms. Default 10,000. */
+  /** How long to go on trying, in ms. Default: that of the variable WARREN_EVENTUALLY_MS, else 30,000. */
   timeout?: number;
   /** Time between two tries, in ms. Default 50. */
   interval?: number;
 }
+
+/** ms that tests wait for a fact: it guards against hanging, and promises nothing. */
+export const patienceMs = (): number => Number(process.env.WARREN_EVENTUALLY_MS || 30_000);
 
 /**
  * Tries until `check` neither throws nor answers `false`, and returns what it answered; at the deadline it throws the last error.
@@ -18,7 +21,7 @@ export async function eventually<T>(
   check: () => T | Promise<T>,
   patience: Patience = {},
 ): Promise<Exclude<T, false>> {
-  const { timeout = 10_000, interval = 50 } = patience;
+  const { timeout = patienceMs(), interval = 50 } = patience;
   const deadline = Date.now() + timeout;
   for (;;) {
     let failure: unknown;

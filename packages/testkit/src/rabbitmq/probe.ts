@@ -1,4 +1,5 @@
 import type { Channel, ConsumeMessage } from 'amqplib';
+import { patienceMs } from '../eventually.ts';
 
 /** One message as it went over the wire. */
 export interface Recorded {
@@ -28,7 +29,7 @@ export interface Probe {
    * Waits until the fact holds, and returns the messages that make it.
    *
    * @param fact what must have arrived, or a function that says so of one message
-   * @param options timeout in ms, default 10,000
+   * @param options timeout in ms, default as that of `eventually`
    * @throws when it does not hold in time, with a list of what did arrive
    */
   waitFor(
@@ -69,7 +70,7 @@ export async function openProbe(channel: Channel, exchange: string, key: string)
       const matches =
         typeof fact === 'function' ? fact : (event: Recorded) => !fact.type || typeOf(event) === fact.type;
       const count = (typeof fact === 'function' ? undefined : fact.count) ?? options.count ?? 1;
-      const { timeout = 10_000 } = options;
+      const { timeout = patienceMs() } = options;
       return new Promise((resolve, reject) => {
         const found = () => events.filter(matches);
         const look = () => {
