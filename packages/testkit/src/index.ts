@@ -13,6 +13,7 @@ export {
   type Definitions,
   definitionsPath,
   findDefinitions,
+  type Keys,
   type Loaded,
   loadDefinitions,
   platformDefinitions,
