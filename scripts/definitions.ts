@@ -1,15 +1,17 @@
 // Writes the definitions file that gives RabbitMQ what no service declares for itself: the shared exchanges, and a user
-// for each service with a broker.ts, who can touch nothing of another's. With --check it only says whether the file is
+// for each service with a broker.ts, who can touch nothing of another's: of events it reads those that its broker.ts subscribes
+// to, of methods it calls those whose contract names it. With --check it only says whether the file is
 // what the services say today.
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { BrokerConfig } from '../packages/chassis/src/index.ts';
-import { type Definitions, platformDefinitions } from '../packages/testkit/src/index.ts';
+import * as contracts from '../packages/contracts/src/index.ts';
+import { type Definitions, type Keys, platformDefinitions } from '../packages/testkit/src/index.ts';
 import { brokerConfigs } from './brokers.ts';
 import { root } from './tree.ts';
 
 const configs = await brokerConfigs();
-const definitions = { vhosts: [{ name: '/' }], ...platformDefinitions([...configs.keys()]) };
+const definitions = { vhosts: [{ name: '/' }], ...platformDefinitions([...configs.keys()], keysOf) };
 const file = 'charts/rabbitmq/files/definitions.json';
 const path = join(root, file);
 const wanted = `${JSON.stringify(definitions, null, 2)}\n`;
@@ -26,30 +28,58 @@ if (process.argv.includes('--check')) {
 for (const fault of faults) console.error(fault);
 process.exitCode = faults.length > 0 ? 1 : 0;
 
+/** What its broker.ts and the contracts of methods say of a service. */
+function keysOf(service: string): Keys {
+  const bindings = Object.values(configs.get(service)?.vhosts ?? {}).flatMap((vhost) =>
+    Object.values(vhost.bindings ?? {}),
+  );
+  const methods = Object.values(contracts).filter(
+    (each): each is contracts.AnyMethod => typeof each === 'object' && 'method' in each,
+  );
+  const answered = methods.filter((method) => method.service === service);
+  const called = methods.filter(({ callers }) => callers.includes(service));
+  return {
+    consumes: sorted(
+      bindings.filter(({ source }) => source === 'events').map((each) => each.bindingKey ?? ''),
+    ),
+    calls: sorted(called.map(({ routingKey }) => routingKey)),
+    answers: sorted(answered.flatMap(({ callers }) => callers)),
+  };
+}
+
+function sorted(keys: readonly string[]): string[] {
+  return [...new Set(keys)].sort();
+}
+
 /** What a service declares or checks that its user on this broker could not. */
 function faultsOf(
   service: string,
   config: BrokerConfig,
-  { exchanges = [], permissions = [] }: Definitions,
+  { exchanges = [], permissions = [], users = [] }: Definitions,
 ): string[] {
+  const tagged = users.filter(({ name, tags }) => name === service && tags?.length);
   const mine = new RegExp(permissions.find(({ user }) => user === service)?.configure ?? '$.');
   const shared = exchanges.map(({ name }) => name);
-  return Object.values(config.vhosts).flatMap((vhost) => [
-    ...Object.entries(vhost.exchanges ?? {}).flatMap(([name, exchange]) =>
-      mine.test(name) || (shared.includes(name) && exchange.assert === false)
-        ? []
-        : [
-            `services/${service}/src/broker.ts declares the exchange '${name}': a service declares \`${service}.*\`, and checks ${shared.join(', ')}`,
-          ],
-    ),
-    ...Object.keys(vhost.queues ?? {}).flatMap((name) =>
-      mine.test(name)
-        ? []
-        : [
-            `services/${service}/src/broker.ts declares the queue '${name}': a service declares \`${service}.*\``,
-          ],
-    ),
-  ]);
+  return [
+    // With the tag `impersonator` the broker would vouch for whatever a user says it is.
+    ...tagged.map(({ tags }) => `the user '${service}' has the tag ${tags}: no user of a service has any`),
+    ...Object.values(config.vhosts).flatMap((vhost) => [
+      ...Object.entries(vhost.exchanges ?? {}).flatMap(([name, exchange]) =>
+        mine.test(name) || (shared.includes(name) && exchange.assert === false)
+          ? []
+          : [
+              `services/${service}/src/broker.ts declares the exchange '${name}': a service declares \`${service}.*\`, and checks ${shared.join(', ')}`,
+            ],
+      ),
+      ...Object.keys(vhost.queues ?? {}).flatMap((name) =>
+        mine.test(name)
+          ? []
+          : [
+              `services/${service}/src/broker.ts declares the queue '${name}': a service declares \`${service}.*\``,
+            ],
+      ),
+    ]),
+  ];
 }
 
 function readIfThere(path: string): string | undefined {
