@@ -55,31 +55,26 @@ function sorted(keys: readonly string[]): string[] {
 function faultsOf(
   service: string,
   config: BrokerConfig,
-  { exchanges = [], permissions = [], users = [] }: Definitions,
+  { exchanges = [], permissions = [] }: Definitions,
 ): string[] {
-  const tagged = users.filter(({ name, tags }) => name === service && tags?.length);
   const mine = new RegExp(permissions.find(({ user }) => user === service)?.configure ?? '$.');
   const shared = exchanges.map(({ name }) => name);
-  return [
-    // With the tag `impersonator` the broker would vouch for whatever a user says it is.
-    ...tagged.map(({ tags }) => `the user '${service}' has the tag ${tags}: no user of a service has any`),
-    ...Object.values(config.vhosts).flatMap((vhost) => [
-      ...Object.entries(vhost.exchanges ?? {}).flatMap(([name, exchange]) =>
-        mine.test(name) || (shared.includes(name) && exchange.assert === false)
-          ? []
-          : [
-              `services/${service}/src/broker.ts declares the exchange '${name}': a service declares \`${service}.*\`, and checks ${shared.join(', ')}`,
-            ],
-      ),
-      ...Object.keys(vhost.queues ?? {}).flatMap((name) =>
-        mine.test(name)
-          ? []
-          : [
-              `services/${service}/src/broker.ts declares the queue '${name}': a service declares \`${service}.*\``,
-            ],
-      ),
-    ]),
-  ];
+  return Object.values(config.vhosts).flatMap((vhost) => [
+    ...Object.entries(vhost.exchanges ?? {}).flatMap(([name, exchange]) =>
+      mine.test(name) || (shared.includes(name) && exchange.assert === false)
+        ? []
+        : [
+            `services/${service}/src/broker.ts declares the exchange '${name}': a service declares \`${service}.*\`, and checks ${shared.join(', ')}`,
+          ],
+    ),
+    ...Object.keys(vhost.queues ?? {}).flatMap((name) =>
+      mine.test(name)
+        ? []
+        : [
+            `services/${service}/src/broker.ts declares the queue '${name}': a service declares \`${service}.*\``,
+          ],
+    ),
+  ]);
 }
 
 function readIfThere(path: string): string | undefined {

@@ -191,7 +191,7 @@ export async function settlePayment(
  * and counted, for an error would only bring the event back.
  * @param reason why, should this cancel the order
  */
-export async function advance(
+async function advance(
   work: OrderWork,
   orderId: string,
   event: SagaEvent,
