@@ -1,15 +1,17 @@
 // Writes the definitions file that gives RabbitMQ what no service declares for itself: the shared exchanges, and a user
-// for each service with a broker.ts, who can touch nothing of another's. With --check it only says whether the file is
+// for each service with a broker.ts, who can touch nothing of another's: of events it reads those that its broker.ts subscribes
+// to, of methods it calls those whose contract names it. With --check it only says whether the file is
 // what the services say today.
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { BrokerConfig } from '../packages/chassis/src/index.ts';
-import { type Definitions, platformDefinitions } from '../packages/testkit/src/index.ts';
+import * as contracts from '../packages/contracts/src/index.ts';
+import { type Definitions, type Keys, platformDefinitions } from '../packages/testkit/src/index.ts';
 import { brokerConfigs } from './brokers.ts';
 import { root } from './tree.ts';
 
 const configs = await brokerConfigs();
-const definitions = { vhosts: [{ name: '/' }], ...platformDefinitions([...configs.keys()]) };
+const definitions = { vhosts: [{ name: '/' }], ...platformDefinitions([...configs.keys()], keysOf) };
 const file = 'charts/rabbitmq/files/definitions.json';
 const path = join(root, file);
 const wanted = `${JSON.stringify(definitions, null, 2)}\n`;
@@ -25,6 +27,29 @@ if (process.argv.includes('--check')) {
 }
 for (const fault of faults) console.error(fault);
 process.exitCode = faults.length > 0 ? 1 : 0;
+
+/** What its broker.ts and the contracts of methods say of a service. */
+function keysOf(service: string): Keys {
+  const bindings = Object.values(configs.get(service)?.vhosts ?? {}).flatMap((vhost) =>
+    Object.values(vhost.bindings ?? {}),
+  );
+  const methods = Object.values(contracts).filter(
+    (each): each is contracts.AnyMethod => typeof each === 'object' && 'method' in each,
+  );
+  const answered = methods.filter((method) => method.service === service);
+  const called = methods.filter(({ callers }) => callers.includes(service));
+  return {
+    consumes: sorted(
+      bindings.filter(({ source }) => source === 'events').map((each) => each.bindingKey ?? ''),
+    ),
+    calls: sorted(called.map(({ routingKey }) => routingKey)),
+    answers: sorted(answered.flatMap(({ callers }) => callers)),
+  };
+}
+
+function sorted(keys: readonly string[]): string[] {
+  return [...new Set(keys)].sort();
+}
 
 /** What a service declares or checks that its user on this broker could not. */
 function faultsOf(

@@ -47,6 +47,11 @@ spec:
           labels: {severity: warning, service: {{ .name }}, namespace: {{ .Release.Namespace | quote }}}
           annotations:
             summary: A pod of {{ .name }} has not been connected to RabbitMQ for two minutes; requests are answered, events wait.
+        - alert: WarrenMessageForged
+          expr: sum by (queue, outcome) (increase(messages_forged_total{ {{- $of -}} }[15m])) > 0
+          labels: {severity: critical, service: {{ .name }}, namespace: {{ .Release.Namespace | quote }}}
+          annotations:
+            summary: {{ printf "A message to %s came from another broker user than its contract names ({{ $labels.queue }}, {{ $labels.outcome }}); the log says whose, code forged." .name | quote }}
         {{- end }}
         {{- if .Values.database.enabled }}
         - alert: WarrenDatabaseAway
@@ -78,5 +83,12 @@ spec:
           labels: {severity: warning, service: {{ .name }}, namespace: {{ .Release.Namespace | quote }}}
           annotations:
             summary: {{ printf "%s has given an event up; it lies in {{ $labels.queue }}.dlq." .name | quote }}
+        {{- end }}
+        {{- range .Values.metrics.rules.counters }}
+        - alert: {{ .alert }}
+          expr: sum(increase({{ .metric }}{ {{- $of -}} }[15m])) > 0
+          labels: {severity: warning, service: {{ $.name }}, namespace: {{ $.Release.Namespace | quote }}}
+          annotations:
+            summary: {{ .summary | quote }}
         {{- end }}
 {{- end }}

@@ -79,6 +79,15 @@ describe('what is refused', () => {
         'hearing what is asked of another',
         (channel) => channel.bindQueue('order.rpc', 'rpc', 'payment.list.v1'),
       ],
+      ['hearing every event', (channel) => channel.bindQueue('order.user.created', 'events', '#')],
+      [
+        'hearing an event that it does not subscribe to',
+        (channel) => channel.bindQueue('order.user.created', 'events', 'session.opened.v1'),
+      ],
+      [
+        'calling a method whose contract does not name it',
+        (channel) => void channel.publish('rpc', 'user.find.v1', event),
+      ],
       ['declaring a shared exchange', (channel) => channel.assertExchange('events-2', 'topic')],
     ] as [string, (channel: ConfirmChannel) => unknown][]) {
       it(title, async () => {

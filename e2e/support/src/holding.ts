@@ -37,8 +37,9 @@ export async function holdBack({ broker }: System, service: Name, type: string):
         timeout: 30_000,
       });
       await channel.cancel(consumerTag);
+      // Published again by the operator: the broker refuses the user-id of anybody else.
       for (const { content, properties } of random.shuffle(held))
-        await broker.publish(`${service}.return`, queue, content, properties);
+        await broker.publish(`${service}.return`, queue, content, { ...properties, userId: broker.operator });
       channel.ackAll();
       await channel.close();
       await connection.close();

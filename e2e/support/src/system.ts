@@ -149,6 +149,7 @@ export function withSystem(options: SystemOptions = {}): System {
     async replica(service, env = {}) {
       const replica = await createReplica(service, () => ({
         AMQP_URL: broker.url(service),
+        OPERATORS: broker.operator,
         ...(isStateful(service) && { DATABASE_URL: databaseUrl(service) }),
         ...environmentOf(service),
         ...options.env,

@@ -5,6 +5,7 @@ import { Joi } from '@warren/contracts';
 import { distance } from 'fastest-levenshtein';
 import { parseDuration } from './duration.ts';
 import { ConfigError } from './errors.ts';
+import type { ProducerCheck } from './messaging/producers.ts';
 import type { RetryDelay } from './messaging/topology.ts';
 
 export { ConfigError } from './errors.ts';
@@ -25,6 +26,9 @@ export interface ChassisConfig {
   INBOX_RETENTION: number;
   IDEMPOTENCY_RETENTION: number;
   RETRY_DELAYS: readonly RetryDelay[];
+  PRODUCER_CHECK: ProducerCheck;
+  /** Broker users whose messages every consumer accepts. */
+  OPERATORS: readonly string[];
   OTEL_EXPORTER_OTLP_ENDPOINT?: string;
   INSTANCE: string;
 }
@@ -46,6 +50,7 @@ const types = Joi.extend(
     'must be a list of different durations, none of them 0 or longer than 30d, such as 1s,10s,1m',
     parseDelays,
   ),
+  textual('names', 'must be names separated by commas', parseNames),
 );
 
 /** A length of time, e.g. `15m`; milliseconds in the config. A default may be written either way. */
@@ -114,6 +119,11 @@ function parseBytes(text: string): number | undefined {
   return digits === undefined ? undefined : Number(digits) * (factors[unit.toLowerCase()] as number);
 }
 
+function parseNames(text: string): readonly string[] | undefined {
+  const names = text.split(',').map((name) => name.trim());
+  return names.includes('') ? undefined : names;
+}
+
 /** RabbitMQ refuses a time to live of more than 49 days, and with it every message that is to be retried. */
 const LONGEST_DELAY = 30 * 86_400_000;
 
@@ -146,6 +156,8 @@ function chassisSchema(needs: { database: boolean; broker: boolean }): Joi.Schem
     INBOX_RETENTION: positive('30d'),
     IDEMPOTENCY_RETENTION: positive('24h'),
     RETRY_DELAYS: types.delays().default('1s,10s,1m'),
+    PRODUCER_CHECK: Joi.valid('enforce', 'report', 'off').default('enforce'),
+    OPERATORS: types.names().default([]),
     OTEL_EXPORTER_OTLP_ENDPOINT: url('http', 'https'),
     INSTANCE: Joi.string()
       .pattern(/^[\w.-]{1,128}$/)

@@ -18,6 +18,7 @@ import { Messaging } from './messaging/connection.ts';
 import { Consumer, type Subscription } from './messaging/consumer.ts';
 import { hearsReplies, servedKeys, subscribedQueues } from './messaging/declare.ts';
 import { Forwarder } from './messaging/forwarder.ts';
+import { Producers } from './messaging/producers.ts';
 import type { BrokerConfig } from './messaging/rascal.ts';
 import { type BrokerSettings, defaultBrokerSettings, EVENTS, workQueueName } from './messaging/topology.ts';
 import { outboxStats } from './outbox/outbox.ts';
@@ -161,6 +162,16 @@ export async function start(
     broker: description.broker !== undefined,
   });
   const counters = createCounters(metrics.registry, description.counters ?? []);
+  const producers =
+    description.broker &&
+    new Producers({
+      service: name,
+      url: config.AMQP_URL as string,
+      check: config.PRODUCER_CHECK,
+      operators: config.OPERATORS,
+      log,
+      metrics,
+    });
   const { signal } = options;
   const traces = await tracing.start({
     service: name,
@@ -250,7 +261,7 @@ export async function start(
   let messaging: Messaging | undefined;
   let forwarder: Forwarder | undefined;
   let rpc: Rpc | undefined;
-  if (brokerConfig !== undefined) {
+  if (brokerConfig !== undefined && producers !== undefined) {
     const connection = new Messaging({
       url: config.AMQP_URL as string,
       name: `${name} ${config.INSTANCE}`,
@@ -272,13 +283,14 @@ export async function start(
       service: name,
       asks: hearsReplies(name, brokerConfig),
       methods,
+      producers,
       concurrency: hasDatabase ? Math.ceil(config.DATABASE_POOL / 2) : SERVED_AT_ONCE,
       context: { database: units?.database as Read['database'], config, now },
       log,
       metrics,
     });
     if (background !== undefined && backgroundUnits !== undefined) {
-      const forwards = new Forwarder(name, () => connection.connect());
+      const forwards = new Forwarder(name, producers.user, () => connection.connect());
       forwarder = forwards;
       for (const queue of queues) {
         const consumer = new Consumer({
@@ -286,6 +298,7 @@ export async function start(
           subscriptions: handlers.filter(({ event }) => workQueueName(name, event) === queue),
           units: backgroundUnits,
           forwarder: forwards,
+          producers,
           retryDelays: config.RETRY_DELAYS,
           concurrency: CONSUMER_CONCURRENCY,
           retention: config.INBOX_RETENTION,
@@ -299,6 +312,7 @@ export async function start(
       }
       relay = new Relay({
         service: name,
+        user: producers.user,
         databaseUrl: config.DATABASE_URL as string,
         connect: () => connection.connect(),
         connected: () => connection.connected(),

@@ -139,10 +139,10 @@ describe('a broker without the definitions', () => {
   let beta: RunningService | undefined;
   const lines: string[] = [];
 
-  const launch = async (url: string) => {
+  const launch = async (url: string, env: Record<string, string> = {}) => {
     beta = await start(
       listener('beta'),
-      { PORT: '0', ADMIN_PORT: '0', AMQP_URL: url, DATABASE_URL: database.url },
+      { PORT: '0', ADMIN_PORT: '0', AMQP_URL: url, DATABASE_URL: database.url, ...env },
       {
         log: createLog({
           service: 'beta',
@@ -175,7 +175,7 @@ describe('a broker without the definitions', () => {
   });
 
   it('is given the exchanges by a service whose user may', async () => {
-    const service = await launch(broker.adminUrl);
+    const service = await launch(broker.adminUrl, { PRODUCER_CHECK: 'off' });
     await eventually(() => expect(service.ready()).to.equal(true));
     await broker.publish('events', 'nobody.listens.v1', '{}');
     await eventually(async () => expect(await broker.queueDepth('unrouted')).to.equal(1));

@@ -6,6 +6,7 @@ import type { Units, Work } from '../src/context.ts';
 import { newId } from '../src/id.ts';
 import { Consumer } from '../src/messaging/consumer.ts';
 import type { Forwarder } from '../src/messaging/forwarder.ts';
+import { Producers } from '../src/messaging/producers.ts';
 import type { RascalSession } from '../src/messaging/rascal.ts';
 import { createLog, createMetrics } from '../src/telemetry/index.ts';
 import { written } from './fixtures/services.ts';
@@ -49,6 +50,14 @@ describe('a consumer', () => {
     ],
     units,
     forwarder,
+    producers: new Producers({
+      service: 'beta',
+      url: 'amqp://localhost',
+      check: 'enforce',
+      operators: [],
+      log: createLog({ service: 'beta', version: '1', level: 'silent' }),
+      metrics,
+    }),
     retryDelays: [],
     concurrency: 2,
     retention: 60_000,

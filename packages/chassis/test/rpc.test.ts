@@ -161,6 +161,7 @@ describe('a request over the broker', () => {
       properties.replyTo,
       { answer: 'late' },
       { correlationId: properties.messageId },
+      'oracle',
     );
     await eventually(async () => expect(await metric(asking, 'rpc_replies_dropped_total')).to.equal(1));
   });
@@ -323,13 +324,13 @@ describe('a request over the broker', () => {
       it(`with ${what}, is dropped and counted`, async () => {
         const server = await launch(oracle());
         const replies = await probe('rpc', 'pilgrim.reply.#');
-        await broker.publish('rpc', answer.routingKey, { question: 'x' }, properties);
+        await broker.publish('rpc', answer.routingKey, { question: 'x' }, properties, 'pilgrim');
         await eventually(async () =>
           expect(
             await metric(server, 'rpc_handling_duration_seconds_count', { outcome: 'malformed' }),
           ).to.equal(1),
         );
-        await broker.publish('rpc', answer.routingKey, { question: 'y' }, good());
+        await broker.publish('rpc', answer.routingKey, { question: 'y' }, good(), 'pilgrim');
         await replies.waitFor(({ body }) => body.answer === 'y!');
         expect(replies.events).to.have.length(1);
         expect(lines.filter(({ msg }) => /the broker is (away|back)/.test(msg))).to.deep.equal([]);
@@ -347,7 +348,7 @@ describe('a request over the broker', () => {
       it(`and ${what}, is answered with 400`, async () => {
         await launch(oracle());
         const replies = await probe('rpc', 'pilgrim.reply.#');
-        await broker.publish('rpc', answer.routingKey, content, good());
+        await broker.publish('rpc', answer.routingKey, content, good(), 'pilgrim');
         const [reply] = await replies.waitFor(() => true);
         expect(reply?.body).to.include({ status: 400, code: 'invalid_input' });
         expect(reply?.properties.contentType).to.equal('application/problem+json');
@@ -360,7 +361,7 @@ describe('a request over the broker', () => {
       await (await connection.createChannel()).bindQueue('oracle.rpc', 'rpc', 'oracle.older.v1');
       await connection.close();
       const replies = await probe('rpc', 'pilgrim.reply.#');
-      await broker.publish('rpc', 'oracle.older.v1', {}, good());
+      await broker.publish('rpc', 'oracle.older.v1', {}, good(), 'pilgrim');
       const [reply] = await replies.waitFor(() => true);
       expect(reply?.body).to.include({ status: 503, code: 'method_unserved' });
     });
@@ -403,7 +404,7 @@ describe('a request over the broker', () => {
         const answered = ask(asking);
         const [question] = await questions.waitFor(() => true);
         const { replyTo, messageId } = question!.properties as { replyTo: string; messageId: string };
-        await broker.publish('rpc', replyTo, content, { ...properties, correlationId: messageId });
+        await broker.publish('rpc', replyTo, content, { ...properties, correlationId: messageId }, 'oracle');
         expect((await answered).status).to.equal(status);
         resolve();
         expect((await ask(asking)).status).to.equal(200);
@@ -416,7 +417,7 @@ describe('a request over the broker', () => {
       await ask(asking);
       const replyTo = questions.events[0]?.properties.replyTo as string;
       for (const correlationId of [undefined, randomUUID(), questions.events[0]?.properties.messageId])
-        await broker.publish('rpc', replyTo, { answer: 'forged' }, { correlationId });
+        await broker.publish('rpc', replyTo, { answer: 'forged' }, { correlationId }, 'oracle');
       await eventually(async () => expect(await metric(asking, 'rpc_replies_dropped_total')).to.equal(3));
       expect((await ask(asking, 'question=who')).body.answer).to.equal('who!');
     });

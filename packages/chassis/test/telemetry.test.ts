@@ -105,6 +105,7 @@ describe('the metrics', () => {
     expect(await namesOf({ http: true, database: true, broker: true })).to.have.members([
       ...['http_request_duration_seconds', 'events_published_total', 'event_publish_duration_seconds'],
       ...['events_consumed_total', 'event_handling_duration_seconds', 'event_lag_seconds'],
+      'messages_forged_total',
       ...[
         'outbox_pending',
         'outbox_oldest_age_seconds',

@@ -10,6 +10,8 @@ export interface EventDefinition<Data extends object = object> {
   readonly routingKey: string;
   /** Names type and version inside the envelope, e.g. `urn:warren:user.created:v1`. */
   readonly dataschema: string;
+  /** The service that publishes it, and nobody else: the first word of its type. */
+  readonly from: string;
   readonly schema: Joi.ObjectSchema<Data>;
 }
 
@@ -46,6 +48,7 @@ export function defineEvent<Data extends object>(declaration: {
     version,
     routingKey: `${type}.v${version}`,
     dataschema: `urn:warren:${type}:v${version}`,
+    from: type.split('.', 1)[0] as string,
     schema: Joi.object<Data>(data).required(),
   });
 }

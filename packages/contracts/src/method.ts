@@ -9,6 +9,10 @@ export interface MethodDefinition<Request extends object = object, Reply extends
   readonly version: number;
   /** On the exchange `rpc`: `METHOD.vN`, e.g. `user.find.v1`. */
   readonly routingKey: string;
+  /** The service that answers it: the first part of its name. */
+  readonly service: string;
+  /** The services that may call it. */
+  readonly callers: readonly string[];
   readonly request: Joi.ObjectSchema<Request>;
   readonly reply: Joi.ObjectSchema<Reply>;
 }
@@ -28,6 +32,7 @@ const METHOD = /^[a-z][a-z0-9-]*\.[a-z][a-z0-9]*$/;
  * export const findUser = defineMethod<{ userId: string }, User>({
  *   method: 'user.find',
  *   version: 1,
+ *   callers: ['gateway'],
  *   request: { userId: uuid().required() },
  *   reply: { id: uuid().required(), … },
  * });
@@ -36,10 +41,11 @@ const METHOD = /^[a-z][a-z0-9-]*\.[a-z][a-z0-9]*$/;
 export function defineMethod<Request extends object, Reply extends object>(declaration: {
   method: string;
   version: number;
+  callers: readonly string[];
   request: Joi.PartialSchemaMap<Request>;
   reply: Joi.PartialSchemaMap<Reply>;
 }): MethodDefinition<Request, Reply> {
-  const { method, version, request, reply } = declaration;
+  const { method, version, callers, request, reply } = declaration;
   if (!METHOD.test(method)) throw new TypeError(`method '${method}' must be of the form 'user.find'`);
   if (!Number.isInteger(version) || version < 1)
     throw new TypeError(`version of '${method}' must be a positive integer`);
@@ -47,6 +53,8 @@ export function defineMethod<Request extends object, Reply extends object>(decla
     method,
     version,
     routingKey: `${method}.v${version}`,
+    service: method.split('.', 1)[0] as string,
+    callers: Object.freeze([...callers]),
     request: Joi.object<Request>(request).required(),
     reply: Joi.object<Reply>(reply).required(),
   });

@@ -47,6 +47,7 @@ export const orderCancelled = defineEvent<OrderCancelled>({
 export const listOrders = defineMethod<{ userId: string }, { items: Order[] }>({
   method: 'order.list',
   version: 1,
+  callers: ['gateway'],
   request: { userId: uuid().required() },
   reply: {
     items: Joi.array()

@@ -64,6 +64,7 @@ export const paymentRefunded = defineEvent<PaymentRefunded>({
 export const listPayments = defineMethod<{ userId: string }, { items: Payment[] }>({
   method: 'payment.list',
   version: 1,
+  callers: ['gateway'],
   request: { userId: uuid().required() },
   reply: {
     items: Joi.array()

@@ -34,6 +34,7 @@ export interface Session {
 export const listSessions = defineMethod<{ userId: string }, { items: Session[] }>({
   method: 'session.list',
   version: 1,
+  callers: ['gateway'],
   request: { userId: uuid().required() },
   reply: {
     items: Joi.array()

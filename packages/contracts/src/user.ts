@@ -31,6 +31,7 @@ export interface User {
 export const findUser = defineMethod<{ userId: string }, User>({
   method: 'user.find',
   version: 1,
+  callers: ['gateway'],
   request: { userId: uuid().required() },
   reply: {
     id: uuid().required(),

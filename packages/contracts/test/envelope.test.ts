@@ -42,6 +42,7 @@ describe('an event declaration', () => {
       version: 1,
       routingKey: 'user.created.v1',
       dataschema: 'urn:warren:user.created:v1',
+      from: 'user',
     });
   });
 

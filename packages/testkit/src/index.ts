@@ -14,6 +14,7 @@ export {
   type Definitions,
   definitionsPath,
   findDefinitions,
+  type Keys,
   type Loaded,
   loadDefinitions,
   platformDefinitions,

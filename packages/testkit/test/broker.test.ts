@@ -66,7 +66,6 @@ describe('withBroker', () => {
     const connection = await connect(broker.url('user'));
     const channel = await connection.createConfirmChannel();
     await channel.assertQueue('user.something', { durable: true });
-    await channel.bindQueue('user.something', 'events', 'session.#');
     channel.publish('events', 'user.created.v1', Buffer.from('{}'));
     await channel.waitForConfirms();
     await connection.close();
@@ -78,6 +77,27 @@ describe('withBroker', () => {
     ['write to the default exchange', (channel) => channel.publish('', 'user.created', Buffer.from('{}'))],
     ['declare a shared exchange', (channel) => channel.assertExchange('other', 'topic')],
     ["read another's queue", (channel) => channel.get('unrouted')],
+    [
+      'call a method whose contract does not name it',
+      (channel) => channel.publish('rpc', 'user.find.v1', Buffer.from('{}')),
+    ],
+    ['answer whom no contract names', (channel) => channel.publish('rpc', 'user.reply.x', Buffer.from('{}'))],
+    ...['#', '*.created.v1', 'payment.processed.v1', 'user.created.v2'].flatMap((key): typeof refusals => [
+      [
+        `hear ${key} by a queue`,
+        async (channel) => {
+          const { queue } = await channel.assertQueue('session.spy', { durable: true });
+          await channel.bindQueue(queue, 'events', key);
+        },
+      ],
+      [
+        `hear ${key} by an exchange`,
+        async (channel) => {
+          await channel.assertExchange('session.spy', 'fanout');
+          await channel.bindExchange('session.spy', 'events', key);
+        },
+      ],
+    ]),
   ];
   for (const [what, attempt] of refusals) {
     it(`refuses to let a service ${what}`, async () => {
@@ -89,6 +109,22 @@ describe('withBroker', () => {
       await connection.close();
     });
   }
+
+  it('publishes an event as the service that its routing key begins with, and anything else as the operator', async () => {
+    const probe = await broker.probe('events');
+    const rpc = await broker.probe('rpc');
+    for (const service of ['user', 'session', 'payment', 'nobody'])
+      await broker.publish('events', `${service}.happened.v1`, {});
+    await broker.publish('rpc', 'user.find.v1', {});
+    await broker.publish('rpc', 'user.find.v1', {}, {}, 'gateway');
+    const users = async (of: typeof probe, count: number) =>
+      (await of.waitFor(() => true, { count })).map(({ properties }) => properties.userId);
+
+    expect(await users(probe, 4)).to.deep.equal(
+      ['user', 'session', 'payment', 'nobody'].map((service) => `${broker.vhost}.${service}`),
+    );
+    expect(await users(rpc, 2)).to.deep.equal([broker.operator, `${broker.vhost}.gateway`]);
+  });
 
   it('names the services when another is asked for', () => {
     expect(() => broker.url('order')).to.throw(

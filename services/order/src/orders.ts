@@ -18,6 +18,8 @@ import {
   orderCancelled,
   orderConfirmed,
   orderCreated,
+  type PaymentProcessed,
+  toMinorUnits,
 } from '@warren/contracts';
 import type { OrderConfig } from './config.ts';
 import { type SagaEvent, type Status, transitions } from './saga.ts';
@@ -76,6 +78,15 @@ export const refusals: CounterDefinition<{ status: Status | 'unknown'; event: Sa
     status: ['pending', 'paid', 'cancelled', 'unknown'],
     event: ['payment.processed', 'payment.failed', 'payment.refunded', 'timeout'],
   },
+};
+
+type PaymentEvent = Exclude<SagaEvent, 'timeout'>;
+
+/** Counts payments that are not of the amount, the currency or the user of the order they name. */
+export const unfitPayments: CounterDefinition<{ event: PaymentEvent }> = {
+  name: 'order_payments_unfit_total',
+  help: 'Events of payments whose amount, currency or user is not that of the order; they change nothing.',
+  labels: { event: ['payment.processed', 'payment.failed', 'payment.refunded'] },
 };
 
 /** Places an order and says so in `order.created`, once for each `orderId`. */
@@ -143,11 +154,44 @@ async function insertOrder(
 }
 
 /**
+ * Takes an order one step through its saga by an event of its payment. One that does not fit the order is a refused step, and
+ * counted apart: nobody pays an order with another amount.
+ * @param reason why, should this cancel the order
+ */
+export async function settlePayment(
+  work: OrderWork,
+  payment: Omit<PaymentProcessed, 'paymentId'>,
+  event: PaymentEvent,
+  reason?: string,
+): Promise<void> {
+  const { orderId, userId, amount, currency } = payment;
+  const row = await lockOrder(work, orderId);
+  const fits =
+    row === undefined ||
+    (row.price === toMinorUnits(amount) && row.currency === currency && row.user_id === userId);
+  if (fits) return advance(work, orderId, event, reason);
+
+  work.count(refusals, { status: row.status, event });
+  work.count(unfitPayments, { event });
+  work.log.warn(
+    {
+      code: 'payment_unfit',
+      orderId,
+      status: row.status,
+      event,
+      order: { amount: fromMinorUnits(row.price), currency: row.currency, userId: row.user_id },
+      payment: { amount, currency, userId },
+    },
+    'the payment does not fit its order; nothing changes',
+  );
+}
+
+/**
  * Takes an order one step through its saga, and tells the others. A step that the table refuses changes nothing: it is logged
  * and counted, for an error would only bring the event back.
  * @param reason why, should this cancel the order
  */
-export async function advance(
+async function advance(
   work: OrderWork,
   orderId: string,
   event: SagaEvent,

@@ -4,7 +4,7 @@ import { broker } from './broker.ts';
 import { config, type OrderConfig } from './config.ts';
 import { handlers } from './handlers.ts';
 import { methods } from './methods.ts';
-import { type OrderSchema, refusals } from './orders.ts';
+import { type OrderSchema, refusals, unfitPayments } from './orders.ts';
 import { routes } from './routes.ts';
 import { workers } from './workers.ts';
 
@@ -18,5 +18,5 @@ export const service = defineService<OrderConfig, OrderSchema>({
   handlers,
   workers,
   methods,
-  counters: [refusals],
+  counters: [refusals, unfitPayments],
 });

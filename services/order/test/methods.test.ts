@@ -6,7 +6,7 @@ import { payment, withOrders } from './support.ts';
 
 describe('order.list over the broker', () => {
   const orders = withOrders();
-  const ask = (userId: string) => orders.broker.ask(listOrders.routingKey, { userId });
+  const ask = (userId: string) => orders.broker.ask('gateway', listOrders.routingKey, { userId });
 
   before(async () => {
     await orders.start();

@@ -83,6 +83,27 @@ describe('the payment of an order', () => {
     expect(await orders.broker.queueDepth('order.payment.failed.dlq')).to.equal(0);
   });
 
+  const unfit: [string, object][] = [
+    ['of less money', { price: 0.01 }],
+    ['of more money', { price: 9_999_999.99 }],
+    ['in another currency', { currency: 'USD' }],
+    ['of another user', { userId: randomUUID() }],
+  ];
+  for (const [what, change] of unfit)
+    for (const said of ['processed', 'failed', 'refunded'] as const)
+      it(`${said}, ${what}, changes nothing, and is counted`, async () => {
+        const event = `payment.${said}`;
+        const [refused, counted] = [await orders.refused('pending', event), await orders.unfit(event)];
+        const order = await orders.newOrder({ price: 42 });
+        await orders.deliver(payment[said]({ ...order, ...change }));
+        expect((await orders.orderOf(order.orderId)).status).to.equal('pending');
+        expect(await orders.told(order.orderId)).to.deep.equal(['order.created']);
+        expect(await orders.refused('pending', event)).to.equal(refused + 1);
+        expect(await orders.unfit(event)).to.equal(counted + 1);
+        await orders.deliver(payment.processed(order));
+        expect((await orders.orderOf(order.orderId)).status).to.equal('paid');
+      });
+
   it('for an order nobody placed is counted, and changes nothing', async () => {
     const stranger = { orderId: randomUUID(), userId: randomUUID(), price: 1, currency: 'EUR' as const };
     for (const said of ['processed', 'failed', 'refunded'] as const) {

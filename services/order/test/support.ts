@@ -101,6 +101,16 @@ export function withOrders(options: { private?: boolean } = {}) {
     return event.userId;
   };
 
+  const counter = async (line: string): Promise<number> => {
+    const texts = await Promise.all(
+      services.map(async ({ adminUrl }) => (await client(adminUrl).get('/metrics')).text),
+    );
+    return texts
+      .flatMap((text) => text.split('\n'))
+      .filter((each) => each.startsWith(line))
+      .reduce((sum, each) => sum + Number(each.slice(line.length)), 0);
+  };
+
   return {
     broker,
     database,
@@ -151,16 +161,10 @@ export function withOrders(options: { private?: boolean } = {}) {
     },
 
     /** How often the saga refused this, over all replicas. */
-    async refused(status: string, event: string): Promise<number> {
-      const texts = await Promise.all(
-        services.map(async ({ adminUrl }) => (await client(adminUrl).get('/metrics')).text),
-      );
-      const line = `order_transitions_refused_total{status="${status}",event="${event}"} `;
-      return texts
-        .flatMap((text) => text.split('\n'))
-        .filter((each) => each.startsWith(line))
-        .reduce((sum, each) => sum + Number(each.slice(line.length)), 0);
-    },
+    refused: (status: string, event: string) =>
+      counter(`order_transitions_refused_total{status="${status}",event="${event}"} `),
+    /** How often a payment did not fit its order, over all replicas. */
+    unfit: (event: string) => counter(`order_payments_unfit_total{event="${event}"} `),
 
     async row(orderId: string) {
       const [row] = await database.admin<{ status: string; reason: string | null; price: number }>(

@@ -10,7 +10,7 @@ describe('payment.list over the broker', () => {
   const database = withDatabase();
   const { startWith, stopAll } = replicas(broker, database);
   let http: Running['http'];
-  const ask = (userId: string) => broker.ask(listPayments.routingKey, { userId });
+  const ask = (userId: string) => broker.ask('gateway', listPayments.routingKey, { userId });
 
   before(async () => {
     ({ http } = await startWith());

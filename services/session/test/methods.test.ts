@@ -10,7 +10,7 @@ describe('session.list over the broker', () => {
   const broker = withBroker({ services: ['session'] });
   const database = withDatabase();
   let session: RunningService;
-  const ask = (userId: string) => broker.ask(listSessions.routingKey, { userId });
+  const ask = (userId: string) => broker.ask('gateway', listSessions.routingKey, { userId });
 
   before(async () => {
     session = await start(service, {

@@ -9,7 +9,7 @@ describe('user.find over the broker', () => {
   const broker = withBroker({ services: ['user'] });
   const database = withDatabase();
   let user: RunningService;
-  const ask = (userId: string) => broker.ask(findUser.routingKey, { userId });
+  const ask = (userId: string) => broker.ask('gateway', findUser.routingKey, { userId });
 
   before(async () => {
     user = await start(service, {

@@ -17,6 +17,7 @@ import type { Metrics } from '../telemetry/metrics.ts';
 import { SpanKind, traceIdOf, withSpan } from '../telemetry/tracing.ts';
 import { PublishError } from './confirms.ts';
 import { attemptsOf, type Failure, type Forwarder } from './forwarder.ts';
+import type { Producers } from './producers.ts';
 import type { AckOrNack, RascalMessage, RascalSession } from './rascal.ts';
 import type { RetryDelay } from './topology.ts';
 
@@ -52,6 +53,7 @@ export interface ConsumerOptions {
   subscriptions: readonly Subscription[];
   units: Units;
   forwarder: Forwarder;
+  producers: Producers;
   retryDelays: readonly RetryDelay[];
   /** Transactions at once. */
   concurrency: number;
@@ -77,7 +79,8 @@ export class Consumer {
 
   constructor(options: ConsumerOptions) {
     this.#options = options;
-    const { queue, subscriptions, metrics } = options;
+    const { queue, subscriptions, producers, metrics } = options;
+    producers.expect(queue);
     // A counter that begins with its first event has no rate for it.
     for (const type of new Set(subscriptions.map(({ event }) => event.type)))
       for (const outcome of OUTCOMES) metrics.eventsConsumed.inc({ queue, type, outcome }, 0);
@@ -142,6 +145,12 @@ export class Consumer {
     const type = this.#options.subscriptions[0]?.event.type as string;
     const count: Count = (outcome) => metrics.eventsConsumed.inc({ queue, type, outcome });
 
+    const from = this.#options.subscriptions[0]?.event.from as string;
+    const forged = this.#options.producers.refuseEvent(message, queue, from);
+    if (forged !== undefined) {
+      const failure = { reason: 'forged', error: forged, at: now() };
+      return () => this.#deadLetter(delivery, failure, log, count);
+    }
     let event: CloudEvent;
     try {
       event = this.#parse(message.content);
@@ -277,6 +286,8 @@ export class Consumer {
       () => forwarder.deadLetter(message, queue, failure),
       () => {
         count('dead');
+        // Reported already, at a bounded rate: a forger must not fill the log.
+        if (failure.reason === 'forged') return;
         log.error(
           { err: failure.error, queue, reason: failure.reason, messageId: message.properties.messageId },
           'dead-lettered',

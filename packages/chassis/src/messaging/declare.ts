@@ -43,6 +43,20 @@ export async function prepareTopology(connection: Channels, config: BrokerConfig
         throw cause;
       });
     }
+    for (const { source, destination, bindingKey = '' } of Object.values(vhost.bindings ?? {})) {
+      // A reply queue is declared by the connection that consumes from it; what is not shared is this service's own.
+      if (vhost.queues?.[destination]?.options?.exclusive || ![EVENTS, RPC].includes(source)) continue;
+      await withChannel(connection, (channel) =>
+        call((done) => channel.bindQueue(destination, source, bindingKey, {}, done)),
+      ).catch((cause: Refusal) => {
+        if (cause.code !== 403) throw cause;
+        throw new TopologyError(
+          'topology_refused',
+          `this user may not subscribe to ${bindingKey} (${reply(cause)}): import the definitions file before a service with a new subscription is started`,
+          { cause },
+        );
+      });
+    }
   }
 }
 

@@ -40,12 +40,15 @@ export function attemptsOf(message: RascalMessage): number {
 export class Forwarder {
   readonly #connect: () => Promise<Connection>;
   readonly #service: string;
+  readonly #user: string;
   #publisher: Promise<Publisher> | undefined;
   #opening: Promise<Publisher> | undefined;
   #turn: Promise<void> = Promise.resolve();
 
-  constructor(service: string, connect: () => Promise<Connection>) {
+  /** @param user the broker user of `connect`: consumers accept what their own user returns to them */
+  constructor(service: string, user: string, connect: () => Promise<Connection>) {
     this.#service = service;
+    this.#user = user;
     this.#connect = connect;
   }
 
@@ -78,8 +81,8 @@ export class Forwarder {
   #properties(message: RascalMessage, queue: string, failure: Failure): Options.Publish {
     const { headers = {}, ...properties } = message.properties;
     const at = failure.at.toISOString();
-    // Rascal and the broker annotate what they deliver; neither belongs to the message. A user id would have to be ours,
-    // and an expiration would let it vanish.
+    // Rascal and the broker annotate what they deliver; neither belongs to the message. The user id of who
+    // published it cannot be repeated, and an expiration would let it vanish.
     const {
       rascal: _,
       'x-death': __,
@@ -112,8 +115,9 @@ export class Forwarder {
     exchange: string,
     key: string,
     message: RascalMessage,
-    options: Options.Publish,
+    properties: Options.Publish,
   ): Promise<void> {
+    const options = { ...properties, userId: this.#user };
     const publisher = await this.#open();
     const send = (through: Publisher) =>
       new Promise<void>((resolve, reject) =>

@@ -37,8 +37,8 @@ const PEEKS = 1_000_000;
 
 /** Messages in a consumer's hands at once; a service that needs another number writes it into its broker.ts. */
 const PREFETCH = 100;
-/** Requests are for whichever replica is free: few wait in one's hands. */
-const REQUEST_PREFETCH = 20;
+/** More than one requester's share (rpc/server.ts): those of others are behind the flood of one, and must be seen to be handled. */
+const REQUEST_PREFETCH = 1_100;
 
 const DEFAULT_DELAYS: readonly RetryDelay[] = [
   { name: '1s', ms: 1_000 },

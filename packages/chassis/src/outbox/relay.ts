@@ -17,6 +17,8 @@ import { hangUp, type Row, Session } from './session.ts';
 
 export interface RelayOptions {
   service: string;
+  /** The broker user of `connect`. */
+  user: string;
   databaseUrl: string;
   /** Opens a connection to the broker; rejects while it is away. */
   connect: Parameters<typeof Publisher.open>[0];
@@ -355,7 +357,7 @@ export class Relay {
   }
 
   #publish(publisher: Publisher, row: Row, settled: (error?: PublishError) => void): void {
-    const { service, metrics } = this.#options;
+    const { service, user, metrics } = this.#options;
     const started = performance.now();
     publisher.publish(
       EVENTS,
@@ -366,6 +368,7 @@ export class Relay {
         type: row.type,
         timestamp: row.created,
         appId: service,
+        userId: user,
         correlationId: row.correlation_id,
         contentType: CONTENT_TYPE,
         persistent: true,

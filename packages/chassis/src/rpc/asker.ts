@@ -4,8 +4,9 @@ import type { Logger, Origin } from '../context.ts';
 import { Problem, type ProblemOptions, WarrenError } from '../errors.ts';
 import { newId } from '../id.ts';
 import type { PublishError } from '../messaging/confirms.ts';
+import type { Producers } from '../messaging/producers.ts';
 import type { AckOrNack, RascalMessage, RascalSession } from '../messaging/rascal.ts';
-import { RPC } from '../messaging/topology.ts';
+import { RPC, replySubscription } from '../messaging/topology.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import { currentTraceparent, SpanKind, withSpan } from '../telemetry/tracing.ts';
 import type { Line } from './line.ts';
@@ -36,6 +37,7 @@ export const requestNothing: RequestFor = () => async (method) => {
 export interface AskerOptions {
   service: string;
   line: Line;
+  producers: Producers;
   /** Whether the broker is there and takes messages. */
   available: () => boolean;
   log: Logger;
@@ -50,7 +52,7 @@ const RETRY = { 'retry-after': '1' };
 /** Why there is no answer; `abandoned`: whoever asked did not wait any longer. */
 type Failure = 'invalid' | 'timeout' | 'unserved' | 'unavailable' | 'full';
 type Outcome = 'answered' | 'problem' | Failure | 'abandoned';
-type Waiting = PromiseWithResolvers<RascalMessage>;
+type Waiting = PromiseWithResolvers<RascalMessage> & { method: AnyMethod };
 
 export class Asker {
   readonly #options: AskerOptions;
@@ -60,16 +62,24 @@ export class Asker {
   constructor(options: AskerOptions) {
     this.#options = options;
     options.line.onBlocked = () => this.lost();
+    options.producers.expect(replySubscription(options.service));
   }
 
   attach(session: RascalSession, queue: string): void {
     this.#replyTo = queue;
+    const subscription = replySubscription(this.#options.service);
     const take = (message: RascalMessage, _content: unknown, ackOrNack: AckOrNack) => {
       ackOrNack();
       const { correlationId } = message.properties;
       const waiting = typeof correlationId === 'string' ? this.#pending.get(correlationId) : undefined;
-      if (waiting === undefined) this.#options.metrics.rpcRepliesDropped.inc();
-      else waiting.resolve(message);
+      if (waiting === undefined) {
+        this.#options.metrics.rpcRepliesDropped.inc();
+        return;
+      }
+      // Only the service of the method can answer; another's reply does not end the wait for its own.
+      const { service } = waiting.method;
+      if (this.#options.producers.refuse(message, subscription, [service]) === undefined)
+        waiting.resolve(message);
     };
     session.on('message', take);
     session.on('invalid_content', (_error: Error, message: RascalMessage, ackOrNack: AckOrNack) =>
@@ -120,7 +130,7 @@ export class Asker {
       );
 
     const id = newId();
-    const waiting: Waiting = Promise.withResolvers();
+    const waiting: Waiting = { ...Promise.withResolvers<RascalMessage>(), method };
     const timer = setTimeout(() => waiting.reject(timedOut(method, timeout)), timeout);
     const onAbort = () => waiting.reject(signal?.reason);
     signal?.addEventListener('abort', onAbort, { once: true });
@@ -131,6 +141,7 @@ export class Asker {
           messageId: id,
           type: method.routingKey,
           appId: this.#options.service,
+          userId: this.#options.producers.user,
           correlationId: origin.correlationId,
           traceparent: currentTraceparent() ?? origin.traceparent,
           timeout,

@@ -2,6 +2,7 @@
 import type { Logger } from '../context.ts';
 import type { Read } from '../http/routes.ts';
 import type { BrokerState, Messaging } from '../messaging/connection.ts';
+import type { Producers } from '../messaging/producers.ts';
 import { replySubscription, requestQueue } from '../messaging/topology.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import { Asker, type RequestFor, requestNothing } from './asker.ts';
@@ -21,6 +22,7 @@ export interface RpcOptions {
   /** Whether broker.ts has it receive replies. */
   asks: boolean;
   methods: readonly Served[];
+  producers: Producers;
   /** Handlers at once. */
   concurrency: number;
   context: Pick<Read, 'database' | 'config' | 'now'>;

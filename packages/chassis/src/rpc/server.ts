@@ -1,4 +1,4 @@
-// Serving requests: one at a time of few, each answered before its deadline or not at all. A request is acknowledged when its
+// Serving requests: few at a time, in turns of those who ask, each answered before its deadline or not at all. A request is acknowledged when its
 // answer is on the broker, so that one whose server dies is served by another; it only reads, and may be served twice.
 import { backoff, pause } from '../backoff.ts';
 import type { Logger, Origin } from '../context.ts';
@@ -9,13 +9,16 @@ import type { Read } from '../http/routes.ts';
 import { invalid } from '../http/validation.ts';
 import { newId } from '../id.ts';
 import type { PublishError } from '../messaging/confirms.ts';
+import type { Producers } from '../messaging/producers.ts';
 import type { AckOrNack, RascalMessage, RascalSession } from '../messaging/rascal.ts';
-import { RPC } from '../messaging/topology.ts';
+import { RPC, requestQueue } from '../messaging/topology.ts';
+import { limitedWarnings } from '../telemetry/limited.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import { currentTraceparent, SpanKind, traceIdOf, withSpan } from '../telemetry/tracing.ts';
 import type { RequestFor } from './asker.ts';
 import type { Line } from './line.ts';
 import type { Served } from './serve.ts';
+import { type Share, Turns } from './turns.ts';
 import {
   check,
   JSON_TYPE,
@@ -31,6 +34,7 @@ export interface RpcServerOptions {
   service: string;
   methods: readonly Served[];
   line: Line;
+  producers: Producers;
   /** Handlers at once. */
   concurrency: number;
   /** What every handler is given. */
@@ -40,7 +44,11 @@ export interface RpcServerOptions {
   metrics: Metrics;
 }
 
-type Outcome = 'answered' | 'problem' | 'failed' | 'late' | 'malformed';
+/** `refused`: more than the requester's share; `forged`: by whom the method's contract does not name. Both unread. */
+type Outcome = 'answered' | 'problem' | 'failed' | 'late' | 'malformed' | 'refused' | 'forged';
+
+/** As many requests as a replica that asks has open at once, so that one alone never loses any; less than the prefetch. */
+const SHARE: Share = { requests: 1_000, bytes: 8 * 1024 * 1024 };
 
 interface Answer {
   content: Buffer;
@@ -53,11 +61,14 @@ interface Answer {
 export class RpcServer {
   readonly #options: RpcServerOptions;
   readonly #methods: ReadonlyMap<string, Served>;
-  readonly #waiting: (() => void)[] = [];
-  #running = 0;
+  readonly #turns: Turns;
+  readonly #warn: ReturnType<typeof limitedWarnings>;
 
   constructor(options: RpcServerOptions) {
     this.#options = options;
+    this.#warn = limitedWarnings(options.log);
+    this.#turns = new Turns(options.concurrency, SHARE);
+    options.producers.expect(requestQueue(options.service));
     this.#methods = new Map(options.methods.map((served) => [served.method.routingKey, served]));
   }
 
@@ -81,28 +92,57 @@ export class RpcServer {
   }
 
   async #take(message: RascalMessage, arrived: number, lost: AbortSignal): Promise<void> {
-    const { metrics, log } = this.#options;
+    const { metrics, producers, service } = this.#options;
     const question = questionOf(message);
+    const definition = this.#methods.get(message.fields.routingKey)?.method;
     // What a caller may have invented is no label.
-    const method = this.#methods.get(message.fields.routingKey)?.method.method ?? 'unknown';
+    const method = definition?.method ?? 'unknown';
     const count = (outcome: Outcome) => {
       const seconds = (performance.now() - arrived) / 1_000;
       metrics.rpcHandlingDuration.observe({ method, outcome }, seconds);
       return Math.round(seconds * 1e6) / 1e3;
     };
     if (question === undefined) {
-      log.warn({ method, ms: count('malformed') }, 'a request that nobody could be answered was dropped');
+      this.#warn({ method, ms: count('malformed') }, 'a request that nobody could be answered was dropped');
       return;
     }
-    const { correlationId, traceparent, replyTo } = question;
+    const { caller } = question;
+    // Its reply would go to the queue of the one whom it names: who asks must be that one, and one that may.
+    const callers = (definition?.callers ?? [caller]).filter((each) => each === caller);
+    if (producers.refuse(message, requestQueue(service), callers) !== undefined) {
+      count('forged');
+      return;
+    }
+    const { length } = message.content;
+    if (!this.#turns.admit(caller, length)) {
+      const fields = { code: 'rpc_share', method, from: caller, ms: count('refused') };
+      this.#warn(fields, 'requests dropped unread: this caller has its share waiting here already');
+      return;
+    }
+    try {
+      await this.#serve(message, question, arrived, lost, { method, count });
+    } finally {
+      this.#turns.release(caller, length);
+    }
+  }
+
+  async #serve(
+    message: RascalMessage,
+    question: Question,
+    arrived: number,
+    lost: AbortSignal,
+    { method, count }: { method: string; count: (outcome: Outcome) => number },
+  ): Promise<void> {
+    const { log } = this.#options;
+    const { correlationId, traceparent, caller } = question;
     const traceId = traceIdOf(traceparent);
     const bound = log.child(traceId === undefined ? { correlationId } : { correlationId, traceId });
-    await this.#enter();
+    await this.#turns.enter(caller);
     const ends = arrived + question.timeout;
     const left = ends - performance.now();
     // Served by another, who has the request now; or for nobody, who has waited long enough.
     if (lost.aborted || left <= 0) {
-      this.#leave();
+      this.#turns.leave(caller);
       if (!lost.aborted) bound.warn({ method, outcome: 'late', ms: count('late') }, 'rpc');
       return;
     }
@@ -110,7 +150,7 @@ export class RpcServer {
     const onLost = () => deadline.abandon(new WarrenError('broker_unavailable', 'The connection is lost.'));
     lost.addEventListener('abort', onLost, { once: true });
     const work = this.#answer(message, question, deadline.signal, bound);
-    void work.then(() => this.#leave());
+    void work.then(() => this.#turns.leave(caller));
     const answer = await Promise.race([work, deadline.passed]);
     const answered =
       answer !== PASSED && !lost.aborted && (await this.#reply(question, answer, deadline, ends));
@@ -120,7 +160,7 @@ export class RpcServer {
     const outcome = answer === PASSED || !answered ? 'late' : answer.outcome;
     const level = outcome === 'failed' ? 'error' : outcome === 'late' ? 'warn' : 'info';
     const reason = answer === PASSED ? undefined : answer.reason;
-    bound[level]({ method, from: replyTo.split('.', 1)[0], outcome, ms: count(outcome), reason }, 'rpc');
+    bound[level]({ method, from: caller, outcome, ms: count(outcome), reason }, 'rpc');
   }
 
   /** Never rejects: an error is an answer too. */
@@ -180,7 +220,7 @@ export class RpcServer {
     deadline: Deadline,
     ends: number,
   ): Promise<boolean> {
-    const { line, service, log } = this.#options;
+    const { line, service, producers, log } = this.#options;
     const delays = backoff({ min: 20, max: 500 });
     while (!deadline.signal.aborted) {
       try {
@@ -190,6 +230,7 @@ export class RpcServer {
             messageId: newId(),
             type: contentType === PROBLEM_TYPE ? 'problem' : 'reply',
             appId: service,
+            userId: producers.user,
             correlationId: question.correlationId,
             traceparent: question.traceparent,
             timeout: ends - performance.now(),
@@ -209,18 +250,6 @@ export class RpcServer {
       }
     }
     return false;
-  }
-
-  async #enter(): Promise<void> {
-    if (this.#running >= this.#options.concurrency)
-      await new Promise<void>((resolve) => this.#waiting.push(resolve));
-    else this.#running += 1;
-  }
-
-  #leave(): void {
-    const next = this.#waiting.shift();
-    if (next === undefined) this.#running -= 1;
-    else next();
   }
 }
 

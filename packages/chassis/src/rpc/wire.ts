@@ -1,5 +1,4 @@
-// What requests and replies look like on the wire, and what of it may be believed: whoever has a user on the broker can write
-// to the exchange `rpc`.
+// What requests and replies look like on the wire, and what of it may be believed.
 import type { Joi } from '@warren/contracts';
 import type { Options } from 'amqplib/callback_api';
 import { type FieldError, Problem } from '../errors.ts';
@@ -22,6 +21,8 @@ export interface Question {
   /** The reply names it as its correlation id. */
   id: string;
   replyTo: string;
+  /** The service whose reply queue that is. */
+  caller: string;
   /** ms from its arrival. It was younger than that when the broker gave it away: no clock of another machine is needed. */
   timeout: number;
   correlationId: string;
@@ -31,7 +32,7 @@ export interface Question {
 /** Bytes of an AMQP short string, at most. */
 const SHORT_STRING = 255;
 
-/** Replies go to reply queues only, so that nobody has a service ask others in its name. */
+/** Replies go to reply queues only, so that nobody has a service publish requests in its name. */
 const REPLY_QUEUE = /^[a-z][a-z0-9-]*\.reply\.[^*#]{1,200}$/;
 
 /** @returns undefined where nobody could be answered */
@@ -46,6 +47,7 @@ export function questionOf({ properties }: RascalMessage): Question | undefined 
   return {
     id: messageId,
     replyTo,
+    caller: replyTo.split('.', 1)[0] as string,
     timeout: Math.min(timeout, LONGEST_TIMEOUT),
     correlationId: correlationIdOf({ headers }),
     traceparent: typeof traceparent === 'string' && isTraceparent(traceparent) ? traceparent : undefined,
@@ -57,6 +59,8 @@ export const properties = (of: {
   messageId: string;
   type: string;
   appId: string;
+  /** The broker user of whoever publishes it. */
+  userId: string;
   correlationId: string;
   traceparent: string | undefined;
   timeout: number;
@@ -64,6 +68,7 @@ export const properties = (of: {
   messageId: of.messageId,
   type: of.type,
   appId: of.appId,
+  userId: of.userId,
   persistent: false,
   expiration: Math.max(1, Math.ceil(of.timeout)),
   headers: {

@@ -13,6 +13,7 @@ export interface Metrics {
   eventsConsumed: Counter<'queue' | 'type' | 'outcome'>;
   eventHandlingDuration: Histogram<'queue' | 'type'>;
   eventLag: Histogram<'queue' | 'type'>;
+  messagesForged: Counter<'queue' | 'outcome'>;
   outboxPending: Gauge;
   outboxOldestAge: Gauge;
   outboxParked: Gauge;
@@ -89,6 +90,12 @@ export function createMetrics(options: {
       help: 'From the time of an event to the commit of its handler.',
       labelNames: ['queue', 'type'],
       buckets: LAG,
+      registers: registers(broker),
+    }),
+    messagesForged: new Counter({
+      name: 'messages_forged_total',
+      help: 'Messages from another broker user than their contract names: refused, or accepted (PRODUCER_CHECK=report).',
+      labelNames: ['queue', 'outcome'],
       registers: registers(broker),
     }),
     outboxPending: new Gauge({

@@ -53,11 +53,25 @@ export function findDefinitions(from = process.cwd()): Definitions | undefined {
   }
 }
 
+/** Routing keys that a service's user may use on the shared exchanges, besides those of its own name. */
+export interface Keys {
+  /** Of the events it subscribes to. */
+  consumes: readonly string[];
+  /** Of the methods it calls. */
+  calls: readonly string[];
+  /** Services whose requests it answers. */
+  answers: readonly string[];
+}
+
 /**
  * What the platform gives to services of these names: the shared exchanges, and a user each that can touch nothing of another's.
  * For tests of services that no definitions file knows.
+ * @param keysOf what a service may subscribe to, call and answer; default: all
  */
-export function platformDefinitions(services: string[]): Definitions {
+export function platformDefinitions(
+  services: string[],
+  keysOf: (service: string) => Keys | undefined = () => undefined,
+): Definitions {
   const vhost = '/';
   return {
     exchanges: [
@@ -92,12 +106,31 @@ export function platformDefinitions(services: string[]): Definitions {
       write: `^(${literally(user)}\\..*|events|rpc)$`,
       read: `^(${literally(user)}\\..*|events|rpc)$`,
     })),
-    topic_permissions: services.flatMap((user) => [
-      { user, vhost, exchange: 'events', write: `^${literally(user)}\\.`, read: '.*' },
-      { user, vhost, exchange: 'rpc', write: '.*', read: `^${literally(user)}\\.` },
-    ]),
+    topic_permissions: services.flatMap((user) => {
+      const own = `^${literally(user)}\\.`;
+      const keys = keysOf(user);
+      return [
+        { user, vhost, exchange: 'events', write: own, read: keys ? exactly(keys.consumes) : '.*' },
+        {
+          user,
+          vhost,
+          exchange: 'rpc',
+          write: keys ? anyOf(keys.calls.map(exact), keys.answers.map(repliesTo)) : '.*',
+          read: own,
+        },
+      ];
+    }),
   };
 }
+
+const exact = (key: string) => `${literally(key)}$`;
+const repliesTo = (service: string) => `${literally(service)}\\.reply\\.`;
+const exactly = (keys: readonly string[]) => anyOf(keys.map(exact));
+/** A pattern that matches from the start; of nothing, one that matches no routing key. */
+const anyOf = (...patterns: string[][]) => {
+  const all = patterns.flat();
+  return all.length === 0 ? '^$' : `^(${all.join('|')})`;
+};
 
 export interface LoadOptions {
   management: Management;
@@ -117,6 +150,10 @@ export interface Loaded {
   url(service: string): string;
   /** AMQP URL of the operator on this vhost. */
   operatorUrl: string;
+  /** The operator's user. */
+  operator: string;
+  /** As `url`; a user is made for a service that has none. */
+  makeUrl(service: string): Promise<string>;
   vhost: string;
   services: string[];
   /** Deletes the vhost, with all that is in it, and the users. */
@@ -138,8 +175,7 @@ export async function loadDefinitions(options: LoadOptions): Promise<Loaded> {
   const operatorName = decodeURIComponent(operator.username) || 'guest';
   const names = definitions.users?.map(({ name }) => name) ?? [];
   const services = options.services ?? names;
-  const wanted = (user: string) => services.includes(user);
-  const passwords = new Map(services.map((name) => [name, randomBytes(16).toString('hex')]));
+  const passwords = new Map<string, string>();
   const account = (service: string) => `${vhost}.${service}`;
   const removals: (() => Promise<unknown>)[] = [];
   const removeLater = (path: string) =>
@@ -148,6 +184,19 @@ export async function loadDefinitions(options: LoadOptions): Promise<Loaded> {
   const remove = async () => {
     for (const removal of removals.reverse()) await removal();
   };
+
+  const makeUser = async (service: string, from: Definitions) => {
+    const user = encodeURIComponent(account(service));
+    const password = randomBytes(16).toString('hex');
+    removeLater(`users/${user}`);
+    await api.request('PUT', `users/${user}`, { password, tags: '' });
+    for (const { user: of, vhost: _, ...permission } of from.permissions ?? [])
+      if (of === service) await api.request('PUT', `permissions/${at}/${user}`, permission);
+    for (const { user: of, vhost: _, ...permission } of from.topic_permissions ?? [])
+      if (of === service) await api.request('PUT', `topic-permissions/${at}/${user}`, permission);
+    passwords.set(service, password);
+  };
+  const making = new Map<string, Promise<void>>();
 
   try {
     removeLater(`vhosts/${at}`);
@@ -178,22 +227,11 @@ export async function loadDefinitions(options: LoadOptions): Promise<Loaded> {
     for (const { name, vhost: _, ...policy } of definitions.policies ?? []) {
       await api.request('PUT', `policies/${at}/${encodeURIComponent(name)}`, policy);
     }
+    // After the exchanges: RabbitMQ 4.3 answers 400 to a topic permission on an exchange that is not there.
     for (const service of services) {
       if (!names.includes(service))
         throw new Error(`the definitions name no user '${service}', only: ${names.join(', ')}`);
-      const path = `users/${encodeURIComponent(account(service))}`;
-      removeLater(path);
-      await api.request('PUT', path, { password: passwords.get(service), tags: '' });
-    }
-    for (const { user, vhost: _, ...permission } of definitions.permissions ?? []) {
-      if (wanted(user))
-        await api.request('PUT', `permissions/${at}/${encodeURIComponent(account(user))}`, permission);
-    }
-    // After the exchanges: RabbitMQ 4.3 answers 400 to a topic permission on an exchange that is not there.
-    for (const { user, vhost: _, ...permission } of definitions.topic_permissions ?? []) {
-      if (wanted(user)) {
-        await api.request('PUT', `topic-permissions/${at}/${encodeURIComponent(account(user))}`, permission);
-      }
+      await makeUser(service, definitions);
     }
   } catch (error) {
     await remove().catch(() => {});
@@ -211,10 +249,21 @@ export async function loadDefinitions(options: LoadOptions): Promise<Loaded> {
   return {
     vhost,
     services,
+    operator: operatorName,
+    async makeUrl(service) {
+      if (!passwords.has(service)) {
+        const made =
+          making.get(service) ??
+          makeUser(service, names.includes(service) ? definitions : platformDefinitions([service]));
+        making.set(service, made);
+        await made;
+      }
+      return urlOf(account(service), passwords.get(service) as string);
+    },
     operatorUrl: urlOf(operatorName, decodeURIComponent(operator.password) || 'guest'),
     url(service) {
       const password = passwords.get(service);
-      if (!password) {
+      if (!password || !services.includes(service)) {
         throw new Error(
           `no broker user was made for '${service}', only for: ${services.join(', ') || '(nobody)'}`,
         );

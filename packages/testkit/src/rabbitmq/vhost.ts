@@ -8,6 +8,8 @@ export interface Vhost {
   vhost: string;
   /** Of the operator, who may do all on this vhost. */
   adminUrl: string;
+  /** The operator's user: what services name in `OPERATORS` to accept what it publishes. */
+  operator: string;
   /** Of a service's restricted user. */
   url(service: string): string;
   /** Records what is published to `exchange` under `key` (a pattern of topic exchanges, default `#`). */
@@ -16,71 +18,82 @@ export interface Vhost {
   queueDepth(queue: string): Promise<number | undefined>;
   /** The messages of a queue, oldest first. They stay in it, unless `remove` is set. */
   get(queue: string, options?: { limit?: number; remove?: boolean }): Promise<Recorded[]>;
-  /** Publishes as the operator, and waits for the confirm. An object goes out as JSON. */
+  /**
+   * Publishes, and waits for the confirm. An object goes out as JSON.
+   * @param as the service whose user publishes it; default: of an event the one that its routing key begins with, of anything
+   * else the operator
+   */
   publish(
     exchange: string,
     key: string,
     content: Buffer | string | object,
     properties?: Options.Publish,
+    as?: string,
   ): Promise<void>;
   /**
-   * Asks a method over the exchange `rpc`, as a service would, and gives the body of the answer, which may be a problem.
+   * Asks a method over the exchange `rpc`, as this service, and gives the body of the answer, which may be a problem.
+   * @param as a caller that the method's contract names
    * @param key its routing key, e.g. `user.find.v1`
    * @param options timeout in ms, default 5,000
    * @throws when nobody serves it, or nobody answers in time
    */
   // biome-ignore lint/suspicious/noExplicitAny: a test looks into it as it likes
-  ask(key: string, data: unknown, options?: { timeout?: number }): Promise<any>;
+  ask(as: string, key: string, data: unknown, options?: { timeout?: number }): Promise<any>;
   purge(queue: string): Promise<void>;
   deleteQueue(queue: string): Promise<void>;
 }
 
 /** The operator's tools on a vhost that definitions were loaded into. */
 export function operate(loaded: () => Loaded): Vhost & { disconnect(): Promise<void> } {
-  let connection: Promise<ChannelModel> | undefined;
-  let publisher: Promise<ConfirmChannel> | undefined;
+  /** By user; opened at the first use, and again once it was lost. */
+  const connections = new Map<string, Promise<ChannelModel>>();
+  const publishers = new Map<string, Promise<ConfirmChannel>>();
   const probes = new Set<ChannelModel>();
 
-  const open = async () => {
+  const open = async (url = loaded().operatorUrl) => {
     // With Nagle's algorithm on, as amqplib leaves it, every small message waits for the answer to the one before.
-    const opened = await connect(loaded().operatorUrl, { noDelay: true });
+    const opened = await connect(url, { noDelay: true });
     opened.on('error', () => {});
     return opened;
   };
 
-  /** Opened at its first use, and again once it has been lost. */
-  const connected = async (): Promise<ChannelModel> => {
-    connection ??= open().then((opened) => {
-      opened.once('close', () => {
-        connection = undefined;
-        publisher = undefined;
-      });
-      return opened;
-    });
+  const connected = (as?: string): Promise<ChannelModel> => {
+    const user = as ?? '';
+    const forget = () => {
+      connections.delete(user);
+      publishers.delete(user);
+    };
+    const connection =
+      connections.get(user) ??
+      Promise.resolve(as === undefined ? undefined : loaded().makeUrl(as))
+        .then(open)
+        .then((opened) => {
+          opened.once('close', forget);
+          return opened;
+        });
+    connections.set(user, connection);
     return connection.catch((error) => {
-      connection = undefined;
+      forget();
       throw error;
     });
   };
 
-  /** One channel for all that is published: it keeps the order of the calls. A refusal closes it. */
-  const openPublisher = async (): Promise<ConfirmChannel> => {
+  /** One channel a user for all that is published: it keeps the order of the calls. A refusal closes it. */
+  const openPublisher = async (as?: string): Promise<ConfirmChannel> => {
     try {
-      const channel = await (await connected()).createConfirmChannel();
+      const channel = await (await connected(as)).createConfirmChannel();
       channel.on('error', () => {});
-      channel.once('close', () => {
-        publisher = undefined;
-      });
+      channel.once('close', () => publishers.delete(as ?? ''));
       return channel;
     } catch (error) {
-      publisher = undefined;
+      publishers.delete(as ?? '');
       throw error;
     }
   };
 
   /** One channel a call: whatever a refusal does to it, the next call is not concerned. */
-  const withChannel = async <T>(use: (channel: Channel) => Promise<T>): Promise<T> => {
-    const channel = await (await connected()).createChannel();
+  const withChannel = async <T>(use: (channel: Channel) => Promise<T>, as?: string): Promise<T> => {
+    const channel = await (await connected(as)).createChannel();
     channel.on('error', () => {});
     try {
       return await use(channel);
@@ -89,12 +102,17 @@ export function operate(loaded: () => Loaded): Vhost & { disconnect(): Promise<v
     }
   };
 
+  const userOf = (as?: string) => (as === undefined ? loaded().operator : `${loaded().vhost}.${as}`);
+
   return {
     get vhost() {
       return loaded().vhost;
     },
     get adminUrl() {
       return loaded().operatorUrl;
+    },
+    get operator() {
+      return loaded().operator;
     },
     url: (service) => loaded().url(service),
 
@@ -135,15 +153,17 @@ export function operate(loaded: () => Loaded): Vhost & { disconnect(): Promise<v
         return messages.map(record);
       }),
 
-    async publish(exchange, key, content, properties = {}) {
+    async publish(exchange, key, content, properties = {}, as = producerOf(exchange, key)) {
       const json = typeof content === 'object' && !Buffer.isBuffer(content);
       const bytes = Buffer.isBuffer(content)
         ? content
         : Buffer.from(json ? JSON.stringify(content) : (content as string));
-      publisher ??= openPublisher();
-      const channel = await publisher;
+      const opened = publishers.get(as ?? '') ?? openPublisher(as);
+      publishers.set(as ?? '', opened);
+      const channel = await opened;
       const options = {
         persistent: true,
+        userId: userOf(as),
         ...(json ? { contentType: 'application/json' } : {}),
         ...properties,
       };
@@ -152,9 +172,9 @@ export function operate(loaded: () => Loaded): Vhost & { disconnect(): Promise<v
       });
     },
 
-    ask: (key, data, { timeout = 5_000 } = {}) =>
+    ask: (as, key, data, { timeout = 5_000 } = {}) =>
       withChannel(async (channel) => {
-        const replyTo = `operator.reply.${randomUUID()}`;
+        const replyTo = `${as}.reply.${randomUUID()}`;
         const { promise: answer, resolve, reject } = Promise.withResolvers<unknown>();
         await channel.assertQueue(replyTo, { exclusive: true });
         await channel.bindQueue(replyTo, 'rpc', replyTo);
@@ -170,6 +190,7 @@ export function operate(loaded: () => Loaded): Vhost & { disconnect(): Promise<v
         );
         channel.publish('rpc', key, Buffer.from(JSON.stringify(data)), {
           messageId: randomUUID(),
+          userId: userOf(as),
           replyTo,
           expiration: timeout,
           mandatory: true,
@@ -181,17 +202,22 @@ export function operate(loaded: () => Loaded): Vhost & { disconnect(): Promise<v
           clearTimeout(timer);
           await channel.deleteQueue(replyTo);
         }
-      }),
+      }, as),
 
     purge: (queue) => withChannel(async (channel) => void (await channel.purgeQueue(queue))),
     deleteQueue: (queue) => withChannel(async (channel) => void (await channel.deleteQueue(queue))),
 
     async disconnect() {
-      const open = [...probes, ...(connection ? [await connection.catch(() => undefined)] : [])];
+      const users = [...connections.values()].map((each) => each.catch(() => undefined));
+      const open = [...probes, ...(await Promise.all(users))];
       probes.clear();
-      connection = undefined;
-      publisher = undefined;
+      connections.clear();
+      publishers.clear();
       await Promise.all(open.map((one) => one?.close().catch(() => {})));
     },
   };
 }
+
+/** The service whose event it is; nothing where its routing key names none. */
+const producerOf = (exchange: string, key: string): string | undefined =>
+  exchange === 'events' ? /^[a-z][a-z0-9-]*(?=\.)/.exec(key)?.[0] : undefined;

@@ -1,0 +1,109 @@
+// Who published a message. The broker vouches for AMQP's `user-id`: it refuses a message whose `user-id` is not the user of the
+// connection, whichever way the message takes afterwards (CC, BCC, a dead-letter exchange, a binding, an alternate exchange).
+// https://www.rabbitmq.com/docs/validated-user-id
+import { unescape as decode } from 'node:querystring';
+import type { Logger } from '../context.ts';
+import { ConfigError } from '../errors.ts';
+import { limitedWarnings } from '../telemetry/limited.ts';
+import type { Metrics } from '../telemetry/metrics.ts';
+import type { RascalMessage } from './rascal.ts';
+
+/** What becomes of a message from another user than its contract names: refused, accepted and reported, or not noticed. */
+export type ProducerCheck = 'enforce' | 'report' | 'off';
+
+export interface ProducersOptions {
+  service: string;
+  /** AMQP_URL. */
+  url: string;
+  check: ProducerCheck;
+  /** Broker users that may publish any event again. */
+  operators: readonly string[];
+  log: Logger;
+  metrics: Metrics;
+}
+
+/** The user of a broker on one's own machine, where everybody is the same. */
+const EVERYBODY = 'guest';
+/** A second user of the same service, while its password is rotated. */
+const NEXT = /\.next$/;
+
+/** The broker user of an AMQP URL. */
+export const userOf = (url: string): string => decode(new URL(url).username) || EVERYBODY;
+
+/** Knows the broker users of all services by the one of its own: `demo.order` → `demo.payment`. */
+export class Producers {
+  /** This service's broker user: the `userId` of whatever it publishes. */
+  readonly user: string;
+  readonly #options: ProducersOptions;
+  readonly #check: ProducerCheck;
+  readonly #named: (service: string) => string;
+  readonly #warn: ReturnType<typeof limitedWarnings>;
+
+  /** @throws {ConfigError} when the user's name does not contain the service's */
+  constructor(options: ProducersOptions) {
+    const { service, url, check, log } = options;
+    this.#options = options;
+    this.#warn = limitedWarnings(log);
+    this.user = userOf(url);
+    this.#check = this.user === EVERYBODY ? 'off' : check;
+    if (this.#check !== check)
+      log.warn(`every service may be the user '${EVERYBODY}': PRODUCER_CHECK is off`);
+    const own = this.user.replace(NEXT, '');
+    const at = own.lastIndexOf(service);
+    if (at === -1 && this.#check !== 'off')
+      throw new ConfigError([
+        `AMQP_URL: the user '${this.user}' must contain the service's name '${service}', from which the users of the others follow (or set PRODUCER_CHECK=off)`,
+      ]);
+    this.#named = (other) => own.slice(0, at) + other + own.slice(at + service.length);
+  }
+
+  /** Before the first message: a counter that begins with its first message has no rate for it. */
+  expect(queue: string): void {
+    for (const outcome of OUTCOMES) this.#options.metrics.messagesForged.inc({ queue, outcome }, 0);
+  }
+
+  /**
+   * Checks who published an event: the producer its contract names, this service (its retries and returns), or an operator.
+   * @returns why the message is to be dead-lettered; nothing when it may be handled
+   */
+  refuseEvent(message: RascalMessage, queue: string, from: string): Error | undefined {
+    if (this.#options.operators.includes(message.properties.userId ?? '')) return undefined;
+    return this.refuse(message, queue, [from, this.#options.service]);
+  }
+
+  /** As `refuseEvent`, for a message that only these services may publish. */
+  refuse(message: RascalMessage, queue: string, services: readonly string[]): Error | undefined {
+    const { userId } = message.properties;
+    if (this.#check === 'off') return undefined;
+    const user = userId?.replace(NEXT, '');
+    const expected = services.map(this.#named);
+    if (user !== undefined && expected.includes(user)) return undefined;
+
+    const outcome = this.#check === 'enforce' ? 'refused' : 'accepted';
+    this.#options.metrics.messagesForged.inc({ queue, outcome });
+    const whose = userId === undefined ? 'without a user-id' : `of the user '${userId}'`;
+    const error = new Error(
+      `the message is ${whose}, and not of ${expected.join(' or ') || 'a user who may publish it'}`,
+    );
+    this.#report(message, queue, outcome, error);
+    return outcome === 'refused' ? error : undefined;
+  }
+
+  #report({ fields, properties }: RascalMessage, queue: string, outcome: Outcome, error: Error): void {
+    const { userId: user, messageId } = properties;
+    this.#warn(
+      {
+        code: 'forged',
+        queue,
+        user,
+        messageId,
+        routingKey: fields.routingKey,
+        reason: error.message,
+      },
+      `forged message ${outcome}`,
+    );
+  }
+}
+
+const OUTCOMES = ['refused', 'accepted'] as const;
+type Outcome = (typeof OUTCOMES)[number];
