@@ -1,5 +1,6 @@
 import { bytes, duration, Joi, port, url } from '@warren/chassis';
 import { parseTrust, type TrustProxy } from './clients.ts';
+import { PROXY_HEADERS, type ProxyHeader } from './forwarded.ts';
 import { parseRate, type Rate } from './limits.ts';
 import type { Upstream } from './paths.ts';
 
@@ -18,6 +19,8 @@ export interface GatewayConfig extends Record<`${Uppercase<Upstream>}_URL`, stri
   OVERVIEW_TIMEOUT: number;
   RATE_LIMIT: Rate;
   TRUST_PROXY: TrustProxy;
+  /** In which the trusted proxies name their clients; the other one is ignored. */
+  PROXY_HEADER: ProxyHeader;
 }
 
 const upstream = (number: number) =>
@@ -47,6 +50,7 @@ export const config = {
     'must be off, the number of proxies in front (1 to 10), or their addresses and networks such as 10.0.0.0/8,::1',
     // Joi calls a function to get a default.
   ).default(() => parseTrust('off')),
+  PROXY_HEADER: Joi.valid(...PROXY_HEADERS).default('x-forwarded-for'),
 };
 
 function positive(fallback: string): Joi.AnySchema<number> {

@@ -15,11 +15,12 @@ const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'];
 export function createFront(config: GatewayConfig): Front {
   const limiter = createLimiter(config.RATE_LIMIT);
   const room = createRoom();
+  const client = (request: IncomingMessage) => clientOf(request, config.TRUST_PROXY, config.PROXY_HEADER);
   const proxies = new Map(UPSTREAMS.map((name) => [name, proxyTo(name, config, room)]));
 
   return {
     admit(request) {
-      const wait = limiter.take(shareOf(clientOf(request, config.TRUST_PROXY).address));
+      const wait = limiter.take(shareOf(client(request).address));
       if (wait > 0) throw limited(wait);
       refuseAmbiguous(request);
       readTarget(request.url as string);
@@ -38,9 +39,8 @@ export function createFront(config: GatewayConfig): Front {
       const destination = destinationOf(path);
       if (destination === undefined) throw problem(404, { detail: `There is nothing at ${path}.` });
       context.route = destination.route;
-      const client = clientOf(request, config.TRUST_PROXY);
       const proxy = proxies.get(destination.upstream) as UpstreamProxy;
-      return proxy.forward(request, response, { path, query, client }, context);
+      return proxy.forward(request, response, { path, query, client: client(request) }, context);
     },
 
     async close() {
