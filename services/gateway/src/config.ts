@@ -15,6 +15,10 @@ export interface GatewayConfig extends Record<`${Uppercase<Upstream>}_URL`, stri
   UPSTREAM_WAIT: number;
   /** Bytes of a request's body; the services have lower limits of their own. */
   BODY_LIMIT: number;
+  /** Bytes of a body that are awaited before a connection to an upstream is taken: at least what the services accept. */
+  BODY_BUFFER: number;
+  /** Bytes of all bodies that are so kept, until their requests have their answers. */
+  BODY_MEMORY: number;
   /** ms for all parts of an overview together. */
   OVERVIEW_TIMEOUT: number;
   RATE_LIMIT: Rate;
@@ -41,6 +45,8 @@ export const config = {
   UPSTREAM_CONNECTIONS: Joi.number().integer().min(1).max(10_000).default(100),
   UPSTREAM_WAIT: duration('1s'),
   BODY_LIMIT: bytes('1mb'),
+  BODY_BUFFER: bytes('100kb'),
+  BODY_MEMORY: bytes('32mb'),
   OVERVIEW_TIMEOUT: positive('2s'),
   RATE_LIMIT: parsed(parseRate, 'must be off, or requests per time such as 100/1s or 5000/1m').default(
     parseRate('100/1s'),

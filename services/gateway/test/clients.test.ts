@@ -317,6 +317,8 @@ describe('the rate limit', () => {
       expect(error).to.be.instanceOf(ConfigError);
       const { mistakes } = error as ConfigError;
       expect(mistakes.map((line) => line.split(':')[0])).to.have.members(Object.keys(env));
+      const memory = await openGateway({ BODY_MEMORY: '399kb' }).catch((thrown: ConfigError) => thrown);
+      expect((memory as ConfigError).message).to.contain('BODY_MEMORY: must be at least 4 times BODY_BUFFER');
     });
   });
 });
