@@ -2,23 +2,18 @@
 import type { IncomingMessage } from 'node:http';
 import { Transform } from 'node:stream';
 import { type Problem, problem } from '@warren/chassis';
-import { createShares, type Shares } from './shares.ts';
 
-/** Bytes that are awaited before a connection is taken; a larger body streams from then on. */
-export const SMALL = 64 * 1024;
-/** Bytes of all that is so kept, until the request has its answer. */
-const ROOM = 32 * 1024 * 1024;
 /** What the smallest counts for: so there are not too many of them either. Bytes */
 const LEAST = 1024;
 
-/** Room for the beginnings of bodies; one for the whole gateway. */
-export const createRoom = (): Shares => createShares(ROOM);
-
-/** Bytes of room that a request needs while it is there; 0 without a body. */
-export function roomFor({ headers }: IncomingMessage): number {
-  if (headers['transfer-encoding'] !== undefined) return SMALL;
+/**
+ * Bytes of room that a request needs while it is there; 0 without a body.
+ * @param buffer bytes that are awaited before a connection is taken; a larger body streams from then on
+ */
+export function roomFor({ headers }: IncomingMessage, buffer: number): number {
+  if (headers['transfer-encoding'] !== undefined) return buffer;
   const length = Number(headers['content-length'] ?? 0);
-  return length === 0 ? 0 : Math.max(LEAST, Math.min(length, SMALL));
+  return length === 0 ? 0 : Math.max(LEAST, Math.min(length, buffer));
 }
 
 /**

@@ -1,6 +1,7 @@
 // Who asks, and by which name they knew us: the socket's word, or that of the proxies we trust.
 import type { IncomingMessage } from 'node:http';
 import { BlockList, isIP, isIPv6 } from 'node:net';
+import { hopsOf, type ProxyHeader } from './forwarded.ts';
 
 /** Whether the proxy at this address, the `hops`-th counted from us and from 0, says the truth about who came to it. */
 export type TrustProxy = (address: string, hops: number) => boolean;
@@ -35,23 +36,30 @@ export function parseTrust(text: string): TrustProxy | undefined {
   return (address) => trusted.check(address, isIPv6(address) ? 'ipv6' : 'ipv4');
 }
 
-/** Follows X-Forwarded-For from our end, for as long as whoever wrote an entry is trusted. */
-export function clientOf({ headers, socket }: IncomingMessage, trust: TrustProxy): Client {
-  const nearest = plainAddress(socket.remoteAddress ?? '');
+/**
+ * Follows the header of the proxies from our end, for as long as whoever wrote an entry is trusted, and the entry names an address.
+ * Whom the last trusted proxy does not name counts as that proxy.
+ */
+export function clientOf(
+  request: IncomingMessage,
+  trust: TrustProxy,
+  header: ProxyHeader = 'x-forwarded-for',
+): Client {
+  const nearest = plainAddress(request.socket.remoteAddress ?? '');
   const chain = [nearest];
-  const said = one(headers['x-forwarded-for'])?.split(',') ?? [];
-  for (let next = said.pop()?.trim(); next !== undefined; next = said.pop()?.trim()) {
-    if (isIP(next) === 0 || !trust(chain[0] as string, chain.length - 1)) break;
-    chain.unshift(plainAddress(next));
+  let { proto, host }: { proto?: string | undefined; host?: string | undefined } = {};
+  for (const hop of hopsOf(request, header)) {
+    if (isIP(nearest) === 0 || !trust(chain[0] as string, chain.length - 1)) break;
+    proto = hop.proto ?? proto;
+    host = hop.host ?? host;
+    if (hop.address === undefined) break;
+    chain.unshift(plainAddress(hop.address));
   }
-  const trusted = isIP(nearest) !== 0 && trust(nearest, 0);
-  const proto = trusted ? one(headers['x-forwarded-proto'])?.trim().toLowerCase() : undefined;
-  const host = trusted ? one(headers['x-forwarded-host'])?.trim() : undefined;
   return {
     address: chain[0] as string,
     chain,
-    proto: proto === 'http' || proto === 'https' ? proto : 'http',
-    host: host !== undefined && HOST.test(host) ? host : (headers.host ?? ''),
+    proto: /^https$/i.test(proto ?? '') ? 'https' : 'http',
+    host: host !== undefined && HOST.test(host) ? host : (request.headers.host ?? ''),
   };
 }
 
@@ -72,6 +80,3 @@ export function shareOf(address: string): string {
 
 /** IPv4 as IPv4, also on a socket that speaks both. */
 const plainAddress = (address: string): string => address.replace(/^::ffff:(?=\d+\.)/i, '');
-
-const one = (header: string | string[] | undefined): string | undefined =>
-  Array.isArray(header) ? header.join(',') : header;

@@ -1,5 +1,6 @@
 import { bytes, duration, Joi, port, url } from '@warren/chassis';
 import { parseTrust, type TrustProxy } from './clients.ts';
+import { PROXY_HEADERS, type ProxyHeader } from './forwarded.ts';
 import { parseRate, type Rate } from './limits.ts';
 import type { Upstream } from './paths.ts';
 
@@ -14,10 +15,16 @@ export interface GatewayConfig extends Record<`${Uppercase<Upstream>}_URL`, stri
   UPSTREAM_WAIT: number;
   /** Bytes of a request's body; the services have lower limits of their own. */
   BODY_LIMIT: number;
+  /** Bytes of a body that are awaited before a connection to an upstream is taken: at least what the services accept. */
+  BODY_BUFFER: number;
+  /** Bytes of all bodies that are so kept, until their requests have their answers. */
+  BODY_MEMORY: number;
   /** ms for all parts of an overview together. */
   OVERVIEW_TIMEOUT: number;
   RATE_LIMIT: Rate;
   TRUST_PROXY: TrustProxy;
+  /** In which the trusted proxies name their clients; the other one is ignored. */
+  PROXY_HEADER: ProxyHeader;
 }
 
 const upstream = (number: number) =>
@@ -38,6 +45,8 @@ export const config = {
   UPSTREAM_CONNECTIONS: Joi.number().integer().min(1).max(10_000).default(100),
   UPSTREAM_WAIT: duration('1s'),
   BODY_LIMIT: bytes('1mb'),
+  BODY_BUFFER: bytes('100kb'),
+  BODY_MEMORY: bytes('32mb'),
   OVERVIEW_TIMEOUT: positive('2s'),
   RATE_LIMIT: parsed(parseRate, 'must be off, or requests per time such as 100/1s or 5000/1m').default(
     parseRate('100/1s'),
@@ -47,6 +56,7 @@ export const config = {
     'must be off, the number of proxies in front (1 to 10), or their addresses and networks such as 10.0.0.0/8,::1',
     // Joi calls a function to get a default.
   ).default(() => parseTrust('off')),
+  PROXY_HEADER: Joi.valid(...PROXY_HEADERS).default('x-forwarded-for'),
 };
 
 function positive(fallback: string): Joi.AnySchema<number> {

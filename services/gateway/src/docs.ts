@@ -1,12 +1,10 @@
 // /docs: Swagger UI on /openapi.json, everything of it from here.
-import { createReadStream } from 'node:fs';
-import { stat } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
-import { pipeline } from 'node:stream/promises';
-import { createGzip } from 'node:zlib';
 import type { FrontContext } from '@warren/chassis';
+import { type Asset, createAsset, ENCODERS } from './asset.ts';
 
 type Page = (request: IncomingMessage, response: ServerResponse, context: FrontContext) => Promise<void>;
 
@@ -21,6 +19,20 @@ const TYPES = {
   'swagger-ui-bundle.js': 'text/javascript; charset=utf-8',
   'favicon-32x32.png': 'image/png',
 };
+
+/** By name; read and compressed with the first request for it, once for the process. */
+const FILES: ReadonlyMap<string, { type: string; asset: Asset }> = new Map(
+  Object.entries(TYPES).map(([name, type]) => [
+    name,
+    {
+      type,
+      asset: createAsset(
+        () => readFile(join(dirname(manifest), name)),
+        type.startsWith('text/') ? ENCODERS : {},
+      ),
+    },
+  ]),
+);
 
 const PAGE = `<!doctype html>
 <html lang="en">
@@ -87,9 +99,15 @@ export function docsPage(path: string): Page | undefined {
       response.end(text.text);
     };
   if (!path.startsWith(`${ASSETS}/`)) return undefined;
-  const name = path.slice(ASSETS.length + 1);
-  const type = Object.hasOwn(TYPES, name) ? TYPES[name as keyof typeof TYPES] : undefined;
-  return type === undefined ? undefined : (...args) => sendFile(name, type, ...args);
+  const file = FILES.get(path.slice(ASSETS.length + 1));
+  return (
+    file &&
+    ((request, response, { draining }) =>
+      file.asset.send(request, response, {
+        ...headersOf(file.type, draining),
+        'cache-control': 'public, max-age=31536000, immutable',
+      }))
+  );
 }
 
 const headersOf = (type: string, draining: boolean) => ({
@@ -97,24 +115,3 @@ const headersOf = (type: string, draining: boolean) => ({
   'content-security-policy': POLICY,
   ...(draining && { connection: 'close' }),
 });
-
-async function sendFile(
-  name: string,
-  type: string,
-  request: IncomingMessage,
-  response: ServerResponse,
-  { draining, signal }: FrontContext,
-): Promise<void> {
-  const file = join(dirname(manifest), name);
-  const zipped = type.startsWith('text/') && /\bgzip\b/.test(String(request.headers['accept-encoding']));
-  const { size } = await stat(file);
-  response.writeHead(200, {
-    ...headersOf(type, draining),
-    'cache-control': 'public, max-age=31536000, immutable',
-    vary: 'accept-encoding',
-    ...(zipped ? { 'content-encoding': 'gzip' } : { 'content-length': size }),
-  });
-  if (request.method === 'HEAD') response.end();
-  else if (zipped) await pipeline(createReadStream(file), createGzip(), response, { signal });
-  else await pipeline(createReadStream(file), response, { signal });
-}

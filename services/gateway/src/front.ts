@@ -1,25 +1,29 @@
 // The door itself: who may come in, and where everything goes that the gateway does not answer itself.
 import type { IncomingMessage } from 'node:http';
-import { type Front, type Problem, problem } from '@warren/chassis';
-import { createRoom } from './bodies.ts';
+import { ConfigError, type Front, type Problem, problem } from '@warren/chassis';
 import { clientOf, HOST, shareOf } from './clients.ts';
 import type { GatewayConfig } from './config.ts';
 import { docsPage } from './docs.ts';
 import { createLimiter } from './limits.ts';
 import { destinationOf, readTarget, UPSTREAMS, type Upstream } from './paths.ts';
 import { createProxy, type UpstreamProxy } from './proxy.ts';
-import type { Shares } from './shares.ts';
+import { createShares, type Shares } from './shares.ts';
 
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'];
 
 export function createFront(config: GatewayConfig): Front {
+  if (config.BODY_MEMORY < 4 * config.BODY_BUFFER)
+    throw new ConfigError([
+      'BODY_MEMORY: must be at least 4 times BODY_BUFFER, for a client has a quarter of it',
+    ]);
   const limiter = createLimiter(config.RATE_LIMIT);
-  const room = createRoom();
+  const room = createShares(config.BODY_MEMORY);
+  const client = (request: IncomingMessage) => clientOf(request, config.TRUST_PROXY, config.PROXY_HEADER);
   const proxies = new Map(UPSTREAMS.map((name) => [name, proxyTo(name, config, room)]));
 
   return {
     admit(request) {
-      const wait = limiter.take(shareOf(clientOf(request, config.TRUST_PROXY).address));
+      const wait = limiter.take(shareOf(client(request).address));
       if (wait > 0) throw limited(wait);
       refuseAmbiguous(request);
       readTarget(request.url as string);
@@ -38,9 +42,8 @@ export function createFront(config: GatewayConfig): Front {
       const destination = destinationOf(path);
       if (destination === undefined) throw problem(404, { detail: `There is nothing at ${path}.` });
       context.route = destination.route;
-      const client = clientOf(request, config.TRUST_PROXY);
       const proxy = proxies.get(destination.upstream) as UpstreamProxy;
-      return proxy.forward(request, response, { path, query, client }, context);
+      return proxy.forward(request, response, { path, query, client: client(request) }, context);
     },
 
     async close() {
@@ -57,6 +60,7 @@ const proxyTo = (name: Upstream, config: GatewayConfig, room: Shares): UpstreamP
     connections: config.UPSTREAM_CONNECTIONS,
     wait: config.UPSTREAM_WAIT,
     bodyLimit: config.BODY_LIMIT,
+    bodyBuffer: config.BODY_BUFFER,
     room,
   });
 

@@ -5,7 +5,7 @@ import { type Dispatcher, Pool } from 'undici';
 import { crowded, gather, meter, roomFor, stalled, tooLarge } from './bodies.ts';
 import { type Client, shareOf } from './clients.ts';
 import type { Shares } from './shares.ts';
-import { createSlots } from './slots.ts';
+import { createSlots, type Kind } from './slots.ts';
 
 export interface ProxyOptions {
   /** `http://HOST:PORT` */
@@ -19,7 +19,9 @@ export interface ProxyOptions {
   wait: number;
   /** Bytes of a request's body. */
   bodyLimit: number;
-  /** Bytes, for the beginnings of bodies. */
+  /** Bytes of a body that are awaited before a connection is taken: what the service would accept. */
+  bodyBuffer: number;
+  /** Bytes, for all that is so kept; one for the whole gateway. */
   room: Shares;
 }
 
@@ -48,7 +50,7 @@ const LAST_STATUS = 599;
 const WAITING = 10;
 
 export function createProxy(options: ProxyOptions): UpstreamProxy {
-  const { origin, name, timeout, connections, wait, bodyLimit, room } = options;
+  const { origin, name, timeout, connections, wait, bodyLimit, bodyBuffer, room } = options;
   const slots = createSlots({ size: connections, wait, waiting: connections * WAITING });
   const pool = new Pool(origin, {
     connections,
@@ -65,7 +67,7 @@ export function createProxy(options: ProxyOptions): UpstreamProxy {
     async forward(request, response, { path, query, client }, context) {
       if (Number(request.headers['content-length'] ?? 0) > bodyLimit) throw tooLarge(bodyLimit);
       const share = shareOf(client.address);
-      const size = roomFor(request);
+      const size = roomFor(request, bodyBuffer);
       const leave = room.take(share, size);
       if (leave === undefined) throw crowded();
       let release: (() => void) | undefined;
@@ -73,7 +75,7 @@ export function createProxy(options: ProxyOptions): UpstreamProxy {
         // First the body, then the connection: a client that is slow to send holds up nobody.
         const awaited = { room: size, limit: bodyLimit, timeout, signal: context.signal };
         const body = size === 0 ? null : ((await gather(request, awaited)) ?? STREAMED);
-        release = await connection(share, context.signal);
+        release = await connection(share, kindOf(request, body), context.signal);
         const headers = requestHeaders(request, client, context);
         const answer = await ask(request, { path: path + query, headers, body, context });
         await pass(answer, request, response, context);
@@ -88,8 +90,8 @@ export function createProxy(options: ProxyOptions): UpstreamProxy {
     close: () => pool.destroy(),
   };
 
-  async function connection(share: string, signal: AbortSignal): Promise<() => void> {
-    const release = await slots.take(share, signal).catch(() => undefined);
+  async function connection(share: string, kind: Kind, signal: AbortSignal): Promise<() => void> {
+    const release = await slots.take(share, signal, kind).catch(() => undefined);
     if (release !== undefined && !signal.aborted) return release;
     release?.();
     signal.throwIfAborted();
@@ -164,6 +166,9 @@ export function createProxy(options: ProxyOptions): UpstreamProxy {
 
 /** Instead of a body: it is still coming. */
 const STREAMED = Symbol('streamed');
+
+const kindOf = ({ method }: IncomingMessage, body: Asked['body']): Kind =>
+  body === STREAMED ? 'upload' : method === 'GET' || method === 'HEAD' ? 'read' : 'write';
 
 interface Asked {
   path: string;

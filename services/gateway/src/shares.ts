@@ -1,33 +1,44 @@
-// Something of which there is only so much, and of which no client may hold more than a quarter.
+// Something of which there is only so much, of which no client may hold more than a quarter, and each kind of request a part.
 
 export interface Shares {
   /**
    * Takes `amount` (1) for the client. Call what it returns to give it back; again does nothing.
-   * @returns undefined when so much is not left, or not of the client's share
+   * @param kind one of `limits`; without it only the client's share and the whole count
+   * @returns undefined when so much is not left, or not of the client's share, or not for this kind
    */
-  take(client: string, amount?: number): (() => void) | undefined;
+  take(client: string, amount?: number, kind?: string): (() => void) | undefined;
 }
 
-/** @param size of it; a share is a quarter, 1 at least */
-export function createShares(size: number): Shares {
+/**
+ * @param size of it; a share is a quarter, 1 at least
+ * @param limits by kind: how much requests of a kind may hold together
+ */
+export function createShares(size: number, limits: Readonly<Record<string, number>> = {}): Shares {
   const share = Math.max(1, Math.floor(size / 4));
   const held = new Map<string, number>();
+  const byKind = new Map<string, number>();
   let taken = 0;
 
-  function hold(client: string, amount: number): void {
+  function add(sums: Map<string, number>, name: string, amount: number): void {
+    const now = (sums.get(name) ?? 0) + amount;
+    if (now === 0) sums.delete(name);
+    else sums.set(name, now);
+  }
+
+  function hold(client: string, amount: number, kind: string): void {
     taken += amount;
-    const now = (held.get(client) ?? 0) + amount;
-    if (now === 0) held.delete(client);
-    else held.set(client, now);
+    add(held, client, amount);
+    add(byKind, kind, amount);
   }
 
   return {
-    take(client, amount = 1) {
+    take(client, amount = 1, kind = '') {
       if (taken + amount > size || (held.get(client) ?? 0) + amount > share) return undefined;
-      hold(client, amount);
+      if ((byKind.get(kind) ?? 0) + amount > (limits[kind] ?? size)) return undefined;
+      hold(client, amount, kind);
       let given = true;
       return () => {
-        if (given) hold(client, -amount);
+        if (given) hold(client, -amount, kind);
         given = false;
       };
     },

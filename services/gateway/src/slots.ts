@@ -1,25 +1,36 @@
-// A number of places, and a queue for them that is short in people and in time. No client may fill either.
+// A number of places, and a queue for them that is short in people and in time. No client and no kind of request may fill either.
 import { createShares } from './shares.ts';
+
+/** `read`: GET and HEAD. `write`: what has its body in whole. `upload`: what has its body still coming, at the client's pace. */
+export type Kind = 'read' | 'write' | 'upload';
+
+/** What is left for the others, however slow requests of one kind are. */
+const limitsOf = (size: number): Record<Kind, number> => ({
+  read: size - Math.floor(size / 3),
+  write: size - Math.floor(size / 3),
+  upload: Math.ceil(size / 5),
+});
 
 export interface Slots {
   /**
    * Waits for a place: first come, first served, but for clients that hold their share already. Call what it returns to give it
    * back; again does nothing.
+   * @param kind without it the client's share alone counts
    * @throws when none became free in time, too many wait already, or the signal is aborted
    */
-  take(client: string, signal: AbortSignal): Promise<() => void>;
+  take(client: string, signal: AbortSignal, kind?: Kind): Promise<() => void>;
 }
 
 /** @param options.wait ms */
 export function createSlots(options: { size: number; wait: number; waiting: number }): Slots {
   const { size, wait, waiting } = options;
-  const places = createShares(size);
-  const seats = createShares(waiting);
+  const places = createShares(size, limitsOf(size));
+  const seats = createShares(waiting, limitsOf(waiting));
   /** Each takes a place if its client may, and says whether it did. */
   const queue = new Set<() => boolean>();
 
-  function enter(client: string): (() => void) | undefined {
-    const leave = places.take(client);
+  function enter(client: string, kind?: Kind): (() => void) | undefined {
+    const leave = places.take(client, 1, kind);
     if (leave === undefined) return undefined;
     let left = false;
     return () => {
@@ -31,11 +42,11 @@ export function createSlots(options: { size: number; wait: number; waiting: numb
   }
 
   return {
-    async take(client, signal) {
+    async take(client, signal, kind) {
       signal.throwIfAborted();
-      const place = enter(client);
+      const place = enter(client, kind);
       if (place !== undefined) return place;
-      const stand = seats.take(client);
+      const stand = seats.take(client, 1, kind);
       if (stand === undefined) throw new Error('too many wait');
       const { promise, resolve, reject } = Promise.withResolvers<() => void>();
       const leave = (then: () => void) => {
@@ -46,7 +57,7 @@ export function createSlots(options: { size: number; wait: number; waiting: numb
         then();
       };
       const tryAgain = () => {
-        const freed = enter(client);
+        const freed = enter(client, kind);
         if (freed !== undefined) leave(() => resolve(freed));
         return freed !== undefined;
       };

@@ -4,10 +4,12 @@ import { Readable } from 'node:stream';
 import { eventually } from '@warren/testkit';
 import { expect } from 'chai';
 import { Agent, request } from 'undici';
-import { SMALL } from '../src/bodies.ts';
+
 import { ask, closeGateways, openGateway, talk } from './gateway.ts';
 import { ok, openUpstream, type Upstream } from './upstream.ts';
 
+/** The default of BODY_BUFFER. Bytes */
+const BUFFER = 100 * 1024;
 const opened: Upstream[] = [];
 const upstream = async (...how: Parameters<typeof openUpstream>) => {
   const one = await openUpstream(...how);
@@ -248,7 +250,7 @@ describe('forwarding', () => {
       const { port } = await openGateway({ USER_URL: `http://127.0.0.1:${to}` });
       const client = talk(
         port,
-        `POST /users HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: ${SMALL + 3}\r\n\r\n${'x'.repeat(SMALL)}`,
+        `POST /users HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: ${BUFFER + 3}\r\n\r\n${'x'.repeat(BUFFER)}`,
       );
       for (const [at, piece] of [...'abc'].entries()) {
         client.write(piece);
@@ -408,9 +410,9 @@ describe('forwarding', () => {
       });
       const { port } = await openGateway({ USER_URL: user.url });
       const client = talk(port, 'POST /users HTTP/1.1\r\nhost: x\r\ncontent-length: 500000\r\n\r\n');
-      client.write('x'.repeat(100_000));
+      client.write('x'.repeat(110_000));
       await eventually(() => client.text().endsWith('no'));
-      client.write('x'.repeat(400_000));
+      client.write('x'.repeat(390_000));
       client.write('GET /nothing HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n');
       expect((await client.ended).text).to.match(/^HTTP\/1\.1 415 [\s\S]*\r\n\r\nnoHTTP\/1\.1 404 /);
     });
@@ -488,7 +490,7 @@ describe('forwarding', () => {
 
     it('sends too much of what is streamed: 413, and the upstream gets no complete request', async () => {
       const user = await upstream();
-      const { port } = await openGateway({ USER_URL: user.url, BODY_LIMIT: '100kb' });
+      const { port } = await openGateway({ USER_URL: user.url, BODY_LIMIT: '120kb' });
       const client = talk(port, `${large}0\r\n\r\n`);
       await eventually(() => client.text().startsWith('HTTP/1.1 413 '));
       expect(user.connections.map(({ received }) => received).join()).not.to.contain('0\r\n\r\n');

@@ -6,14 +6,16 @@ import { eventually } from '@warren/testkit';
 import { expect } from 'chai';
 import fc from 'fast-check';
 import { Agent, request } from 'undici';
-import { SMALL } from '../src/bodies.ts';
+
 import { createShares } from '../src/shares.ts';
-import { createSlots } from '../src/slots.ts';
+import { createSlots, type Kind } from '../src/slots.ts';
 import { ask, closeGateways, openGateway, type Talk, talk } from './gateway.ts';
-import { openUpstream, type Upstream } from './upstream.ts';
+import { ok, openUpstream, type Upstream } from './upstream.ts';
 
 const POST = 'POST /users HTTP/1.1\r\nhost: x\r\n';
 const GET = 'GET /users HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n';
+/** The default of BODY_BUFFER. Bytes */
+const BUFFER = 100 * 1024;
 const SLOW = '127.0.0.2';
 const OTHER = '127.0.0.3';
 
@@ -33,8 +35,8 @@ describe('clients share', () => {
   });
   const open = () => openGateway({ USER_URL: user.url, UPSTREAM_CONNECTIONS: '8', UPSTREAM_WAIT: '300ms' });
   /** A request with a body, after which no more comes; resolves when the gateway has its head. */
-  const stall = async (port: number, head: string, body: string) => {
-    const one = talk(port, `${POST}expect: 100-continue\r\n${head}\r\n\r\n${body}`, SLOW);
+  const stall = async (port: number, head: string, body: string, address = SLOW) => {
+    const one = talk(port, `${POST}expect: 100-continue\r\n${head}\r\n\r\n${body}`, address);
     slow.push(one);
     await eventually(() => one.text().startsWith('HTTP/1.1 100 '));
   };
@@ -51,7 +53,7 @@ describe('clients share', () => {
 
   it('large bodies that do not come hold the connections of their client, and no more', async () => {
     const { port } = await open();
-    const begun = 'x'.repeat(SMALL + 1);
+    const begun = 'x'.repeat(BUFFER + 1);
     await Promise.all(Array.from({ length: 2 }, () => stall(port, 'content-length: 500000', begun)));
     await eventually(() => user.heads.length === 2);
     const problem = await from(SLOW, port, GET);
@@ -59,6 +61,48 @@ describe('clients share', () => {
     expect(problem).to.contain('upstream_busy');
     expect(await from(OTHER, port, GET)).to.match(/^HTTP\/1\.1 200 /);
   });
+
+  it('bodies of a size that services accept hold no connection while they trickle, of however many clients', async () => {
+    const { port } = await open();
+    const trickling = ['2', '4', '5', '6'].flatMap((last) =>
+      Array.from({ length: 10 }, () =>
+        stall(port, 'content-length: 90000', 'x'.repeat(66_000), `127.0.0.${last}`),
+      ),
+    );
+    await Promise.all(trickling);
+    for (const one of slow) one.write('x');
+    const post = `${POST}connection: close\r\ncontent-length: 2\r\n\r\n{}`;
+    for (const text of [GET, post]) expect(await from(OTHER, port, text)).to.match(/^HTTP\/1\.1 200 /);
+    expect(user.heads).to.have.length(2);
+    slow[0]?.write('x'.repeat(23_999));
+    await eventually(() => slow[0]?.text().includes('HTTP/1.1 200 '));
+  });
+
+  const clients = Array.from({ length: 12 }, (_, at) => `127.0.0.${at + 10}`);
+  const post = `${POST}connection: close\r\ncontent-length: 2\r\n\r\n{}`;
+
+  it('large bodies that trickle leave connections for reads and for other writes, of however many clients they are', async () => {
+    const { port } = await open();
+    const begun = 'x'.repeat(BUFFER + 1);
+    await Promise.all(clients.map((address) => stall(port, 'content-length: 500000', begun, address)));
+    await eventually(() => user.heads.length === 2);
+    for (const text of [GET, post]) expect(await from(OTHER, port, text)).to.match(/^HTTP\/1\.1 200 /);
+  });
+
+  for (const [what, held, other] of [
+    ['reads', GET, post],
+    ['writes', post, GET],
+  ] as const)
+    it(`${what} that the service is slow to answer leave connections for the others`, async () => {
+      await user.close();
+      user = await openUpstream((socket, head) => {
+        if (!head.startsWith(held.slice(0, 4))) ok(socket);
+      });
+      const { port } = await open();
+      slow.push(...clients.map((address) => talk(port, held, address)));
+      await eventually(() => user.heads.length === 6);
+      expect(await from(OTHER, port, other)).to.match(/^HTTP\/1\.1 200 /);
+    });
 
   it('answers that are not read hold the connections of their client, and no more', async () => {
     const endless = createServer((_request, response) => {
@@ -88,7 +132,7 @@ describe('clients share', () => {
   it('the room for bodies: who takes too much of it is refused, and nobody else', async () => {
     const { port } = await open();
     const chunked = 'transfer-encoding: chunked';
-    await Promise.all(Array.from({ length: 128 }, () => stall(port, chunked, '1')));
+    await Promise.all(Array.from({ length: 81 }, () => stall(port, chunked, '1')));
     const post = `${POST}connection: close\r\n${chunked}\r\n\r\n2\r\n{}\r\n0\r\n\r\n`;
     const refused = await from(SLOW, port, post);
     expect(refused).to.match(/^HTTP\/1\.1 503 [\s\S]*\r\nretry-after: 1\r\n/i);
@@ -124,8 +168,8 @@ describe('a body arrives byte for byte', () => {
     const agent = new Agent({ connections: 1 });
     const size = fc.oneof(
       fc.integer({ min: 1, max: 200 }),
-      fc.integer({ min: SMALL - 2, max: SMALL + 2 }),
-      fc.integer({ min: SMALL, max: 900_000 }),
+      fc.integer({ min: BUFFER - 2, max: BUFFER + 2 }),
+      fc.integer({ min: BUFFER, max: 900_000 }),
     );
     const cases = fc.record({
       size,
@@ -147,7 +191,7 @@ describe('a body arrives byte for byte', () => {
         const [framing, sum] = (await body.text()).split(' ');
         expect(statusCode).to.equal(200);
         expect(sum).to.equal(digest(whole));
-        expect(framing).to.equal(sized || size <= SMALL ? String(size) : 'chunked');
+        expect(framing).to.equal(sized || size <= BUFFER ? String(size) : 'chunked');
       }),
       { numRuns: 60 },
     );
@@ -217,6 +261,25 @@ describe('slots', () => {
     const g = await take('g');
     g();
     expect(order.at(-1)).to.equal('g');
+  });
+
+  it('are kept apart by kind, and so is the queue for them', async () => {
+    const slots = createSlots({ size: 10, wait: 50, waiting: 10 });
+    const outcome = async (kind: Kind, count: number) => {
+      const taken = Array.from({ length: count }, (_, at) =>
+        slots.take(`${kind} ${at}`, signal, kind).then(
+          () => 'taken',
+          (error: Error) => error.message,
+        ),
+      );
+      const all = await Promise.all(taken);
+      return ['taken', 'no place became free', 'too many wait'].map(
+        (result) => all.filter((one) => one === result).length,
+      );
+    };
+    expect(await outcome('upload', 6)).to.deep.equal([2, 2, 2]);
+    expect(await outcome('read', 20)).to.deep.equal([7, 7, 6]);
+    expect(await outcome('write', 1)).to.deep.equal([1, 0, 0]);
   });
 
   it('have a queue of which a client may fill a quarter', async () => {
