@@ -128,6 +128,13 @@ describe('the web face', () => {
       ]);
     });
 
+    it('OPTIONS of the server as a whole with all methods', async () => {
+      const answer = await raw(web.port, 'OPTIONS * HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n');
+      expect(answer)
+        .to.match(/^HTTP\/1\.1 204 /)
+        .and.match(/allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n/i);
+    });
+
     it('with headers that keep browsers from doing harm', async () => {
       const { headers } = await call('/users');
       expect(headers.get('x-content-type-options')).to.equal('nosniff');
@@ -246,6 +253,20 @@ describe('the web face', () => {
         json({ name: 'Ada' }, { 'content-type': 'application/merge-patch+json; charset=UTF-8' }),
       );
       expect(accepted.status).to.equal(201);
+    });
+
+    it('what Node.js refuses by itself, with a problem too', async () => {
+      const refused = {
+        400: 'GET /users HTTP/1.1\r\n\r\n',
+        417: 'POST /users HTTP/1.1\r\nHost: x\r\nExpect: 200-ok\r\nContent-Length: 2\r\n\r\n',
+      };
+      for (const [status, request] of Object.entries(refused))
+        expect(await raw(web.port, request))
+          .to.match(new RegExp(`^HTTP/1\\.1 ${status} `))
+          .and.contain('application/problem+json')
+          .and.contain(`"status":${status}`)
+          .and.match(/x-correlation-id: [\da-f-]{36}/);
+      expect(await raw(web.port, 'GET /users HTTP/1.0\r\n\r\n')).to.match(/^HTTP\/1\.1 200 /);
     });
 
     it('what is no HTTP with a problem too', async () => {

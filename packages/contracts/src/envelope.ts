@@ -2,6 +2,7 @@
 // https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md
 import Joi from 'joi';
 import { type AnyEvent, type EventDefinition, uuid } from './event.ts';
+import { decodeUtf8 } from './utf8.ts';
 
 export const CONTENT_TYPE = 'application/cloudevents+json';
 
@@ -105,7 +106,7 @@ export function parseEvent<Data extends object = object>(
 ): CloudEvent<Data> {
   let json: unknown;
   try {
-    json = JSON.parse(utf8.decode(content));
+    json = JSON.parse(decodeUtf8(content));
   } catch (cause) {
     throw new ContractError(
       'not_json',
@@ -134,8 +135,6 @@ export function parseEvent<Data extends object = object>(
   if (inner.error) throw invalid('invalid_data', definition.routingKey, 'data', inner.error);
   return { ...event, data: inner.value as Data };
 }
-
-const utf8 = new TextDecoder('utf-8', { fatal: true });
 
 function invalid(
   code: ContractError['code'],

@@ -8,3 +8,4 @@ export * from './order.ts';
 export * from './payment.ts';
 export * from './session.ts';
 export * from './user.ts';
+export * from './utf8.ts';

@@ -9,6 +9,7 @@ import { type RequestFor, requestNothing } from '../rpc/asker.ts';
 import type { Metrics } from '../telemetry/index.ts';
 import { type Answer, problemAnswer, send, toAnswer } from './answer.ts';
 import { jsonBody } from './body.ts';
+import { invalidEncoding } from './content.ts';
 import { PASSED } from './deadline.ts';
 import { exchange, exchangeOf } from './exchange.ts';
 import { overdue, tooSlow, toProblem } from './failures.ts';
@@ -119,6 +120,9 @@ async function answerOf(
 ): Promise<Answer | typeof UNMATCHED> {
   try {
     front?.admit?.(ctx.req);
+    // The server as a whole. https://www.rfc-editor.org/rfc/rfc9110#section-9.3.7
+    if (ctx.method === 'OPTIONS' && ctx.req.url === '*')
+      return { status: 204, headers: { allow: ALL_METHODS }, body: undefined };
     await dispatch(ctx as Parameters<Middleware>[0], async () => {});
     const answer = ctx.state.answer as Answer | undefined;
     if (answer !== undefined) return answer;
@@ -194,6 +198,8 @@ const METHODS: Record<Method, string[]> = {
   DELETE: ['DELETE'],
 };
 
+const ALL_METHODS = [...new Set(Object.values(METHODS).flat()), 'OPTIONS'].join(', ');
+
 function refuseMisfit({ method, path: canonical }: Route, path: string, taken: Set<string>): void {
   const refuse = (why: string): never => {
     throw new WarrenError('invalid_route', `${method} ${path}: ${why}.`);
@@ -204,6 +210,15 @@ function refuseMisfit({ method, path: canonical }: Route, path: string, taken: S
   const shape = `${method} ${path.replace(/:\w+/g, ':')}`;
   if (taken.has(shape)) refuse('there is such a route already');
   taken.add(shape);
+}
+
+/** Node.js replaces invalid bytes of a query by U+FFFD. @throws {Problem} 400 `invalid_encoding` */
+function requireUtf8(query: string): void {
+  try {
+    for (const [escaped] of query.matchAll(/(?:%[\da-f]{2})+/gi)) decodeURIComponent(escaped);
+  } catch (error) {
+    throw invalidEncoding('The query is not valid UTF-8.', error);
+  }
 }
 
 function answerRoute(
@@ -220,6 +235,7 @@ function answerRoute(
     const { correlationId, traceparent, log } = exchange;
     const { signal } = exchange.deadline;
     const body = await readBody?.(ctx);
+    requireUtf8(ctx.querystring);
     const request = validate({ params: ctx.params, query: { ...ctx.query }, body, headers: ctx.req.headers });
     const run = async (context: object): Promise<Answer> =>
       toAnswer(await route.handler(request, context as Parameters<Route['handler']>[1]));

@@ -166,7 +166,7 @@ function refusalsOf(route: Route, database: boolean): Map<number, string[]> {
   const idempotent = route.method === 'POST' && database;
   const hasBody = route.body !== undefined;
   const refusals: [number, string[], boolean][] = [
-    [400, ['invalid_input', 'malformed_json'], true],
+    [400, ['invalid_input', 'invalid_encoding', ...(hasBody ? ['malformed_json'] : [])], true],
     [404, [], route.path.includes(':')],
     [408, ['request_timeout'], hasBody],
     [409, ['idempotency_in_progress'], idempotent],

@@ -53,15 +53,22 @@ export function createHttpServer(listener: RequestListener, options: { requestTi
       requestTimeout: HEADERS + options.requestTimeout,
       connectionsCheckingInterval: 1_000,
       maxHeaderSize: HEADER_BYTES,
+      // Node's own answer to a missing Host has no body: see below.
+      requireHostHeader: false,
     },
     (request, response) => {
       lastRequest = Date.now();
       latest.set(request.socket, { request, response });
       // Koa throws over an absolute target that it cannot parse.
       const { url = '' } = request;
-      if (url.startsWith('/') || url === '*' || URL.canParse(url)) listener(request, response);
-      else response.writeHead(400, refusalHeaders()).end(JSON.stringify(problem(400)));
+      const named = request.headers.host !== undefined || request.httpVersion !== '1.1';
+      if (!named) refuseRequest(response, 400, 'An HTTP/1.1 request has a Host field.');
+      else if (url.startsWith('/') || url === '*' || URL.canParse(url)) listener(request, response);
+      else refuseRequest(response, 400);
     },
+  );
+  server.on('checkExpectation', (_request, response) =>
+    refuseRequest(response, 417, 'The only expectation is 100-continue.'),
   );
   // Before Node.js 24.6 what is told is what is done.
   if (server.keepAliveTimeoutBuffer === undefined) server.keepAliveTimeout = KEEP_ALIVE;
@@ -129,6 +136,10 @@ const refusalHeaders = () => ({
   'content-type': 'application/problem+json',
   [CORRELATION_HEADER]: newId(),
 });
+
+function refuseRequest(response: ServerResponse, status: number, detail?: string): void {
+  response.writeHead(status, refusalHeaders()).end(JSON.stringify(problem(status, { detail })));
+}
 
 /** Answers what is no HTTP request, or too slow or too large in its headers, before Koa sees it. */
 function refuse(error: NodeJS.ErrnoException, socket: Socket): void {
