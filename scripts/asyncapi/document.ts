@@ -209,7 +209,7 @@ function eventMessage(key: string): object {
           type: 'object',
           properties: {
             type: { const: type },
-            dataschema: { const: dataschema },
+            dataschema: { enum: [dataschema, null] },
             data: ref('components/schemas', key),
           },
         },
@@ -250,30 +250,42 @@ const problemSchema = () =>
 
 const traceparent = { type: 'string', description: 'W3C trace context, when tracing is on.' };
 
-const text = { type: 'string', minLength: 1, maxLength: 255 };
+const text = { type: 'string', minLength: 1 };
+/** A null is an absent attribute. */
+const optional = { type: ['string', 'null'] };
 
-/** https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md */
+/** What consumers accept. https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md */
 const envelope: JsonSchema = {
   type: 'object',
-  description: 'CloudEvents 1.0, structured JSON.',
+  description:
+    'CloudEvents 1.0, structured JSON. Consumers also accept the data in Base64, as `data_base64`.',
   properties: {
     specversion: { const: '1.0' },
     id: {
-      type: 'string',
-      format: 'uuid',
-      description: 'Of the event, however often it is delivered; also `message-id`.',
+      ...text,
+      maxLength: 255,
+      description:
+        "Of the event, however often it is delivered; also `message-id`. Warren's own have a UUID.",
     },
     source: { ...text, description: 'Who published it, e.g. `/user`.' },
     type: { ...text },
-    time: { type: 'string', format: 'date-time', description: 'When it happened, in UTC.' },
-    datacontenttype: { const: 'application/json' },
-    dataschema: { ...text, description: 'Names type and version.' },
-    subject: { ...text, description: 'Id of the aggregate it is about.' },
-    correlationid: { ...text, description: 'Of the request that began it all.' },
-    traceparent: { ...text, ...traceparent },
+    time: {
+      ...optional,
+      format: 'date-time',
+      description: 'When it happened; if it is missing, the `timestamp` of the message counts.',
+    },
+    datacontenttype: {
+      ...optional,
+      pattern: '^[^/;\\s]+/([^/;\\s]+\\+)?[jJ][sS][oO][nN]\\s*(;.*)?$',
+      description: 'A media type of JSON.',
+    },
+    dataschema: { ...optional, minLength: 1, description: 'Names type and version.' },
+    subject: { ...optional, minLength: 1, description: 'Id of the aggregate it is about.' },
+    correlationid: { ...optional, maxLength: 255, description: 'Of the request that began it all.' },
+    traceparent: { ...optional, description: traceparent.description },
     data: { type: 'object' },
   },
-  required: ['specversion', 'id', 'source', 'type', 'time', 'dataschema', 'data'],
+  required: ['specversion', 'id', 'source', 'type', 'data'],
 };
 
 function event(key: string): contracts.AnyEvent {

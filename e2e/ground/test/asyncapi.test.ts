@@ -30,10 +30,14 @@ const variants: [string, object][] = [
   ['with a field more in its data', { ...event, data: { ...event.data, more: 1 } }],
   ...Object.keys(event).flatMap((field): [string, object][] => [
     [`without ${field}`, { ...event, [field]: undefined }],
+    [`with a null for ${field}`, { ...event, [field]: null }],
     [`with a number for ${field}`, { ...event, [field]: 1 }],
     [`with an empty ${field}`, { ...event, [field]: '' }],
     [`with a very long ${field}`, { ...event, [field]: 'x'.repeat(256) }],
   ]),
+  ['with a charset', { ...event, datacontenttype: 'Application/JSON; charset=utf-8' }],
+  ['with a type of JSON', { ...event, datacontenttype: 'application/vnd.x+json' }],
+  ['with another type', { ...event, datacontenttype: 'text/plain' }],
   ...Object.keys(event.data).flatMap((field): [string, object][] => [
     [`without data.${field}`, { ...event, data: { ...event.data, [field]: undefined } }],
     [`with a number for data.${field}`, { ...event, data: { ...event.data, [field]: 1 } }],

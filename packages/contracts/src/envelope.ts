@@ -2,18 +2,19 @@
 // https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md
 import Joi from 'joi';
 import { type AnyEvent, type EventDefinition, uuid } from './event.ts';
+import { parseTimestamp, subtypeOf } from './formats.ts';
 import { decodeUtf8 } from './utf8.ts';
 
 export const CONTENT_TYPE = 'application/cloudevents+json';
 
 export interface CloudEvent<Data extends object = object> {
   specversion: '1.0';
-  /** UUID; also the AMQP `messageId`, and what the inbox remembers. */
+  /** Warren's own events have a UUID, which is also the AMQP `messageId`. Source and id together identify an event. */
   id: string;
   /** The service that published it, e.g. `/user`. */
   source: string;
   type: string;
-  /** When it happened, ISO 8601 in UTC. */
+  /** When it happened, ISO 8601 in UTC; of an event that does not say so, when it was published. */
   time: string;
   datacontenttype: 'application/json';
   dataschema: string;
@@ -24,10 +25,20 @@ export interface CloudEvent<Data extends object = object> {
   data: Data;
 }
 
-/** Why a message is no event that this consumer understands. No retry will mend it. */
+/** Why a message is not an event that this consumer understands. A retry cannot succeed. */
 export class ContractError extends Error {
   override readonly name = 'ContractError';
-  readonly code: 'not_json' | 'not_cloudevent' | 'unknown_type' | 'unknown_version' | 'invalid_data';
+  /**
+   * `not_cloudevent`: it lacks what makes a CloudEvent 1.0. `invalid_attribute`: it is one, but the attribute in `field`
+   * has a value that CloudEvents or Warren does not allow.
+   */
+  readonly code:
+    | 'not_json'
+    | 'not_cloudevent'
+    | 'invalid_attribute'
+    | 'unknown_type'
+    | 'unknown_version'
+    | 'invalid_data';
   /** Path of the field at fault, e.g. `data.email`; absent when the whole message is. */
   readonly field?: string;
 
@@ -38,31 +49,52 @@ export class ContractError extends Error {
   }
 }
 
-/** ISO 8601 knows offsets such as `+01` that Date does not. */
-function readable(value: string, { error }: Joi.CustomHelpers): unknown {
-  return Number.isNaN(Date.parse(value)) ? error('string.isoDate') : value;
-}
+const timestamp = (value: string, { message }: Joi.CustomHelpers) =>
+  parseTimestamp(value)?.toISOString() ?? message({ custom: 'must be a timestamp of RFC 3339' });
 
-const envelope = Joi.object({
+const mediaType = (value: string, { message }: Joi.CustomHelpers) =>
+  subtypeOf(value) === undefined ? message({ custom: 'must be a media type' }) : value;
+
+/** What makes a JSON value a CloudEvent. */
+const required = Joi.object({
   specversion: Joi.valid('1.0').required(),
-  id: uuid().required(),
-  source: Joi.string().max(255).required(),
-  type: Joi.string().max(255).required(),
-  time: Joi.string().isoDate().custom(readable).required(),
-  datacontenttype: Joi.valid('application/json'),
-  dataschema: Joi.string().max(255).required(),
-  subject: Joi.string().max(255),
-  correlationid: Joi.string().max(255, 'utf8'), // travels as an AMQP property, which has 255 bytes at most
-  traceparent: Joi.string().max(255),
-  data: Joi.object().unknown().required(),
+  id: Joi.required(),
+  source: Joi.required(),
+  type: Joi.required(),
 })
   .unknown()
   .required();
 
+/** An id or a correlation id becomes the AMQP property `correlation-id` of what is caused: 255 bytes at most. */
+const PROPERTY_BYTES = 255;
+
+const attributes = Joi.object({
+  id: Joi.string().max(PROPERTY_BYTES, 'utf8'),
+  source: Joi.string(),
+  type: Joi.string(),
+  time: Joi.string().custom(timestamp),
+  datacontenttype: Joi.string().custom(mediaType),
+  dataschema: Joi.string(),
+  subject: Joi.string(),
+  correlationid: Joi.string().max(PROPERTY_BYTES, 'utf8').empty(''),
+  // One that is too long to be one counts as absent, as W3C Trace Context wants it.
+  traceparent: Joi.string().empty(Joi.alternatives('', Joi.string().min(256))),
+}).unknown();
+
+/** Warren's own events are narrower than what CloudEvents allows. */
+const own = Joi.object({
+  id: uuid().required(),
+  source: Joi.string().max(255),
+  type: Joi.string().max(255),
+  time: Joi.string(),
+  subject: Joi.string().max(255),
+  traceparent: Joi.string().max(255),
+}).unknown();
+
 /**
  * Builds an event to publish. The data must fit its contract to the letter: a producer's mistake is an error of the
- * producer, not of whoever hears it.
- * @throws {ContractError} naming the first field at fault: `invalid_data`, or `not_cloudevent` where it is of the envelope
+ * producer, not of the consumers.
+ * @throws {ContractError} naming the first field at fault: `invalid_data`, or `invalid_attribute` where it is of the envelope
  */
 export function buildEvent<Data extends object>(
   definition: EventDefinition<Data>,
@@ -91,49 +123,98 @@ export function buildEvent<Data extends object>(
     ...(parts.traceparent !== undefined && { traceparent: parts.traceparent }),
     data: value as Data,
   };
-  const outer = envelope.validate(event, { convert: false });
-  if (outer.error) throw invalid('not_cloudevent', definition.type, '', outer.error);
+  const outer = own.concat(attributes).validate(event, { convert: false });
+  if (outer.error) throw invalid('invalid_attribute', definition.type, '', outer.error);
   return event;
 }
 
 /**
- * Parses a message body as one of the accepted events. Fields that the contract does not know are dropped.
+ * Parses a message body as one of the accepted events, in any form that the JSON format of CloudEvents allows. Fields that
+ * the contract does not know are dropped, extension attributes are kept.
+ * @param published the `time` of an event that has none
  * @throws {ContractError} saying which field is wrong and why
  */
 export function parseEvent<Data extends object = object>(
   content: Buffer,
   accepted: readonly AnyEvent[],
+  published = new Date(),
 ): CloudEvent<Data> {
-  let json: unknown;
-  try {
-    json = JSON.parse(decodeUtf8(content));
-  } catch (cause) {
-    throw new ContractError(
-      'not_json',
-      `the body (${content.length} bytes) is not JSON: ${brief(cause)}`,
-      undefined,
-      { cause },
-    );
-  }
-  const outer = envelope.validate(json, { convert: false });
-  if (outer.error) throw invalid('not_cloudevent', 'the message', '', outer.error);
-  const event = outer.value as CloudEvent<Data>;
+  const json = parseJson(content, 'the body');
+  // A null is an absent attribute: JSON format, section 2.2.
+  const present = isObject(json)
+    ? Object.fromEntries(Object.entries(json).filter(([, value]) => value !== null))
+    : json;
+  const basis = required.validate(present, { convert: false });
+  if (basis.error) throw invalid('not_cloudevent', 'the message', '', basis.error);
+  const outer = attributes.validate(basis.value, { convert: false });
+  if (outer.error) throw invalid('invalid_attribute', 'the message', '', outer.error);
+  const { data, data_base64, ...event } = outer.value;
 
-  const definition = accepted.find(({ dataschema }) => dataschema === event.dataschema);
-  const known = accepted.filter(({ type }) => type === event.type);
-  if (known.length === 0)
-    throw new ContractError('unknown_type', `type: '${event.type}' is not consumed here`, 'type');
-  if (definition === undefined || definition.type !== event.type) {
-    const versions = known.map(({ dataschema }) => dataschema).join(', ');
-    throw new ContractError(
-      'unknown_version',
-      `dataschema: '${event.dataschema}' is not consumed here, only ${versions}`,
-      'dataschema',
-    );
-  }
-  const inner = definition.schema.validate(event.data, { convert: false, stripUnknown: true });
+  const definition = definitionOf(event, accepted);
+  const inner = definition.schema.validate(dataOf(outer.value), { convert: false, stripUnknown: true });
   if (inner.error) throw invalid('invalid_data', definition.routingKey, 'data', inner.error);
-  return { ...event, data: inner.value as Data };
+  return {
+    ...event,
+    time: event.time ?? published.toISOString(),
+    datacontenttype: 'application/json',
+    dataschema: definition.dataschema,
+    data: inner.value as Data,
+  };
+}
+
+/** The accepted event of that type and version; without `dataschema` the only version there is. */
+function definitionOf(
+  { type, dataschema }: { type: string; dataschema?: string },
+  accepted: readonly AnyEvent[],
+): AnyEvent {
+  const known = accepted.filter((definition) => definition.type === type);
+  if (known.length === 0)
+    throw new ContractError('unknown_type', `type: '${type}' is not consumed here`, 'type');
+  const [definition, ...others] =
+    dataschema === undefined ? known : known.filter((each) => each.dataschema === dataschema);
+  if (definition !== undefined && others.length === 0) return definition;
+  const versions = known.map((each) => each.dataschema).join(', ');
+  throw new ContractError(
+    'unknown_version',
+    dataschema === undefined
+      ? `dataschema: is missing, and more than one version is consumed here: ${versions}`
+      : `dataschema: '${dataschema}' is not consumed here, only ${versions}`,
+    'dataschema',
+  );
+}
+
+/** The data, which may be JSON bytes in Base64: JSON format, section 3.1. */
+function dataOf(event: { datacontenttype?: string; data?: unknown; data_base64?: unknown }): unknown {
+  const { datacontenttype = 'application/json', data, data_base64: encoded } = event;
+  const subtype = subtypeOf(datacontenttype) ?? '';
+  if (subtype !== 'json' && !subtype.endsWith('+json'))
+    throw new ContractError(
+      'invalid_data',
+      `datacontenttype: '${datacontenttype}' is not a media type of JSON`,
+      'datacontenttype',
+    );
+  if (encoded === undefined) return data;
+  if (data !== undefined)
+    throw new ContractError('not_cloudevent', 'the message: has both data and data_base64', 'data_base64');
+  if (typeof encoded !== 'string' || !BASE64.test(encoded))
+    throw new ContractError('invalid_data', 'the message: data_base64 is not Base64', 'data_base64');
+  return parseJson(Buffer.from(encoded, 'base64'), 'data_base64');
+}
+
+const BASE64 = /^[A-Za-z0-9+/]*={0,2}$/;
+
+const isObject = (value: unknown): value is object =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+
+function parseJson(content: Buffer, what: 'the body' | 'data_base64'): unknown {
+  try {
+    return JSON.parse(decodeUtf8(content));
+  } catch (cause) {
+    const reason = `${what} (${content.length} bytes) is not JSON: ${brief(cause)}`;
+    throw what === 'the body'
+      ? new ContractError('not_json', reason, undefined, { cause })
+      : new ContractError('invalid_data', reason, what, { cause });
+  }
 }
 
 function invalid(

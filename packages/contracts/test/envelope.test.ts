@@ -118,6 +118,10 @@ describe('the envelope', () => {
 
   it('is refused by its producer when the envelope is one that no consumer takes', () => {
     const parts = { id, source: '/user', time: new Date(), data };
+    expect(() => buildEvent(userCreated, { ...parts, id: `{${id}}` })).to.throw(
+      ContractError,
+      'id must be a valid GUID',
+    );
     expect(() => buildEvent(userCreated, { ...parts, subject: '' })).to.throw(ContractError, 'subject');
     expect(() => buildEvent(userCreated, { ...parts, correlationId: 'é'.repeat(128) })).to.throw(
       ContractError,
@@ -164,31 +168,23 @@ describe('parsing', () => {
       'specversion',
       /must be \[1\.0\]/,
     ],
-    ['an id in braces', bytes(build({ id: `{${id}}` })), 'not_cloudevent', 'id', /valid GUID/],
-    [
-      'an id without dashes',
-      bytes(build({ id: id.replaceAll('-', '') })),
-      'not_cloudevent',
-      'id',
-      /valid GUID/,
-    ],
     [
       'an offset that Date cannot read',
       bytes(build({ time: '2026-01-01T00:00:00+01' })),
-      'not_cloudevent',
+      'invalid_attribute',
       'time',
-      /ISO/i,
+      /RFC 3339/,
     ],
     [
       'a correlation id of more than 255 bytes',
       bytes(build({ correlationid: 'é'.repeat(128) })),
-      'not_cloudevent',
+      'invalid_attribute',
       'correlationid',
       /255/,
     ],
-    ['a time that is none', bytes(build({ time: 'soon' })), 'not_cloudevent', 'time', /ISO/i],
-    ['no data', bytes(build({ data: undefined })), 'not_cloudevent', 'data', /required/],
-    ['data that is text', bytes(build({ data: 'x' })), 'not_cloudevent', 'data', /object/],
+    ['a time that is none', bytes(build({ time: 'soon' })), 'invalid_attribute', 'time', /RFC 3339/],
+    ['no data', bytes(build({ data: undefined })), 'invalid_data', 'data', /required/],
+    ['data that is text', bytes(build({ data: 'x' })), 'invalid_data', 'data', /object/],
     [
       'another type',
       bytes(build({ type: 'user.erased' })),

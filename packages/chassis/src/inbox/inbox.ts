@@ -1,5 +1,20 @@
 // The idempotent inbox: a message's id is written in the transaction of its effect, so it has that effect once.
+import { createHash } from 'node:crypto';
 import { type QueryExecutorProvider, sql } from 'kysely';
+
+const UUID = /^[\da-f]{8}(-[\da-f]{4}){3}-[\da-f]{12}$/i;
+
+/** What the inbox remembers of an event: its id if that is a UUID, else a UUID (version 8) made of source and id. */
+export function inboxId({ source, id }: { source: string; id: string }): string {
+  if (UUID.test(id)) return id;
+  const hash = createHash('sha256')
+    .update(JSON.stringify([source, id]))
+    .digest();
+  hash[6] = 0x80 | ((hash[6] as number) & 0x0f);
+  hash[8] = 0x80 | ((hash[8] as number) & 0x3f);
+  const hex = hash.toString('hex', 0, 16);
+  return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join('-');
+}
 
 /**
  * Notes that this consumer has taken this message.

@@ -12,11 +12,11 @@ import { backoff, pause } from '../backoff.ts';
 import type { Logger, Units, Work } from '../context.ts';
 import { isDatabaseUnavailable } from '../database/database.ts';
 import { asError } from '../errors.ts';
-import { remember } from '../inbox/inbox.ts';
+import { inboxId, remember } from '../inbox/inbox.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import { SpanKind, traceIdOf, withSpan } from '../telemetry/tracing.ts';
 import { PublishError } from './confirms.ts';
-import { attemptsOf, type Failure, type Forwarder } from './forwarder.ts';
+import { attemptsOf, type Failure, type Forwarder, publishedAt } from './forwarder.ts';
 import type { Producers } from './producers.ts';
 import type { AckOrNack, RascalMessage, RascalSession } from './rascal.ts';
 import type { RetryDelay } from './topology.ts';
@@ -153,7 +153,7 @@ export class Consumer {
     }
     let event: CloudEvent;
     try {
-      event = this.#parse(message.content);
+      event = this.#parse(message);
     } catch (error) {
       const reason = error instanceof ContractError ? error.code : 'expired';
       const failure = { reason, error: asError(error), at: now() };
@@ -216,11 +216,12 @@ export class Consumer {
   }
 
   /** @throws {ContractError}, or {Error} when the event is too old */
-  #parse(content: Buffer): CloudEvent {
+  #parse(message: RascalMessage): CloudEvent {
     const { subscriptions, retention, now } = this.#options;
     const event = parseEvent(
-      content,
+      message.content,
       subscriptions.map(({ event }) => event),
+      publishedAt(message, now()),
     );
     if (!(Date.parse(event.time) >= now().getTime() - retention))
       throw new Error(`the event is of ${event.time}, older than the inbox remembers`);
@@ -249,7 +250,7 @@ export class Consumer {
             signal: AbortSignal.timeout(timeout),
           },
           async (work) => {
-            if (!(await remember(work.transaction, queue, event.id))) return 'duplicate';
+            if (!(await remember(work.transaction, queue, inboxId(event)))) return 'duplicate';
             await handle(event, work);
             return 'handled';
           },

@@ -36,6 +36,15 @@ export function attemptsOf(message: RascalMessage): number {
   return typeof value === 'number' && Number.isInteger(value) && value > 0 ? value : 0;
 }
 
+/**
+ * When a message was published: its timestamp, or else its arrival. The first failure writes the arrival down, so that an
+ * event without a time gets older in the delay queues and the DLQ.
+ */
+export function publishedAt(message: RascalMessage, arrival: Date): Date {
+  const ms = Number(message.properties.timestamp) * 1_000;
+  return ms > 0 && ms < arrival.getTime() ? new Date(ms) : arrival;
+}
+
 /** Forwards the messages of one service; opens its connection with the first. */
 export class Forwarder {
   readonly #connect: () => Promise<Connection>;
@@ -95,6 +104,7 @@ export class Forwarder {
     const { userId: _user, expiration: _ttl, ...kept } = properties;
     return {
       ...kept,
+      timestamp: kept.timestamp ?? Math.floor(failure.at.getTime() / 1_000),
       persistent: true,
       mandatory: true,
       headers: {
