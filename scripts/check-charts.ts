@@ -4,6 +4,7 @@ import { execFile } from 'node:child_process';
 import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
+import { NotRun } from './not-run.ts';
 import { files, root } from './tree.ts';
 
 /** Of the Kubernetes that what is rendered is for. */
@@ -13,9 +14,6 @@ const { KUBE_SCHEMAS = 'default' } = process.env;
 
 const HELM = 'https://helm.sh/docs/intro/install';
 const KUBECONFORM = 'https://github.com/yannh/kubeconform#installation';
-
-/** Why a check could not be made here. */
-export class NotRun extends Error {}
 
 interface Rendering {
   chart: string;
