@@ -1,5 +1,5 @@
-// Writes what the charts repeat: the services' values.schema.json, which is the library's, and the tables of values in the READMEs,
-// from the comments in values.yaml. With --check it only says whether they are what they would be written as.
+// Writes what the charts repeat: the services' values.schema.json, which is the library's, the helpers for values in rabbitmq and
+// postgresql, which are the library's, too, and the tables of values in the READMEs, from the comments in values.yaml. With --check it only says whether they are what they would be written as.
 import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { files, read, root } from './tree.ts';
@@ -23,6 +23,18 @@ for (const [file, wanted] of generated()) {
 
 /** Path and content of every generated file. */
 function* generated(): Generator<[file: string, content: string]> {
+  const helpers = read(`charts/${LIBRARY}/templates/_values.tpl`);
+  const [about] = /^\{\{\/\*[\s\S]*?\*\/\}\}/.exec(helpers) as RegExpExecArray;
+  for (const chart of charts.filter((name) => name !== LIBRARY && !isService(name)))
+    yield [
+      `charts/${chart}/templates/_values.tpl`,
+      helpers
+        .replace(
+          about,
+          `{{/* A copy of charts/${LIBRARY}/templates/_values.tpl under this chart's name, from \`make charts\`. */}}`,
+        )
+        .replaceAll(`"${LIBRARY}.`, `"${chart}.`),
+    ];
   const library = JSON.parse(read(`charts/${LIBRARY}/values.schema.json`));
   const { global, ...properties } = library.properties;
   const schema = { ...library, properties: { global, [LIBRARY]: { type: 'object' }, ...properties } };
@@ -59,7 +71,11 @@ function tableOf(file: string): string {
     while ((path.at(-1)?.indent ?? -1) >= space.length) path.pop();
     path.push({ indent: space.length, key });
     if (description) {
-      const name = path.map((part) => part.key).join('.');
+      // Where a service keeps its own defaults is not where values of users go.
+      const name = path
+        .map((part) => part.key)
+        .join('.')
+        .replace(`${LIBRARY}.`, '');
       rows.push(
         `| \`${name}\` | ${value ? `\`${value}\`` : 'see values.yaml'} | ${description.replaceAll('|', '\\|')} |`,
       );

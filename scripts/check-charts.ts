@@ -1,9 +1,11 @@
-// The charts, as Helm sees them: linted, rendered with several sets of values, and validated by kubeconform; and values that
-// are wrong refused by their names. Works on a copy: `helm dependency build` writes into a chart.
+// The charts, as Helm sees them: linted, rendered with several sets of values, and validated by kubeconform; values that
+// are wrong refused by their names; and what people write in values. Works on a copy: `helm dependency build` writes into a chart.
 import { execFile } from 'node:child_process';
 import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
+import { checkChartValues } from './check-chart-values.ts';
+import { NotRun } from './not-run.ts';
 import { files, root } from './tree.ts';
 
 /** Of the Kubernetes that what is rendered is for. */
@@ -13,9 +15,6 @@ const { KUBE_SCHEMAS = 'default' } = process.env;
 
 const HELM = 'https://helm.sh/docs/intro/install';
 const KUBECONFORM = 'https://github.com/yannh/kubeconform#installation';
-
-/** Why a check could not be made here. */
-export class NotRun extends Error {}
 
 interface Rendering {
   chart: string;
@@ -192,14 +191,30 @@ export async function checkCharts(): Promise<string[]> {
     });
     if (findings.length > 0) return findings;
 
-    const template = (chart: string, title: string, values: object = {}, valuesFiles: string[] = []) => {
+    const template = (
+      chart: string,
+      title: string,
+      values: object = {},
+      valuesFiles: string[] = [],
+      more: string[] = [],
+    ) => {
       const path = join(scratch, `${chart}-${title}.json`);
       writeFileSync(path, JSON.stringify(values));
       const all = [...valuesFiles.map((file) => join(root, file)), path].flatMap((file) => [
         '--values',
         file,
       ]);
-      return helm('template', chart, `charts/${chart}`, '--kube-version', KUBERNETES, '-n', 'warren', ...all);
+      return helm(
+        'template',
+        chart,
+        `charts/${chart}`,
+        '--kube-version',
+        KUBERNETES,
+        '-n',
+        'warren',
+        ...all,
+        ...more,
+      );
     };
     findings.push(
       ...(await each(renderings, async ({ chart, title, values, valuesFiles, secretless }) => {
@@ -219,6 +234,12 @@ export async function checkCharts(): Promise<string[]> {
         return output.includes(said) ? [] : [`${what} is refused without saying ${said}: ${output}`];
       })),
     );
+    const rendered = async (chart: string, title: string, values: object, more: string[] = []) => {
+      const ended = await template(chart, title, values, [], more);
+      if (ended.code === 0) writeFileSync(join(scratch, 'rendered', `${chart}-${title}.yaml`), ended.output);
+      return ended;
+    };
+    findings.push(...(await checkChartValues(services, rendered, each, scratch)));
     if (!(await isThere('kubeconform', '-v'))) {
       if (findings.length > 0) return findings;
       throw new NotRun(

@@ -1,12 +1,14 @@
-// Every check of this checkout, or those named:  node scripts/check.ts [types lint dead-code imports lockfiles definitions openapi asyncapi charts]
+// Every check of this checkout, or those named:  node scripts/check.ts [types lint dead-code imports lockfiles definitions openapi asyncapi charts audit]
 // Prints a line a check, what it found under it, and the total; exits 1 when anything was found. A check whose tools are missing
 // here says so, and is counted as skipped.
 import { spawn } from 'node:child_process';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
-import { checkCharts, NotRun } from './check-charts.ts';
+import { checkAudit } from './check-audit.ts';
+import { checkCharts } from './check-charts.ts';
 import { checkImports } from './check-imports.ts';
 import { checkLockfiles } from './check-lockfiles.ts';
+import { NotRun } from './not-run.ts';
 import { directories, files, root } from './tree.ts';
 
 /** Gives the findings, none when all is well; or throws a NotRun. */
@@ -41,7 +43,10 @@ const checks: Record<string, () => Promise<string[]> | string[]> = {
     const drift = await run(process.execPath, ['scripts/charts.ts', '--check']);
     return drift.length > 0 ? drift : checkCharts();
   },
+  audit: checkAudit,
 };
+/** Made only when they are named: their outcome depends on more than this checkout. */
+const onDemand = ['audit'];
 
 /** redocly asks nobody for a newer version, and tells nobody that it ran. */
 const quiet = { ...process.env, REDOCLY_TELEMETRY: 'off', REDOCLY_SUPPRESS_UPDATE_NOTICE: 'true' };
@@ -57,7 +62,7 @@ if (unknown.length > 0) {
 
 let failed = 0;
 let skipped = 0;
-const names = asked.length > 0 ? asked : Object.keys(checks);
+const names = asked.length > 0 ? asked : Object.keys(checks).filter((name) => !onDemand.includes(name));
 for (const name of names) {
   const started = Date.now();
   const findings = await find(name);

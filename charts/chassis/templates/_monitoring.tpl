@@ -2,8 +2,8 @@
 apiVersion: monitoring.coreos.com/v1
 kind: ServiceMonitor
 {{ include "chassis.metadata" . }}
-    {{- with .Values.metrics.serviceMonitor.labels }}
-    {{- toYaml . | nindent 4 }}
+    {{- with include "chassis.texts" .Values.metrics.serviceMonitor.labels | trim }}
+    {{- . | nindent 4 }}
     {{- end }}
 spec:
   selector:
@@ -11,7 +11,9 @@ spec:
       {{- include "chassis.selector" . | nindent 6 }}
   endpoints:
     - port: admin
-      interval: {{ .Values.metrics.serviceMonitor.interval }}
+      {{- with .Values.metrics.serviceMonitor.interval }}
+      interval: {{ . }}
+      {{- end }}
 {{- end }}
 
 {{- define "chassis.prometheusrule" -}}
@@ -19,8 +21,8 @@ spec:
 apiVersion: monitoring.coreos.com/v1
 kind: PrometheusRule
 {{ include "chassis.metadata" . }}
-    {{- with .Values.metrics.rules.labels }}
-    {{- toYaml . | nindent 4 }}
+    {{- with include "chassis.texts" .Values.metrics.rules.labels | trim }}
+    {{- . | nindent 4 }}
     {{- end }}
 spec:
   groups:
@@ -32,14 +34,16 @@ spec:
           labels: {severity: critical, service: {{ .name }}, namespace: {{ .Release.Namespace | quote }}}
           annotations:
             summary: No pod of {{ .name }} answers Prometheus.
+        {{- if .Values.metrics.rules.errorRatio }}
         - alert: WarrenRequestsFail
           expr: >-
             sum(rate(http_request_duration_seconds_count{ {{- $of -}} ,status=~"5.."}[5m]))
-            / sum(rate(http_request_duration_seconds_count{ {{- $of -}} }[5m])) > {{ .Values.metrics.rules.errorRatio }}
+            / sum(rate(http_request_duration_seconds_count{ {{- $of -}} }[5m])) > {{ include "chassis.text" .Values.metrics.rules.errorRatio }}
           for: 5m
           labels: {severity: critical, service: {{ .name }}, namespace: {{ .Release.Namespace | quote }}}
           annotations:
             summary: {{ .name }} answers more than {{ mulf .Values.metrics.rules.errorRatio 100 }} % of its requests with 5xx.
+        {{- end }}
         {{- if .Values.amqp.enabled }}
         - alert: WarrenBrokerAway
           expr: min(broker_connected{ {{- $of -}} }) == 0
@@ -68,11 +72,14 @@ spec:
             summary: {{ printf "Tasks %s of %s have been waiting for a quarter of an hour; where they fail, last_error in warren.tasks says why." "{{ $labels.kind }}" .name | quote }}
         {{- end }}
         {{- if and .Values.amqp.enabled .Values.database.enabled }}
+        {{- if .Values.metrics.rules.outboxAge }}
+        {{- $age := include "chassis.text" .Values.metrics.rules.outboxAge }}
         - alert: WarrenEventsWait
-          expr: max(outbox_oldest_age_seconds{ {{- $of -}} }) > {{ .Values.metrics.rules.outboxAge }}
+          expr: max(outbox_oldest_age_seconds{ {{- $of -}} }) > {{ $age }}
           labels: {severity: warning, service: {{ .name }}, namespace: {{ .Release.Namespace | quote }}}
           annotations:
-            summary: An event of {{ .name }} has waited for its publication for more than {{ .Values.metrics.rules.outboxAge }} s.
+            summary: An event of {{ .name }} has waited for its publication for more than {{ $age }} s.
+        {{- end }}
         - alert: WarrenEventParked
           expr: max(outbox_parked{ {{- $of -}} }) > 0
           labels: {severity: warning, service: {{ .name }}, namespace: {{ .Release.Namespace | quote }}}

@@ -23,14 +23,11 @@ spec:
             matchLabels:
               app.kubernetes.io/component: test
       {{- end }}
-    # Prometheus, wherever it runs, and `helm test`.
+    # Prometheus, and `helm test`.
     - ports:
         - port: admin
       from:
-        - namespaceSelector: {}
-          podSelector:
-            matchLabels:
-              app.kubernetes.io/name: prometheus
+        {{- include "chassis.prometheus" . | trim | nindent 8 }}
         - podSelector:
             matchLabels:
               app.kubernetes.io/component: test
@@ -73,7 +70,7 @@ spec:
     {{- end }}
     {{- range $policy.ports }}
     - ports:
-        - port: {{ . }}
+        - port: {{ include "chassis.text" . }}
     {{- end }}
     {{- with $policy.egress }}
     {{- toYaml . | nindent 4 }}
@@ -100,7 +97,7 @@ apiVersion: policy/v1
 kind: PodDisruptionBudget
 {{ include "chassis.metadata" . }}
 spec:
-  maxUnavailable: {{ .Values.podDisruptionBudget.maxUnavailable }}
+  maxUnavailable: {{ include "chassis.text" .Values.podDisruptionBudget.maxUnavailable }}
   unhealthyPodEvictionPolicy: AlwaysAllow
   selector:
     matchLabels:
@@ -116,19 +113,25 @@ spec:
     apiVersion: apps/v1
     kind: Deployment
     name: {{ .name }}
-  minReplicas: {{ .Values.autoscaling.minReplicas }}
-  maxReplicas: {{ .Values.autoscaling.maxReplicas }}
+  {{- with .Values.autoscaling.minReplicas }}
+  minReplicas: {{ include "chassis.text" . }}
+  {{- end }}
+  maxReplicas: {{ include "chassis.text" .Values.autoscaling.maxReplicas }}
+  {{- with .Values.autoscaling.cpu }}
   metrics:
     - type: Resource
       resource:
         name: cpu
         target:
           type: Utilization
-          averageUtilization: {{ .Values.autoscaling.cpu }}
+          averageUtilization: {{ . }}
+  {{- end }}
   behavior:
     # A pod that goes drains first; one at a time leaves the others room for what it did.
     scaleDown:
+      {{- if not (kindIs "invalid" .Values.autoscaling.scaleDownAfter) }}
       stabilizationWindowSeconds: {{ .Values.autoscaling.scaleDownAfter }}
+      {{- end }}
       policies:
         - type: Pods
           value: 1
@@ -139,6 +142,9 @@ spec:
 apiVersion: v1
 kind: Service
 {{ include "chassis.metadata" . }}
+  {{- if eq (.Values.service.type | default "ClusterIP") "ClusterIP" }}
+  {{- include "chassis.annotations" .Values.service.annotations | nindent 2 }}
+  {{- end }}
 spec:
   selector:
     {{- include "chassis.selector" . | nindent 4 }}

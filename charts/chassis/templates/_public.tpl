@@ -2,10 +2,7 @@
 apiVersion: networking.k8s.io/v1
 kind: Ingress
 {{ include "chassis.metadata" . }}
-  {{- with .Values.ingress.annotations }}
-  annotations:
-    {{- toYaml . | nindent 4 }}
-  {{- end }}
+  {{- include "chassis.annotations" .Values.ingress.annotations | nindent 2 }}
 spec:
   {{- with .Values.ingress.className }}
   ingressClassName: {{ . }}
@@ -40,10 +37,7 @@ metadata:
   namespace: {{ .Release.Namespace }}
   labels:
     {{- include "chassis.labels" . | nindent 4 }}
-  {{- with .Values.service.annotations }}
-  annotations:
-    {{- toYaml . | nindent 4 }}
-  {{- end }}
+  {{- include "chassis.annotations" .Values.service.annotations | nindent 2 }}
 spec:
   type: {{ .Values.service.type }}
   {{- if eq .Values.service.type "LoadBalancer" }}

@@ -3,15 +3,16 @@ A service, whole. The only line of its chart's templates:  {{ include "chassis" 
 Its values are the library's defaults with the chart's own laid over them.
 */}}
 {{- define "chassis" -}}
-{{- $values := mergeOverwrite (deepCopy .Values.chassis) (deepCopy (omit .Values "chassis" "global")) -}}
+{{- $values := deepCopy .Values.chassis -}}
+{{- include "chassis.override" (dict "defaults" $values "values" (omit .Values "chassis")) -}}
 {{- $name := $values.name | default .Chart.Name -}}
 {{- $service := dict "Values" $values "Release" .Release "Chart" .Chart "name" $name -}}
 {{- include "chassis.refuse" $service -}}
 {{- $parts := list "serviceaccount" "configmap" "deployment" "service" "test" -}}
-{{- if ne $values.service.type "ClusterIP" }}{{ $parts = append $parts "publicservice" }}{{ end -}}
+{{- if ne ($values.service.type | default "ClusterIP") "ClusterIP" }}{{ $parts = append $parts "publicservice" }}{{ end -}}
 {{- if $values.ingress.enabled }}{{ $parts = append $parts "ingress" }}{{ end -}}
 {{- if $values.networkPolicy.enabled }}{{ $parts = append $parts "networkpolicy" }}{{ end -}}
-{{- if $values.podDisruptionBudget.enabled }}{{ $parts = append $parts "poddisruptionbudget" }}{{ end -}}
+{{- if and $values.podDisruptionBudget.enabled (not (kindIs "invalid" $values.podDisruptionBudget.maxUnavailable)) }}{{ $parts = append $parts "poddisruptionbudget" }}{{ end -}}
 {{- if $values.autoscaling.enabled }}{{ $parts = append $parts "horizontalpodautoscaler" }}{{ end -}}
 {{- if $values.metrics.serviceMonitor.enabled }}{{ $parts = append $parts "servicemonitor" }}{{ end -}}
 {{- if $values.metrics.rules.enabled }}{{ $parts = append $parts "prometheusrule" }}{{ end -}}
@@ -21,22 +22,53 @@ Its values are the library's defaults with the chart's own laid over them.
 {{- end }}
 {{- end }}
 
+{{/* Lays values over defaults, in place. One that is null removes its default; one for a whole map removes all that is in it. */}}
+{{- define "chassis.override" -}}
+{{- range $key, $value := .values }}
+{{- $default := get $.defaults $key }}
+{{- if and (kindIs "map" $default) (kindIs "map" $value) }}
+{{- include "chassis.override" (dict "defaults" $default "values" $value) }}
+{{- else if and (kindIs "map" $default) (kindIs "invalid" $value) }}
+{{- include "chassis.empty" $default }}
+{{- else if kindIs "invalid" $value }}
+{{- $_ := unset $.defaults $key }}
+{{- else }}
+{{- $_ := set $.defaults $key $value }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* Removes what a map holds, in place, but the maps in it. */}}
+{{- define "chassis.empty" -}}
+{{- $map := . }}
+{{- range $key, $value := $map }}
+{{- if kindIs "map" $value }}
+{{- include "chassis.empty" $value }}
+{{- else }}
+{{- $_ := unset $map $key }}
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{/* Values that a schema cannot refuse. */}}
 {{- define "chassis.refuse" -}}
 {{- with .Values.shutdown }}
-{{- if ge (int .drainDelay) (int .grace) }}
+{{- if and .grace .drainDelay (ge (int .drainDelay) (int .grace)) }}
 {{- fail (printf "shutdown.drainDelay: must be shorter than shutdown.grace (%d s), got %d" (int .grace) (int .drainDelay)) }}
 {{- end }}
 {{- end }}
 {{- with .Values.autoscaling }}
-{{- if and .enabled (gt (int .minReplicas) (int .maxReplicas)) }}
+{{- if and .enabled (not .maxReplicas) }}
+{{- fail "autoscaling.maxReplicas: is required with autoscaling.enabled" }}
+{{- end }}
+{{- if and .enabled .minReplicas (gt (int .minReplicas) (int .maxReplicas)) }}
 {{- fail (printf "autoscaling.minReplicas: must not be more than autoscaling.maxReplicas (%d), got %d" (int .maxReplicas) (int .minReplicas)) }}
 {{- end }}
 {{- end }}
 {{- if and .Values.ingress.enabled (not .Values.ingress.hosts) }}
 {{- fail "ingress.hosts: is required with ingress.enabled: [{host: shop.example.com}]" }}
 {{- end }}
-{{- $opened := .Values.ingress.enabled | ternary "ingress.enabled" (ne .Values.service.type "ClusterIP" | ternary "service.type" "") }}
+{{- $opened := not .Values.ingress.enabled | not | ternary "ingress.enabled" (ne (.Values.service.type | default "ClusterIP") "ClusterIP" | ternary "service.type" "") }}
 {{- with .Values.networkPolicy }}
 {{- if and $opened .enabled (not .public) (not .ingress) }}
 {{- fail (printf "%s: networkPolicy lets nobody in from outside: set networkPolicy.public, or rules in networkPolicy.ingress" $opened) }}
@@ -65,7 +97,7 @@ Its values are the library's defaults with the chart's own laid over them.
 {{- if $part.enabled }}
 - variable: {{ index . 0 }}
   secret: {{ $part.existingSecret | default (printf "%s-%s" $name (index . 1)) }}
-  key: {{ $part.key }}
+  key: {{ $part.key | default "url" }}
   from: {{ index . 1 }}.existingSecret
   remedy: {{ empty $part.existingSecret | not | ternary "make it first" (printf "have it made: helm upgrade %s charts/%s --reset-then-reuse-values --set services.%s.enabled=true" (index . 2) (index . 2) $name) | quote }}
 {{- end }}
@@ -81,7 +113,7 @@ Its values are the library's defaults with the chart's own laid over them.
 {{- if .existingSecret }}
 - variable: NODE_EXTRA_CA_CERTS
   secret: {{ .existingSecret }}
-  key: {{ .key }}
+  key: {{ .key | default "ca.crt" }}
   from: trust.existingSecret
   remedy: make it first
 {{- end }}
@@ -110,22 +142,5 @@ metadata:
 {{- end }}
 
 {{- define "chassis.image" -}}
-{{ .Values.image.repository | default (printf "warren/%s" .name) }}:{{ .Values.image.tag | default .Chart.AppVersion }}
-{{- end }}
-
-{{/* The restricted Pod Security Standard, for a pod and for a container. */}}
-{{- define "chassis.podSecurity" -}}
-runAsNonRoot: true
-runAsUser: 1000
-runAsGroup: 1000
-fsGroup: 1000
-seccompProfile:
-  type: RuntimeDefault
-{{- end }}
-
-{{- define "chassis.containerSecurity" -}}
-allowPrivilegeEscalation: false
-readOnlyRootFilesystem: true
-capabilities:
-  drop: [ALL]
+{{- include "chassis.imageOf" (dict "Values" .Values "repository" (printf "warren/%s" .name) "tag" .Chart.AppVersion) }}
 {{- end }}

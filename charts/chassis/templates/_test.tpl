@@ -19,18 +19,14 @@ spec:
   restartPolicy: Never
   automountServiceAccountToken: false
   enableServiceLinks: false
-  {{- with .Values.imagePullSecrets }}
-  imagePullSecrets:
-    {{- range . }}
-    - name: {{ . }}
-    {{- end }}
-  {{- end }}
+  {{- include "chassis.pullSecrets" . | nindent 2 }}
+  {{- include "chassis.scheduling" . | nindent 2 }}
   securityContext:
-    {{- include "chassis.podSecurity" . | nindent 4 }}
+    {{- include "chassis.yaml" .Values.podSecurityContext | nindent 4 }}
   containers:
     - name: test
       image: {{ include "chassis.image" . }}
-      imagePullPolicy: {{ .Values.image.pullPolicy }}
+      {{- include "chassis.pullPolicy" . | nindent 6 }}
       command:
         - node
         - --input-type=module
@@ -50,5 +46,5 @@ spec:
         requests: {cpu: 10m, memory: 64Mi}
         limits: {cpu: 500m, memory: 128Mi}
       securityContext:
-        {{- include "chassis.containerSecurity" . | nindent 8 }}
+        {{- include "chassis.yaml" .Values.securityContext | nindent 8 }}
 {{- end }}

@@ -2,10 +2,7 @@
 apiVersion: v1
 kind: ServiceAccount
 {{ include "chassis.metadata" . }}
-  {{- with .Values.serviceAccount.annotations }}
-  annotations:
-    {{- toYaml . | nindent 4 }}
-  {{- end }}
+  {{- include "chassis.annotations" .Values.serviceAccount.annotations | nindent 2 }}
 automountServiceAccountToken: false
 {{- end }}
 
@@ -14,18 +11,19 @@ apiVersion: v1
 kind: ConfigMap
 {{ include "chassis.metadata" . }}
 data:
-  LOG_LEVEL: {{ .Values.logLevel | quote }}
-  SHUTDOWN_GRACE: {{ printf "%ds" (int .Values.shutdown.grace) | quote }}
-  DRAIN_DELAY: {{ printf "%ds" (int .Values.shutdown.drainDelay) | quote }}
-  {{- with .Values.otlp.endpoint }}
-  OTEL_EXPORTER_OTLP_ENDPOINT: {{ . | quote }}
-  {{- end }}
-  {{- if .Values.debug }}
-  NODE_OPTIONS: --inspect=127.0.0.1:9229 --enable-source-maps
-  {{- end }}
-  {{- range $variable, $value := .Values.config }}
-  {{ $variable }}: {{ $value | toString | quote }}
-  {{- end }}
+  {{- include "chassis.config" . | trim | nindent 2 }}
+{{- end }}
+
+{{/* The environment, without the variables that are null. */}}
+{{- define "chassis.config" -}}
+{{- $variables := dict "LOG_LEVEL" .Values.logLevel }}
+{{- range $variable, $seconds := dict "SHUTDOWN_GRACE" .Values.shutdown.grace "DRAIN_DELAY" .Values.shutdown.drainDelay }}
+{{- if not (kindIs "invalid" $seconds) }}{{ $_ := set $variables $variable (printf "%ds" (int $seconds)) }}{{ end }}
+{{- end }}
+{{- with .Values.otlp.endpoint }}{{ $_ := set $variables "OTEL_EXPORTER_OTLP_ENDPOINT" . }}{{ end }}
+{{- if .Values.debug }}{{ $_ := set $variables "NODE_OPTIONS" "--inspect=127.0.0.1:9229 --enable-source-maps" }}{{ end }}
+{{- range $variable, $value := .Values.config }}{{ $_ := set $variables $variable $value }}{{ end }}
+{{- include "chassis.texts" $variables }}
 {{- end }}
 
 {{- define "chassis.deployment" -}}
@@ -33,9 +31,10 @@ data:
 apiVersion: apps/v1
 kind: Deployment
 {{ include "chassis.metadata" . }}
+  {{- include "chassis.annotations" .Values.annotations | nindent 2 }}
 spec:
-  {{- if not .Values.autoscaling.enabled }}
-  replicas: {{ .Values.replicas }}
+  {{- if not (or .Values.autoscaling.enabled (kindIs "invalid" .Values.replicas)) }}
+  replicas: {{ include "chassis.text" .Values.replicas }}
   {{- end }}
   revisionHistoryLimit: 3
   strategy:
@@ -49,8 +48,8 @@ spec:
   template:
     metadata:
       labels:
-        {{- with .Values.podLabels }}
-        {{- toYaml . | nindent 8 }}
+        {{- with include "chassis.texts" .Values.podLabels | trim }}
+        {{- . | nindent 8 }}
         {{- end }}
         {{- include "chassis.selector" . | nindent 8 }}
         app.kubernetes.io/part-of: warren
@@ -61,29 +60,24 @@ spec:
         prometheus.io/port: '9000'
         prometheus.io/path: /metrics
         {{- end }}
-        {{- with .Values.podAnnotations }}
-        {{- toYaml . | nindent 8 }}
+        {{- with include "chassis.texts" .Values.podAnnotations | trim }}
+        {{- . | nindent 8 }}
         {{- end }}
     spec:
       serviceAccountName: {{ .name }}
       automountServiceAccountToken: false
       enableServiceLinks: false
-      terminationGracePeriodSeconds: {{ add .Values.shutdown.grace 5 }}
-      {{- with .Values.imagePullSecrets }}
-      imagePullSecrets:
-        {{- range . }}
-        - name: {{ . }}
-        {{- end }}
+      {{- with .Values.shutdown.grace }}
+      terminationGracePeriodSeconds: {{ add . 5 }}
       {{- end }}
-      {{- with .Values.priorityClassName }}
-      priorityClassName: {{ . }}
-      {{- end }}
+      {{- include "chassis.pullSecrets" . | nindent 6 }}
+      {{- include "chassis.scheduling" . | nindent 6 }}
       securityContext:
-        {{- include "chassis.podSecurity" . | nindent 8 }}
+        {{- include "chassis.yaml" .Values.podSecurityContext | nindent 8 }}
       containers:
         - name: {{ .name }}
           image: {{ include "chassis.image" . }}
-          imagePullPolicy: {{ .Values.image.pullPolicy }}
+          {{- include "chassis.pullPolicy" . | nindent 10 }}
           ports:
             - name: http
               containerPort: 8080
@@ -92,6 +86,9 @@ spec:
           envFrom:
             - configMapRef:
                 name: {{ .name }}
+            {{- with .Values.envFrom }}
+            {{- toYaml . | nindent 12 }}
+            {{- end }}
           env:
             - name: PORT
               value: '8080'
@@ -105,6 +102,7 @@ spec:
             - name: {{ eq .variable "NODE_EXTRA_CA_CERTS" | ternary .variable (printf "%s_FILE" .variable) }}
               value: /run/secrets/warren/{{ .variable }}
             {{- end }}
+            {{- include "chassis.extraEnv" . | nindent 12 }}
           startupProbe:
             httpGet:
               path: /livez
@@ -128,9 +126,9 @@ spec:
             timeoutSeconds: 5
             failureThreshold: 6
           resources:
-            {{- toYaml .Values.resources | nindent 12 }}
+            {{- include "chassis.yaml" .Values.resources | nindent 12 }}
           securityContext:
-            {{- include "chassis.containerSecurity" . | nindent 12 }}
+            {{- include "chassis.yaml" .Values.securityContext | nindent 12 }}
           volumeMounts:
             - name: tmp
               mountPath: /tmp
@@ -138,6 +136,9 @@ spec:
             - name: secrets
               mountPath: /run/secrets/warren
               readOnly: true
+            {{- end }}
+            {{- with .Values.extraVolumeMounts }}
+            {{- toYaml . | nindent 12 }}
             {{- end }}
       volumes:
         - name: tmp
@@ -156,26 +157,12 @@ spec:
                       path: {{ .variable }}
               {{- end }}
         {{- end }}
-      topologySpreadConstraints:
-        {{- range tuple "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
-        - maxSkew: 1
-          topologyKey: {{ . }}
-          whenUnsatisfiable: ScheduleAnyway
-          labelSelector:
-            matchLabels:
-              {{- include "chassis.selector" $ | nindent 14 }}
-          matchLabelKeys: [pod-template-hash]
+        {{- with .Values.extraVolumes }}
+        {{- toYaml . | nindent 8 }}
         {{- end }}
+      {{- include "chassis.spread" (dict "constraints" .Values.topologySpreadConstraints "labels" (include "chassis.selector" . | fromYaml)) | nindent 6 }}
       {{- with .Values.affinity }}
       affinity:
-        {{- toYaml . | nindent 8 }}
-      {{- end }}
-      {{- with .Values.nodeSelector }}
-      nodeSelector:
-        {{- toYaml . | nindent 8 }}
-      {{- end }}
-      {{- with .Values.tolerations }}
-      tolerations:
         {{- toYaml . | nindent 8 }}
       {{- end }}
 {{- end }}

@@ -20,7 +20,7 @@ metadata:
 {{- end }}
 
 {{- define "postgresql.image" -}}
-{{ .Values.image.repository }}:{{ .Values.image.tag }}
+{{- include "postgresql.imageOf" (dict "Values" .Values "repository" "postgres" "tag" .Chart.AppVersion) }}
 {{- end }}
 
 {{- define "postgresql.adminSecret" -}}
@@ -55,33 +55,6 @@ metadata:
 {{- end }}
 {{- end }}
 
-{{/* The restricted Pod Security Standard. 999 is postgres in the official image. */}}
-{{- define "postgresql.podSecurity" -}}
-runAsNonRoot: true
-runAsUser: 999
-runAsGroup: 999
-fsGroup: 999
-fsGroupChangePolicy: OnRootMismatch
-seccompProfile:
-  type: RuntimeDefault
-{{- end }}
-
-{{- define "postgresql.containerSecurity" -}}
-allowPrivilegeEscalation: false
-readOnlyRootFilesystem: true
-capabilities:
-  drop: [ALL]
-{{- end }}
-
-{{- define "postgresql.pullSecrets" -}}
-{{- with .Values.imagePullSecrets }}
-imagePullSecrets:
-  {{- range . }}
-  - name: {{ . }}
-  {{- end }}
-{{- end }}
-{{- end }}
-
 {{/* The way to the cluster's names; 169.254.0.0/16 is where a node's own cache of them listens. */}}
 {{- define "postgresql.dns" -}}
 - ports:
@@ -104,12 +77,13 @@ restartPolicy: Never
 automountServiceAccountToken: false
 enableServiceLinks: false
 {{- include "postgresql.pullSecrets" . }}
+{{- include "postgresql.scheduling" . }}
 securityContext:
-  {{- include "postgresql.podSecurity" . | nindent 2 }}
+  {{- include "postgresql.yaml" .Values.podSecurityContext | nindent 2 }}
 containers:
   - name: {{ $.component }}
     image: {{ include "postgresql.image" . }}
-    imagePullPolicy: {{ .Values.image.pullPolicy }}
+    {{- include "postgresql.pullPolicy" . | nindent 4 }}
     command: [bash, /scripts/{{ $.script }}]
     env:
       - name: PGHOST
@@ -119,12 +93,12 @@ containers:
       - name: PGPASSFILE
         value: /tmp/pgpass
       - name: TIMEOUT
-        value: {{ .Values.reconcile.timeout | quote }}
+        value: {{ include "postgresql.text" (.Values.reconcile.timeout | default 300) | quote }}
     resources:
       requests: {cpu: 10m, memory: 16Mi}
       limits: {cpu: 500m, memory: 64Mi}
     securityContext:
-      {{- include "postgresql.containerSecurity" . | nindent 6 }}
+      {{- include "postgresql.yaml" .Values.securityContext | nindent 6 }}
     volumeMounts:
       - name: scripts
         mountPath: /scripts

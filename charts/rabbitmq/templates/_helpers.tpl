@@ -20,7 +20,7 @@ metadata:
 {{- end }}
 
 {{- define "rabbitmq.image" -}}
-{{ .Values.image.repository }}:{{ .Values.image.tag }}
+{{- include "rabbitmq.imageOf" (dict "Values" .Values "repository" "rabbitmq" "tag" (printf "%s-management" .Chart.AppVersion)) }}
 {{- end }}
 
 {{- define "rabbitmq.adminSecret" -}}
@@ -81,38 +81,21 @@ metadata:
 {{- end }}
 {{- end }}
 
-{{/* The restricted Pod Security Standard. 999 is rabbitmq in the official image. */}}
-{{- define "rabbitmq.podSecurity" -}}
-runAsNonRoot: true
-runAsUser: 999
-runAsGroup: 999
-fsGroup: 999
-fsGroupChangePolicy: OnRootMismatch
-seccompProfile:
-  type: RuntimeDefault
+{{/* One, where the values do not say. */}}
+{{- define "rabbitmq.replicas" -}}
+{{- .Values.replicas | default 1 | int }}
 {{- end }}
 
-{{- define "rabbitmq.containerSecurity" -}}
-allowPrivilegeEscalation: false
-readOnlyRootFilesystem: true
-capabilities:
-  drop: [ALL]
-{{- end }}
-
-{{- define "rabbitmq.pullSecrets" -}}
-{{- with .Values.imagePullSecrets }}
-imagePullSecrets:
-  {{- range . }}
-  - name: {{ . }}
-  {{- end }}
-{{- end }}
+{{- define "rabbitmq.grace" -}}
+{{- .Values.terminationGracePeriodSeconds | default 120 | int }}
 {{- end }}
 
 {{/* `512Mi` in bytes. */}}
 {{- define "rabbitmq.bytes" -}}
+{{- $text := include "rabbitmq.text" . }}
 {{- $factors := dict "" 1 "k" 1000 "M" 1000000 "G" 1000000000 "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 }}
-{{- $number := regexFind "^[0-9.]+" (toString .) }}
-{{- mulf (float64 $number) (get $factors (trimPrefix $number (toString .))) | int64 }}
+{{- $number := regexFind "^[0-9.]+" $text }}
+{{- mulf (float64 $number) (get $factors (trimPrefix $number $text)) | int64 }}
 {{- end }}
 
 {{/* The way to the cluster's names; 169.254.0.0/16 is where a node's own cache of them listens. */}}
@@ -138,20 +121,21 @@ restartPolicy: Never
 automountServiceAccountToken: false
 enableServiceLinks: false
 {{- include "rabbitmq.pullSecrets" . }}
+{{- include "rabbitmq.scheduling" . }}
 securityContext:
-  {{- include "rabbitmq.podSecurity" . | nindent 2 }}
+  {{- include "rabbitmq.yaml" .Values.podSecurityContext | nindent 2 }}
 containers:
   - name: {{ $.component }}
     image: {{ include "rabbitmq.image" . }}
-    imagePullPolicy: {{ .Values.image.pullPolicy }}
+    {{- include "rabbitmq.pullPolicy" . | nindent 4 }}
     command: [bash, /scripts/{{ $.script }}]
     env:
       - name: RABBITMQ_HOST
         value: {{ .Chart.Name }}
       - name: REPLICAS
-        value: {{ .Values.replicas | quote }}
+        value: {{ include "rabbitmq.replicas" . | quote }}
       - name: TIMEOUT
-        value: {{ .Values.reconcile.timeout | quote }}
+        value: {{ include "rabbitmq.text" (.Values.reconcile.timeout | default 300) | quote }}
       - name: RABBITMQ_USER
         valueFrom:
           secretKeyRef:
@@ -166,7 +150,7 @@ containers:
       requests: {cpu: 10m, memory: 16Mi}
       limits: {cpu: 500m, memory: 64Mi}
     securityContext:
-      {{- include "rabbitmq.containerSecurity" . | nindent 6 }}
+      {{- include "rabbitmq.yaml" .Values.securityContext | nindent 6 }}
     volumeMounts:
       - name: scripts
         mountPath: /scripts

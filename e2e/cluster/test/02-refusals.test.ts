@@ -144,7 +144,7 @@ describe('what is refused', () => {
     for (const [title, chart, values, said] of [
       ['a key that there is not', 'user', ['replica=2'], "'replica' not allowed"],
       ['a key that there is not, further down', 'user', ['image.tga=1'], "'tga' not allowed"],
-      ['a text for a number', 'user', ['replicas=two'], "'/replicas': got string, want integer"],
+      ['a text for a number', 'user', ['replicas=two'], "'/replicas': got string, want null or integer"],
       ['negative replicas', 'user', ['replicas=-1'], "'/replicas': minimum: got -1"],
       ['a Secret that is missing', 'user', [], 'there is no Secret "planted-amqp" in the namespace "warren"'],
       [

@@ -1,12 +1,16 @@
 import { setTimeout } from 'node:timers/promises';
 import { expect } from 'chai';
-import { get, kubectl, SERVICES } from './support/kube.ts';
+import { withCharts } from './support/charts.ts';
+import { get, helm, kubectl, SERVICES } from './support/kube.ts';
 import { withWarren } from './support/warren.ts';
 
 const every = (port: number) => SERVICES.map((service) => `${service}:${port}`);
 
 /** A namespace where nothing is denied. */
 const ELSEWHERE = 'warren-elsewhere';
+
+/** Releases whose values let Prometheus in from there; no pod begins anew for it. */
+const OPENED = ['user', 'rabbitmq'] as const;
 
 /** Whatever listens, by its Service. */
 const DOORS = [
@@ -30,7 +34,7 @@ const MAY: Record<string, readonly string[]> = {
   'pod/postgresql-reconcile': ['postgresql:5432'],
   'pod/test': [...every(80), ...every(9000), 'rabbitmq:5672', 'rabbitmq:15672', 'postgresql:5432'],
   'pod/nobody': [],
-  [`pod/prometheus --namespace=${ELSEWHERE}`]: ['gateway:80', ...every(9000), 'rabbitmq:15692'],
+  [`pod/prometheus --namespace=${ELSEWHERE}`]: ['gateway:80', 'user:9000', 'rabbitmq:15692'],
   [`pod/nobody --namespace=${ELSEWHERE}`]: ['gateway:80'],
 };
 
@@ -84,8 +88,10 @@ const closing = {
 
 describe('NetworkPolicies', () => {
   withWarren();
+  const charts = withCharts(...OPENED);
   const addresses = new Map<string, string>();
   const standIns = [...Object.keys(MAY).filter((who) => who.startsWith('pod/')), CLOSED];
+  const opened: string[] = [];
   let enforced = false;
 
   const remove = async () => {
@@ -93,7 +99,10 @@ describe('NetworkPolicies', () => {
     await kubectl(['delete', '--ignore-not-found', ...here, 'networkpolicy/closed']);
     await kubectl(['delete', '--ignore-not-found', 'namespace', ELSEWHERE]);
   };
-  after(remove);
+  after(async () => {
+    await remove();
+    for (const release of opened) await helm(['rollback', release, '--wait']);
+  });
 
   before('whether this cluster enforces them', async () => {
     // What is denied is tried by address: a pod that may not ask for names would reach nothing by them anyway.
@@ -109,6 +118,13 @@ describe('NetworkPolicies', () => {
       const [pod = '', ...namespace] = who.split(' ');
       const manifest = standIn(pod.replace('pod/', ''), image, imagePullPolicy);
       await kubectl(['create', ...namespace, '-f', '-'], { input: JSON.stringify(manifest) });
+    }
+    for (const release of OPENED) {
+      await helm([
+        ...['upgrade', release, charts.path(release), '--reset-then-reuse-values', '--wait'],
+        ...['--set', `networkPolicy.prometheus.namespaces={${ELSEWHERE}}`],
+      ]);
+      opened.push(release);
     }
     for (const who of standIns)
       await kubectl(['wait', ...who.split(' '), '--for=condition=Ready', '--timeout=120s']);

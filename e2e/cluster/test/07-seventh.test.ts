@@ -31,7 +31,7 @@ describe('a seventh service', function () {
       `FROM ${spec.template.spec.containers[0].image}`,
       'USER 0',
       `RUN find src ../../packages/contracts/src -name '*.js' -exec sed -E -i "${rename.replaceAll(/["`$\\]/g, '\\$&')}" {} +`,
-      'USER 1000:1000',
+      'USER 1000:0',
     ];
     await run('docker', ['build', '-t', IMAGE, '-'], { input: `${dockerfile.join('\n')}\n` });
     await run('kind', ['load', 'docker-image', '--name', context.replace('kind-', ''), IMAGE]);

@@ -57,21 +57,33 @@ describe('make check', function () {
     });
   });
 
-  it('charts: finds a field that Kubernetes does not know, and a value that is not refused', async function () {
+  it('charts: finds an unknown field, a value that is not refused, a changed number and a null that removes nothing', async function () {
     if (!runs('helm', 'version') || !runs('kubeconform', '-v')) {
       console.log('      passed over: helm or kubeconform is not installed here');
       this.skip();
     }
     const workload = 'charts/chassis/templates/_workload.tpl';
-    const schema = 'charts/user/values.schema.json';
+    const server = 'charts/postgresql/templates/statefulset.yaml';
+    this.timeout(600_000);
+    const broker = 'charts/rabbitmq/templates/statefulset.yaml';
+    const schema = 'charts/rabbitmq/values.schema.json';
     const open = { ...JSON.parse(copy.read(schema)), additionalProperties: true };
     const planted = {
       [workload]: copy.read(workload).replace('livenessProbe:', 'livelinessProbe:'),
+      [server]: copy.read(server).replace('include "postgresql.text" $value', 'toString $value'),
+      [broker]: copy
+        .read(broker)
+        .replace(
+          'not .Values.tls.only | ternary "amqp" "amqps"',
+          '.Values.tls.only | ternary "amqps" "amqp"',
+        ),
       [schema]: JSON.stringify(open),
     };
     const { code, output } = await copy.with(planted, () => copy.run('scripts/check.ts', 'charts'));
     expect(output).to.contain('FAIL charts');
-    expect(output).to.contain('charts/user with {"planted":1} is rendered: it must be refused');
+    expect(output).to.contain('charts/rabbitmq with {"planted":1} is rendered: it must be refused');
+    expect(output).to.contain('does not say - "max_connections=1000000"');
+    expect(output).to.contain('charts/rabbitmq: tls.only is not removed by null (set)');
     expect(output).to.match(/Deployment.*livelinessProbe/);
     expect(code).to.equal(1);
   });

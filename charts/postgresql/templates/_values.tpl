@@ -1,0 +1,135 @@
+{{/* A copy of charts/chassis/templates/_values.tpl under this chart's name, from `make charts`. */}}
+
+{{/* A scalar as text, as it was written. A number of a values file is a float64, which Go prints as 1e+06. */}}
+{{- define "postgresql.text" -}}
+{{- if kindIs "string" . }}{{ . }}{{ else }}{{ toJson . }}{{ end -}}
+{{- end }}
+
+{{/* A map of texts, such as labels, without the keys that are null. */}}
+{{- define "postgresql.texts" -}}
+{{- range $key, $value := . }}
+{{- if not (kindIs "invalid" $value) }}
+{{ $key | quote }}: {{ include "postgresql.text" $value | quote }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* A map as YAML, without the keys that are null, and the maps that are empty without them. */}}
+{{- define "postgresql.yaml" -}}
+{{- $map := deepCopy (. | default dict) }}
+{{- include "postgresql.withoutNulls" $map }}
+{{- toYaml $map }}
+{{- end }}
+
+{{- define "postgresql.withoutNulls" -}}
+{{- $map := . }}
+{{- range $key, $value := $map }}
+{{- if kindIs "invalid" $value }}
+{{- $_ := unset $map $key }}
+{{- else if kindIs "map" $value }}
+{{- include "postgresql.withoutNulls" $value }}
+{{- if not $value }}{{ $_ := unset $map $key }}{{ end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* Annotations, if there are any. */}}
+{{- define "postgresql.annotations" -}}
+{{- with include "postgresql.texts" . | trim }}
+annotations:
+  {{- . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/*
+An image: (dict "Values" .Values "repository" "warren/user" "tag" "1.0.0"), the last two where image.repository and image.tag are empty.
+`global.imageRegistry` stands before a repository that names no registry itself.
+*/}}
+{{- define "postgresql.imageOf" -}}
+{{- $image := .Values.image }}
+{{- $repository := $image.repository | default .repository }}
+{{- $first := splitList "/" $repository | first }}
+{{- $named := and (contains "/" $repository) (or (contains "." $first) (contains ":" $first) (eq $first "localhost")) }}
+{{- with (.Values.global).imageRegistry }}
+{{- if not $named }}{{ $repository = printf "%s/%s" (trimSuffix "/" .) $repository }}{{ end }}
+{{- end }}
+{{- if $image.digest }}
+{{- printf "%s@%s" $repository $image.digest }}
+{{- else }}
+{{- printf "%s:%s" $repository ($image.tag | default .tag) }}
+{{- end }}
+{{- end }}
+
+{{- define "postgresql.pullPolicy" -}}
+{{- with .Values.image.pullPolicy }}
+imagePullPolicy: {{ . }}
+{{- end }}
+{{- end }}
+
+{{/* Secrets to pull images with: those of `global` and the chart's own, each a name or {name}. */}}
+{{- define "postgresql.pullSecrets" -}}
+{{- $names := list }}
+{{- range concat ((.Values.global).imagePullSecrets | default list) (.Values.imagePullSecrets | default list) }}
+{{- if kindIs "map" . }}{{ $names = append $names .name }}{{ else }}{{ $names = append $names . }}{{ end }}
+{{- end }}
+{{- with uniq $names }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end }}
+{{- end }}
+
+{{/* Items of `env`. */}}
+{{- define "postgresql.extraEnv" -}}
+{{- range .Values.extraEnv }}
+- name: {{ .name }}
+  {{- if not (kindIs "invalid" .value) }}
+  value: {{ include "postgresql.text" .value | quote }}
+  {{- end }}
+  {{- with .valueFrom }}
+  valueFrom:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- end }}
+{{- end }}
+
+{{/* How pods with these labels are spread, which stand in every constraint that selects no others: (dict "constraints" list "labels" dict). */}}
+{{- define "postgresql.spread" -}}
+{{- with .constraints }}
+topologySpreadConstraints:
+  {{- range . }}
+  {{- $constraint := deepCopy . }}
+  {{- if not .labelSelector }}{{ $_ := set $constraint "labelSelector" (dict "matchLabels" $.labels) }}{{ end }}
+  - {{- toYaml $constraint | nindent 4 }}
+  {{- end }}
+{{- end }}
+{{- end }}
+
+{{/* Where a pod may run, and how soon. */}}
+{{- define "postgresql.scheduling" -}}
+{{- with .Values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with include "postgresql.texts" .Values.nodeSelector | trim }}
+nodeSelector:
+  {{- . | nindent 2 }}
+{{- end }}
+{{- with .Values.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/* From where Prometheus may come: the release's own namespace, and those of `networkPolicy.prometheus`. */}}
+{{- define "postgresql.prometheus" -}}
+{{- $prometheus := .Values.networkPolicy.prometheus | default dict }}
+{{- $pods := printf "podSelector:\n  matchLabels:%s" (include "postgresql.texts" $prometheus.labels | trim | default "{}" | nindent 4) }}
+- {{- $pods | nindent 2 }}
+{{- range $prometheus.namespaces }}
+- namespaceSelector:
+    matchLabels:
+      kubernetes.io/metadata.name: {{ . }}
+  {{- $pods | nindent 2 }}
+{{- end }}
+{{- end }}
