@@ -262,6 +262,34 @@ const cases: Case[] = [
       omits: ['metadata.name: monitoring', '"app.kubernetes.io/name": "prometheus"'],
     },
   ]),
+  // What is there once holds: the chart's own labels, the values' annotations, and one variable of a name.
+  {
+    chart: 'user',
+    title: 'twice',
+    values: {
+      podAnnotations: { 'prometheus.io/port': 8080 },
+      podLabels: { 'app.kubernetes.io/name': 'other', team: 'shop' },
+    },
+    says: ['"prometheus.io/port": "8080"', '"team": "shop"'],
+    omits: ['"9000"', '"other"'],
+  },
+  // A chart's version in a volume's labels would keep a StatefulSet from any upgrade.
+  ...infrastructure.map((chart) => ({
+    chart,
+    title: 'volume-claims',
+    values: { persistence: { size: '3Gi' } },
+    says: ['metadata:\n        name: data\n      spec:', 'storage: 3Gi'],
+  })),
+  // A Job cannot be changed: it is made anew each time.
+  ...infrastructure.map((chart) => ({
+    chart,
+    title: 'job-is-a-hook',
+    values: { reconcile: { timeout: 400 } },
+    says: [
+      'helm.sh/hook: post-install,post-upgrade,post-rollback',
+      'helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded',
+    ],
+  })),
   // A sidecar that does not end would keep a Job from its end.
   ...infrastructure.map((chart) => ({
     chart,

@@ -28,6 +28,8 @@ data:
 
 {{- define "chassis.deployment" -}}
 {{- $secrets := include "chassis.secrets" . | fromYamlArray -}}
+{{- $own := list "PORT" "ADMIN_PORT" "INSTANCE" -}}
+{{- range $secrets }}{{ $own = concat $own (list .variable (printf "%s_FILE" .variable)) }}{{ end -}}
 apiVersion: apps/v1
 kind: Deployment
 {{ include "chassis.metadata" . }}
@@ -48,21 +50,11 @@ spec:
   template:
     metadata:
       labels:
-        {{- with include "chassis.texts" .Values.podLabels | trim }}
-        {{- . | nindent 8 }}
-        {{- end }}
-        {{- include "chassis.selector" . | nindent 8 }}
-        app.kubernetes.io/part-of: warren
+        {{- $labels := include "chassis.selector" . | fromYaml | merge (dict "app.kubernetes.io/part-of" "warren") }}
+        {{- include "chassis.texts" (merge $labels (.Values.podLabels | default dict)) | trim | nindent 8 }}
       annotations:
-        checksum/config: {{ get (include "chassis.configmap" . | fromYaml) "data" | toJson | sha256sum | trunc 16 }}
-        {{- if .Values.metrics.annotations }}
-        prometheus.io/scrape: 'true'
-        prometheus.io/port: '9000'
-        prometheus.io/path: /metrics
-        {{- end }}
-        {{- with include "chassis.texts" .Values.podAnnotations | trim }}
-        {{- . | nindent 8 }}
-        {{- end }}
+        {{- $annotations := dict "checksum/config" (get (include "chassis.configmap" . | fromYaml) "data" | toJson | sha256sum | trunc 16) }}
+        {{- include "chassis.podAnnotations" (dict "of" $annotations "port" "9000" "Values" .Values) | trim | nindent 8 }}
     spec:
       serviceAccountName: {{ .name }}
       automountServiceAccountToken: false
@@ -102,7 +94,7 @@ spec:
             - name: {{ eq .variable "NODE_EXTRA_CA_CERTS" | ternary .variable (printf "%s_FILE" .variable) }}
               value: /run/secrets/warren/{{ .variable }}
             {{- end }}
-            {{- include "chassis.extraEnv" . | nindent 12 }}
+            {{- include "chassis.extraEnv" (dict "extra" .Values.extraEnv "own" $own) | nindent 12 }}
           startupProbe:
             httpGet:
               path: /livez

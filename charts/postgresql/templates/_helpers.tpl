@@ -55,6 +55,28 @@ metadata:
 {{- end }}
 {{- end }}
 
+{{/* Refuses volumes other than those of the StatefulSet that is there, where there is a cluster to ask: Kubernetes would, too, and not say why. */}}
+{{- define "postgresql.volumes" -}}
+{{- with lookup "apps/v1" "StatefulSet" .Release.Namespace .Chart.Name }}
+{{- $claim := dict }}
+{{- range .spec.volumeClaimTemplates }}{{ $claim = .spec }}{{ end }}
+{{- $persistence := $.Values.persistence }}
+{{- $size := $persistence.size | default "2Gi" }}
+{{- $way := "keep it, or replace the StatefulSet and keep its pods: docs/how-to/production-values.md#volumes" }}
+{{- if ne (empty $claim) (not $persistence.enabled) }}
+{{- fail (printf "persistence.enabled: the StatefulSet that is there has it otherwise, and Kubernetes does not change it: %s" $way) }}
+{{- end }}
+{{- if $claim }}
+{{- if ne (include "postgresql.bytes" $size) (include "postgresql.bytes" $claim.resources.requests.storage) }}
+{{- fail (printf "persistence.size: the StatefulSet that is there has %s, and Kubernetes does not change it to %s: %s" $claim.resources.requests.storage $size $way) }}
+{{- end }}
+{{- if and $persistence.storageClass (ne $persistence.storageClass ($claim.storageClassName | default "")) }}
+{{- fail (printf "persistence.storageClass: the StatefulSet that is there has %q, and Kubernetes does not change it: %s" ($claim.storageClassName | default "") $way) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{/* The way to the cluster's names; 169.254.0.0/16 is where a node's own cache of them listens. */}}
 {{- define "postgresql.dns" -}}
 - ports:

@@ -90,12 +90,26 @@ metadata:
 {{- .Values.terminationGracePeriodSeconds | default 120 | int }}
 {{- end }}
 
-{{/* `512Mi` in bytes. */}}
-{{- define "rabbitmq.bytes" -}}
-{{- $text := include "rabbitmq.text" . }}
-{{- $factors := dict "" 1 "k" 1000 "M" 1000000 "G" 1000000000 "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 }}
-{{- $number := regexFind "^[0-9.]+" $text }}
-{{- mulf (float64 $number) (get $factors (trimPrefix $number $text)) | int64 }}
+{{/* Refuses volumes other than those of the StatefulSet that is there, where there is a cluster to ask: Kubernetes would, too, and not say why. */}}
+{{- define "rabbitmq.volumes" -}}
+{{- with lookup "apps/v1" "StatefulSet" .Release.Namespace .Chart.Name }}
+{{- $claim := dict }}
+{{- range .spec.volumeClaimTemplates }}{{ $claim = .spec }}{{ end }}
+{{- $persistence := $.Values.persistence }}
+{{- $size := $persistence.size | default "2Gi" }}
+{{- $way := "keep it, or replace the StatefulSet and keep its pods: docs/how-to/production-values.md#volumes" }}
+{{- if ne (empty $claim) (not $persistence.enabled) }}
+{{- fail (printf "persistence.enabled: the StatefulSet that is there has it otherwise, and Kubernetes does not change it: %s" $way) }}
+{{- end }}
+{{- if $claim }}
+{{- if ne (include "rabbitmq.bytes" $size) (include "rabbitmq.bytes" $claim.resources.requests.storage) }}
+{{- fail (printf "persistence.size: the StatefulSet that is there has %s, and Kubernetes does not change it to %s: %s" $claim.resources.requests.storage $size $way) }}
+{{- end }}
+{{- if and $persistence.storageClass (ne $persistence.storageClass ($claim.storageClassName | default "")) }}
+{{- fail (printf "persistence.storageClass: the StatefulSet that is there has %q, and Kubernetes does not change it: %s" ($claim.storageClassName | default "") $way) }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- end }}
 
 {{/* The way to the cluster's names; 169.254.0.0/16 is where a node's own cache of them listens. */}}

@@ -5,6 +5,14 @@
 {{- if kindIs "string" . }}{{ . }}{{ else }}{{ toJson . }}{{ end -}}
 {{- end }}
 
+{{/* `512Mi` in bytes. */}}
+{{- define "rabbitmq.bytes" -}}
+{{- $text := include "rabbitmq.text" . }}
+{{- $factors := dict "" 1 "k" 1000 "M" 1000000 "G" 1000000000 "T" 1000000000000 "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 }}
+{{- $number := regexFind "^[0-9.]+" $text }}
+{{- mulf (float64 $number) (get $factors (trimPrefix $number $text)) | int64 }}
+{{- end }}
+
 {{/* A map of texts, such as labels, without the keys that are null. */}}
 {{- define "rabbitmq.texts" -}}
 {{- range $key, $value := . }}
@@ -39,6 +47,18 @@
 annotations:
   {{- . | nindent 2 }}
 {{- end }}
+{{- end }}
+
+{{/* Annotations of pods: the chart's own, those by which Prometheus finds them, and the values', of which each holds over one before it. */}}
+{{- define "rabbitmq.podAnnotations" -}}
+{{- $annotations := .of }}
+{{- if .Values.metrics.annotations }}
+{{- $_ := set $annotations "prometheus.io/scrape" "true" }}
+{{- $_ := set $annotations "prometheus.io/port" .port }}
+{{- $_ := set $annotations "prometheus.io/path" "/metrics" }}
+{{- end }}
+{{- range $key, $value := .Values.podAnnotations }}{{ $_ := set $annotations $key $value }}{{ end }}
+{{- include "rabbitmq.texts" $annotations }}
 {{- end }}
 
 {{/*
@@ -80,9 +100,14 @@ imagePullSecrets:
 {{- end }}
 {{- end }}
 
-{{/* Items of `env`. */}}
+{{/* Items of `env`: (dict "extra" .Values.extraEnv "own" (list "PORT")). A name that stands there twice is refused: which one holds is chance. */}}
 {{- define "rabbitmq.extraEnv" -}}
-{{- range .Values.extraEnv }}
+{{- $names := .own }}
+{{- range .extra }}
+{{- if has .name $names }}
+{{- fail (printf "extraEnv: %s is set by the chart, or twice" .name) }}
+{{- end }}
+{{- $names = append $names .name }}
 - name: {{ .name }}
   {{- if not (kindIs "invalid" .value) }}
   value: {{ include "rabbitmq.text" .value | quote }}

@@ -167,6 +167,18 @@ describe('what is refused', () => {
         'auth.existingSecret: there is no Secret "planted"',
       ],
       ['a size that is none', 'postgresql', ['persistence.size=big'], "'/persistence/size'"],
+      [
+        'a volume of another size than the one that is there',
+        'postgresql',
+        ['persistence.size=99Gi'],
+        'and Kubernetes does not change it to 99Gi',
+      ],
+      [
+        'no volume, where there is one',
+        'rabbitmq',
+        ['persistence.enabled=false'],
+        'persistence.enabled: the StatefulSet that is there has it otherwise',
+      ],
     ] as [string, string, string[], string][]) {
       it(title, async () => {
         const name = chart === 'user' ? ['--set', 'name=planted'] : [];
