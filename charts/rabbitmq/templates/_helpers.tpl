@@ -44,12 +44,33 @@ metadata:
 {{- toJson $services }}
 {{- end }}
 
-{{/* What the broker is to hold, without its users: the generated file, and for each service the permissions it grants to one. */}}
+{{/* A pattern that matches these beginnings of routing keys; of none, one that matches no key. */}}
+{{- define "rabbitmq.keys" -}}
+{{- if . }}^({{ join "|" . }}){{ else }}^${{ end }}
+{{- end }}
+
+{{/*
+What the broker is to hold, without its users: the generated file, with the permissions of the services that are turned on. One
+that the file does not know has those of the first, under its own name, and the routing keys that the values give it.
+*/}}
 {{- define "rabbitmq.definitions" -}}
 {{- $file := .Files.Get "files/definitions.json" | fromJson }}
-{{- $model := (first $file.users).name }}
+{{- $known := dict }}
+{{- range $file.users }}{{ $_ := set $known .name true }}{{ end }}
+{{- $values := .Values.services }}
 {{- $all := dict "permissions" list "topic_permissions" list }}
 {{- range $service := include "rabbitmq.services" . | fromJson | keys | sortAlpha }}
+{{- $model := hasKey $known $service | ternary $service (first $file.users).name }}
+{{- $keys := dict }}
+{{- if not (hasKey $known $service) }}
+{{- $may := get $values $service | default dict }}
+{{- $consumes := list }}
+{{- range $may.consumes }}{{ $consumes = append $consumes (printf "%s$" (regexQuoteMeta .)) }}{{ end }}
+{{- $rpc := list }}
+{{- range $may.calls }}{{ $rpc = append $rpc (printf "%s$" (regexQuoteMeta .)) }}{{ end }}
+{{- range $may.answers }}{{ $rpc = append $rpc (printf "%s\\.reply\\." (regexQuoteMeta .)) }}{{ end }}
+{{- $keys = dict "events" (dict "read" (include "rabbitmq.keys" $consumes)) "rpc" (dict "write" (include "rabbitmq.keys" $rpc)) }}
+{{- end }}
 {{- range $kind := tuple "permissions" "topic_permissions" }}
 {{- range get $file $kind }}
 {{- if eq .user $model }}
@@ -57,7 +78,7 @@ metadata:
 {{- range $key, $value := . }}
 {{- $_ := set $permission $key (has $key (list "user" "configure" "write" "read") | ternary (replace $model $service $value) $value) }}
 {{- end }}
-{{- $_ := set $all $kind (append (get $all $kind) $permission) }}
+{{- $_ := set $all $kind (append (get $all $kind) (mergeOverwrite $permission (get $keys (.exchange | default "") | default dict))) }}
 {{- end }}
 {{- end }}
 {{- end }}

@@ -65,7 +65,11 @@ describe('a seventh service', function () {
   it('joins by an upgrade of broker and database and an install; nothing else begins anew', async () => {
     const before = (await podsOf()).map(({ uid, restarts }) => `${uid} ${restarts}`);
     await warren.underLoad({ share: 0.2 }, async () => {
-      await upgrade('rabbitmq', '--set', `services.${NAME}.enabled=true`);
+      const granted = ['consumes={user.created.v1}', 'answers={gateway}'];
+      await upgrade(
+        'rabbitmq',
+        ...['enabled=true', ...granted].flatMap((value) => ['--set', `services.${NAME}.${value}`]),
+      );
       await upgrade('postgresql', '--set', `services.${NAME}.enabled=true`);
       await helm([
         ...['install', NAME, charts.path('session'), '--wait', '--timeout', '3m', '--set', `name=${NAME}`],

@@ -5,7 +5,7 @@ import { freePorts, withDatabase } from '@warren/testkit';
 import { expect } from 'chai';
 import { checkout, type Name } from '../../support/src/index.ts';
 
-const URLS = { AMQP_URL: 'amqp://u:p@127.0.0.1:1', DATABASE_URL: 'postgres://u:p@127.0.0.1:1/x' };
+const URLS = { AMQP_URL: 'amqp://127.0.0.1:1', DATABASE_URL: 'postgres://u:p@127.0.0.1:1/x' };
 
 /** What Kubernetes tells every container about the services beside it. */
 const LINKS = Object.fromEntries(

@@ -3,6 +3,7 @@ export type { Attempt } from './asking.ts';
 export { type Business, orderOnce, PAYMENT_LIMIT, type Placed, startBusiness } from './business.ts';
 export { type Cable, openCable } from './cable.ts';
 export { figure, percentile, ratio } from './figures.ts';
+export { forge, forgingWays } from './forging.ts';
 export { type Held, holdBack } from './holding.ts';
 export { type Answer, createClient, type HttpClient, isProblem } from './http.ts';
 export { type Load, type LoadOptions, type SignUp, signUpOnce, startLoad } from './load.ts';

@@ -1,6 +1,6 @@
 // An attacker has the broker user of one service, mallory, and wants beta to act on an event of alpha.
 import { buildEvent } from '@warren/contracts';
-import { eventually, platformDefinitions, withBroker, withDatabase } from '@warren/testkit';
+import { eventually, managementOf, platformDefinitions, withBroker, withDatabase } from '@warren/testkit';
 import { type ChannelModel, type ConfirmChannel, connect, type Options } from 'amqplib';
 import { expect } from 'chai';
 import { newId } from '../src/id.ts';
@@ -102,6 +102,21 @@ describe('an event that another than its producer publishes', function () {
     running.push(beta);
     await eventually(() => expect(beta.ready()).to.equal(true), { timeout: 30_000 });
   };
+  /** A further user of a service with the rights of the first; its URL. */
+  const secondUser = async (service: 'alpha' | 'beta') => {
+    const api = managementOf({ url: broker.adminUrl, managementUrl: broker.managementUrl });
+    const [vhost, user] = [broker.vhost, `${broker.vhost}.${service}.next`].map(encodeURIComponent);
+    await api.request('PUT', `users/${user}`, { password: 'next', tags: '' });
+    api.deleteLater(`users/${user}`);
+    for (const { user: of, vhost: _, ...rights } of definitions.permissions ?? [])
+      if (of === service) await api.request('PUT', `permissions/${vhost}/${user}`, rights);
+    for (const { user: of, vhost: _, ...rights } of definitions.topic_permissions ?? [])
+      if (of === service) await api.request('PUT', `topic-permissions/${vhost}/${user}`, rights);
+    const url = new URL(broker.url(service));
+    url.username = user as string;
+    url.password = 'next';
+    return url.href;
+  };
   const stopAll = () => Promise.all(running.splice(0).map((service) => service.stop()));
 
   before(async () => {
@@ -182,6 +197,27 @@ describe('an event that another than its producer publishes', function () {
       expect(await counted('accepted')).to.equal(1);
       expect(lines.find(({ code }) => code === 'forged')).to.include({ msg: 'forged message accepted' });
     });
+  });
+
+  it('is none of another while passwords are rotated: NAME.next is NAME, as a producer and as a consumer', async () => {
+    await stopAll();
+    const urls = { alpha: await secondUser('alpha'), beta: await secondUser('beta') };
+    for (const url of [broker.url('beta'), urls.beta]) {
+      await startBeta({ AMQP_URL: url });
+      for (const producer of [broker.url('alpha'), urls.alpha]) {
+        const id = newId();
+        const rotating = await connect(producer);
+        const channel = await rotating.createConfirmChannel();
+        const { username } = new URL(producer);
+        const options = { messageId: id, persistent: true, userId: decodeURIComponent(username) };
+        channel.publish('events', KEY, Buffer.from(JSON.stringify(eventOf(id))), options);
+        await channel.waitForConfirms();
+        await rotating.close();
+        await handled(id);
+      }
+      expect(await counted('refused')).to.equal(0);
+      await stopAll();
+    }
   });
 
   it('with PRODUCER_CHECK=off, is handled', async () => {
