@@ -58,10 +58,15 @@ export function createFront(config: GatewayConfig, tools: FrontTools): Front {
       const wait = limiter.take(shareOf(address));
       if (wait > 0) throw limited(wait);
       refuseAmbiguous(request);
-      readTarget(request.url as string);
+      if (!isOfTheWhole(request)) readTarget(request.url as string);
     },
 
     async fallback(request, response, context) {
+      if (isOfTheWhole(request)) {
+        const closing = context.draining && { connection: 'close' };
+        response.writeHead(204, { allow: METHODS.join(', '), ...closing }).end();
+        return;
+      }
       const { path, query } = readTarget(request.url as string);
       const { method = '' } = request;
       if (!METHODS.includes(method)) throw notAllowed(path, METHODS);
@@ -90,6 +95,9 @@ export function createFront(config: GatewayConfig, tools: FrontTools): Front {
     },
   };
 }
+
+/** `OPTIONS *` asks the server as a whole. https://www.rfc-editor.org/rfc/rfc9110#section-9.3.7 */
+const isOfTheWhole = ({ method, url }: IncomingMessage): boolean => method === 'OPTIONS' && url === '*';
 
 const BOUND_OF = new Map<string | undefined, Bound>([
   ['gateway_busy', 'body_memory'],
