@@ -44,6 +44,14 @@ spec:
           annotations:
             summary: {{ .name }} answers more than {{ mulf .Values.metrics.rules.errorRatio 100 }} % of its requests with 5xx.
         {{- end }}
+        {{- if .Values.networkPolicy.public }}
+        - alert: WarrenGatewayRefuses
+          expr: sum by (bound) (rate(gateway_refused_total{ {{- $of -}} }[5m])) > 0
+          for: 5m
+          labels: {severity: warning, service: {{ .name }}, namespace: {{ .Release.Namespace | quote }}}
+          annotations:
+            summary: {{ printf "%s has refused clients for five minutes, because of its bound {{ $labels.bound }}; its log says whom." .name | quote }}
+        {{- end }}
         {{- if .Values.amqp.enabled }}
         - alert: WarrenBrokerAway
           expr: min(broker_connected{ {{- $of -}} }) == 0

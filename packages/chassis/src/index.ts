@@ -4,7 +4,7 @@ export { type Generated, type Insertable, type Kysely, type Selectable, sql, typ
 export { bytes, duration, port, url } from './config.ts';
 export type { Logger, Origin, ScheduledTask, Units, Work } from './context.ts';
 export { ConfigError, Problem, problem, WarrenError } from './errors.ts';
-export type { Front, FrontContext } from './http/front.ts';
+export type { Front, FrontContext, FrontTools } from './http/front.ts';
 export { type JsonSchema, jsonSchemaOf } from './http/json-schema.ts';
 export { combineApis, describeApi, type OpenApiDocument } from './http/openapi.ts';
 export { type Page, type Paging, pageOf, paging, toPage } from './http/pages.ts';
@@ -34,3 +34,4 @@ export {
 } from './service.ts';
 export type { Acting, Task, Worker } from './tasks/worker.ts';
 export type { CounterDefinition } from './telemetry/counters.ts';
+export { seldom } from './telemetry/seldom.ts';

@@ -10,7 +10,7 @@ import { migrate } from './database/migrate.ts';
 import { WarrenError } from './errors.ts';
 import { createAdmin } from './http/admin.ts';
 import { createHttp } from './http/app.ts';
-import type { Front } from './http/front.ts';
+import type { Front, FrontTools } from './http/front.ts';
 import { pruneIdempotencyKeys } from './http/idempotency.ts';
 import type { Read, Route } from './http/routes.ts';
 import { pruneInbox } from './inbox/inbox.ts';
@@ -48,7 +48,7 @@ export interface ServiceDescription<Config = any, Schema = any> {
   /** What it answers over the broker; broker.ts `serves` the same. */
   methods?: readonly Served[];
   /** Makes its front: raw HTTP, for a service that stands before others. */
-  front?: (config: Config) => Front;
+  front?: (config: Config, tools: FrontTools) => Front;
   /** Its own metrics, over those of the chassis. */
   counters?: readonly CounterDefinition[];
 }
@@ -253,7 +253,7 @@ export async function start(
       },
     }),
   });
-  const front = description.front?.(config);
+  const front = description.front?.(config, { log, count: counters });
 
   // --- Messaging ---
 

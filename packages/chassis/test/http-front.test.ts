@@ -55,6 +55,32 @@ describe('a front', () => {
     expect(await (await request(`${url}/x`)).body.text()).to.equal('late');
   });
 
+  it('may refuse a connection before anything of it is read', async () => {
+    let open = 0;
+    const { port, url, http } = await openWeb({
+      routes,
+      front: {
+        connect(socket) {
+          if (open === 1) return false;
+          open += 1;
+          socket.once('close', () => {
+            open -= 1;
+          });
+          return true;
+        },
+      },
+    });
+    const first = connect(port, '127.0.0.1');
+    await eventually(() => open === 1);
+    const refused = await fetch(`${url}/mine`).catch((error: Error) => error);
+    expect(refused).to.be.instanceOf(Error);
+    first.destroy();
+    await eventually(() => open === 0);
+    expect((await fetch(`${url}/mine`)).status).to.equal(200);
+    await http.close();
+    await eventually(() => open === 0);
+  });
+
   it('may refuse every request before anything else sees it', async () => {
     const { url } = await open({
       admit() {

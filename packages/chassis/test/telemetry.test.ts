@@ -103,7 +103,12 @@ describe('the metrics', () => {
 
   it('have the names DESIGN fixes', async () => {
     expect(await namesOf({ http: true, database: true, broker: true })).to.have.members([
-      ...['http_request_duration_seconds', 'events_published_total', 'event_publish_duration_seconds'],
+      ...[
+        'http_request_duration_seconds',
+        'http_malformed_requests_total',
+        'events_published_total',
+        'event_publish_duration_seconds',
+      ],
       ...['events_consumed_total', 'event_handling_duration_seconds', 'event_lag_seconds'],
       'messages_forged_total',
       ...[
@@ -122,6 +127,7 @@ describe('the metrics', () => {
   it('are there only for what a service has', async () => {
     expect(await namesOf({ http: true, database: false, broker: false })).to.have.members([
       'http_request_duration_seconds',
+      'http_malformed_requests_total',
       'build_info',
     ]);
   });

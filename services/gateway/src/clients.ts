@@ -79,4 +79,4 @@ export function shareOf(address: string): string {
 }
 
 /** IPv4 as IPv4, also on a socket that speaks both. */
-const plainAddress = (address: string): string => address.replace(/^::ffff:(?=\d+\.)/i, '');
+export const plainAddress = (address: string): string => address.replace(/^::ffff:(?=\d+\.)/i, '');

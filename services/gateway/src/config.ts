@@ -7,6 +7,12 @@ import type { Upstream } from './paths.ts';
 export interface GatewayConfig extends Record<`${Uppercase<Upstream>}_URL`, string> {
   PORT: number;
   ADMIN_PORT: number;
+  /** From clients, at once. With heads of 16 KiB each they have to fit the memory. */
+  MAX_CONNECTIONS: number;
+  /** Of one client; not of proxies that `TRUST_PROXY` names. */
+  MAX_CLIENT_CONNECTIONS: number;
+  /** Bytes of the heads of all requests that have no answer yet. */
+  HEADER_MEMORY: number;
   /** ms an upstream may take to accept a connection, to begin its answer, and between two pieces of it. */
   UPSTREAM_TIMEOUT: number;
   /** To one upstream, at most. */
@@ -35,6 +41,10 @@ const upstream = (number: number) =>
 export const config = {
   PORT: port(3000),
   ADMIN_PORT: port(9000),
+  // Together with BODY_MEMORY, what they allow fits the 256 MiB that the chart gives a pod.
+  MAX_CONNECTIONS: Joi.number().integer().min(1).max(1_000_000).default(3_000),
+  MAX_CLIENT_CONNECTIONS: Joi.number().integer().min(1).max(1_000_000).default(500),
+  HEADER_MEMORY: bytes('16mb'),
   USER_URL: upstream(3001),
   SESSION_URL: upstream(3002),
   ORDER_URL: upstream(3003),

@@ -1,8 +1,11 @@
 // The door itself: who may come in, and where everything goes that the gateway does not answer itself.
 import type { IncomingMessage } from 'node:http';
-import { ConfigError, type Front, type Problem, problem } from '@warren/chassis';
-import { clientOf, HOST, shareOf } from './clients.ts';
+import { isIP, type Socket } from 'node:net';
+import { ConfigError, type Front, type FrontTools, Problem, problem } from '@warren/chassis';
+import { type Bound, createRefuse } from './bounds.ts';
+import { clientOf, HOST, plainAddress, shareOf } from './clients.ts';
 import type { GatewayConfig } from './config.ts';
+import { createConnections } from './connections.ts';
 import { docsPage } from './docs.ts';
 import { createLimiter } from './limits.ts';
 import { destinationOf, readTarget, UPSTREAMS, type Upstream } from './paths.ts';
@@ -11,25 +14,59 @@ import { createShares, type Shares } from './shares.ts';
 
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'];
 
-export function createFront(config: GatewayConfig): Front {
+export function createFront(config: GatewayConfig, tools: FrontTools): Front {
   if (config.BODY_MEMORY < 4 * config.BODY_BUFFER)
     throw new ConfigError([
       'BODY_MEMORY: must be at least 4 times BODY_BUFFER, for a client has a quarter of it',
     ]);
   const limiter = createLimiter(config.RATE_LIMIT);
   const room = createShares(config.BODY_MEMORY);
+  const heads = createShares(config.HEADER_MEMORY);
+  const refuse = createRefuse(tools);
+  const addressOf = (socket: Socket) => plainAddress(socket.remoteAddress ?? '');
+  const connections = createConnections({
+    all: config.MAX_CONNECTIONS,
+    ofClient: config.MAX_CLIENT_CONNECTIONS,
+    clientOf(socket) {
+      const address = addressOf(socket);
+      return isIP(address) !== 0 && config.TRUST_PROXY(address, 0) ? undefined : shareOf(address);
+    },
+  });
   const client = (request: IncomingMessage) => clientOf(request, config.TRUST_PROXY, config.PROXY_HEADER);
   const proxies = new Map(UPSTREAMS.map((name) => [name, proxyTo(name, config, room)]));
 
   return {
-    admit(request) {
-      const wait = limiter.take(shareOf(client(request).address));
+    connect(socket) {
+      const bound = connections.open(socket);
+      if (bound !== undefined)
+        refuse(bound === 'all' ? 'connections' : 'client_connections', addressOf(socket));
+      return bound === undefined;
+    },
+
+    admit(request, response) {
+      const { address } = client(request);
+      const leave = heads.take(shareOf(address), headSize(request));
+      if (leave === undefined) {
+        refuse('header_memory', address);
+        // Many requests on one connection: all of them are forgotten with it, also those that only wait for their turn.
+        request.socket.resetAndDestroy();
+        throw crowdedByHeads();
+      }
+      if (response.closed) leave();
+      else response.once('close', leave);
+      connections.use(request.socket, response);
+      const wait = limiter.take(shareOf(address));
       if (wait > 0) throw limited(wait);
       refuseAmbiguous(request);
-      readTarget(request.url as string);
+      if (!isOfTheWhole(request)) readTarget(request.url as string);
     },
 
     async fallback(request, response, context) {
+      if (isOfTheWhole(request)) {
+        const closing = context.draining && { connection: 'close' };
+        response.writeHead(204, { allow: METHODS.join(', '), ...closing }).end();
+        return;
+      }
       const { path, query } = readTarget(request.url as string);
       const { method = '' } = request;
       if (!METHODS.includes(method)) throw notAllowed(path, METHODS);
@@ -43,7 +80,14 @@ export function createFront(config: GatewayConfig): Front {
       if (destination === undefined) throw problem(404, { detail: `There is nothing at ${path}.` });
       context.route = destination.route;
       const proxy = proxies.get(destination.upstream) as UpstreamProxy;
-      return proxy.forward(request, response, { path, query, client: client(request) }, context);
+      const asking = client(request);
+      try {
+        return await proxy.forward(request, response, { path, query, client: asking }, context);
+      } catch (error) {
+        const bound = error instanceof Problem ? BOUND_OF.get(error.code) : undefined;
+        if (bound !== undefined) refuse(bound, asking.address);
+        throw error;
+      }
     },
 
     async close() {
@@ -51,6 +95,21 @@ export function createFront(config: GatewayConfig): Front {
     },
   };
 }
+
+/** `OPTIONS *` asks the server as a whole. https://www.rfc-editor.org/rfc/rfc9110#section-9.3.7 */
+const isOfTheWhole = ({ method, url }: IncomingMessage): boolean => method === 'OPTIONS' && url === '*';
+
+const BOUND_OF = new Map<string | undefined, Bound>([
+  ['gateway_busy', 'body_memory'],
+  ['upstream_busy', 'upstream_connections'],
+]);
+
+/** Bytes of what Node keeps of a head. */
+const headSize = ({ url = '', rawHeaders }: IncomingMessage): number =>
+  rawHeaders.reduce((sum, { length }) => sum + length, url.length);
+
+const crowdedByHeads = (): Problem =>
+  problem(503, { code: 'gateway_busy', headers: { connection: 'close', 'retry-after': '1' } });
 
 const proxyTo = (name: Upstream, config: GatewayConfig, room: Shares): UpstreamProxy =>
   createProxy({

@@ -143,6 +143,9 @@ export function createProxy(options: ProxyOptions): UpstreamProxy {
   ): Promise<void> {
     const { statusCode, body } = answer;
     const failed = Promise.withResolvers<never>();
+    // Nobody waits for it where the head itself is refused.
+    failed.promise.catch(() => {});
+    response.on('error', () => {});
     body.on('error', (error) =>
       failed.reject(context.signal.aborted ? error : refusalOf(error, name, timeout)),
     );

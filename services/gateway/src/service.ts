@@ -1,5 +1,6 @@
 import { defineService } from '@warren/chassis';
 import manifest from '../package.json' with { type: 'json' };
+import { refused } from './bounds.ts';
 import { broker } from './broker.ts';
 import { config, type GatewayConfig } from './config.ts';
 import { createFront } from './front.ts';
@@ -12,4 +13,5 @@ export const service = defineService<GatewayConfig, never>({
   broker,
   routes,
   front: createFront,
+  counters: [refused],
 });

@@ -1,6 +1,7 @@
 import { createServer } from 'node:http';
 import type { Socket } from 'node:net';
 import { Readable } from 'node:stream';
+import { gzipSync } from 'node:zlib';
 import { eventually } from '@warren/testkit';
 import { expect } from 'chai';
 import { Agent, request } from 'undici';
@@ -337,6 +338,27 @@ describe('forwarding', () => {
         expect(await body.json()).to.include({ code: 'upstream_invalid' });
         expect(user.heads).to.have.length(1);
       });
+
+    it('answers status 600 and resets in the middle of its body: 502, and the gateway lives', async () => {
+      const user = await upstream((socket) => {
+        socket.write('HTTP/1.1 600 Odd\r\ncontent-length: 10\r\n\r\nhi', () => socket.resetAndDestroy());
+      });
+      const { url } = await openGateway({ USER_URL: user.url });
+      for (let round = 0; round < 3; round += 1)
+        expect((await request(`${url}/users`, { method: 'POST' })).statusCode).to.equal(502);
+      expect((await request(`${url}/docs`)).statusCode).to.equal(200);
+    });
+
+    it('gets a gzipped body that is damaged and dies of it: 502, and the gateway lives', async () => {
+      const user = await upstream((socket) => void socket.resetAndDestroy());
+      const { url } = await openGateway({ USER_URL: user.url });
+      const body = gzipSync(JSON.stringify({ name: 'x'.repeat(120_000) }));
+      body[body.length - 8] = (body[body.length - 8] as number) ^ 255;
+      const headers = { 'content-type': 'application/json', 'content-encoding': 'gzip' };
+      expect((await request(`${url}/users`, { method: 'POST', headers, body })).statusCode).to.equal(502);
+      expect(user.connections[0]?.received).to.contain('content-encoding: gzip');
+      expect((await request(`${url}/docs`)).statusCode).to.equal(200);
+    });
 
     it('changes to a protocol nobody asked for: 502', async () => {
       const user = await upstream((socket) =>

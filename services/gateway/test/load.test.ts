@@ -1,4 +1,4 @@
-import { connect } from 'node:net';
+import { connect, type Socket } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { client, eventually, freePorts, type RunningProcess, startProcess } from '@warren/testkit';
 import { expect } from 'chai';
@@ -23,10 +23,8 @@ describe('a gateway under load', function () {
   let port: number;
   let adminPort: number;
 
-  beforeEach(async () => {
-    user = await openUpstream((socket) => setTimeout(ok, 2, socket));
-    [port = 0, adminPort = 0] = await freePorts(2);
-    gateway = startProcess({
+  const startGateway = (env: Record<string, string> = {}) =>
+    startProcess({
       cwd: fileURLToPath(new URL('..', import.meta.url)),
       entry: 'src/main.ts',
       // With so little of it, what is used is what is needed.
@@ -39,8 +37,14 @@ describe('a gateway under load', function () {
         UPSTREAM_CONNECTIONS: 20,
         RATE_LIMIT: 'off',
         LOG_LEVEL: 'fatal',
+        ...env,
       },
     });
+
+  beforeEach(async () => {
+    user = await openUpstream((socket) => setTimeout(ok, 2, socket));
+    [port = 0, adminPort = 0] = await freePorts(2);
+    gateway = startGateway();
     await gateway.ready();
   });
   afterEach(async () => {
@@ -85,6 +89,65 @@ describe('a gateway under load', function () {
       expect(await metric('nodejs_heap_size_used_bytes')).to.be.lessThan(heap + 20 * 1024 ** 2),
     );
     expect((await request(`http://127.0.0.1:${port}/users`)).statusCode).to.equal(200);
+  });
+
+  /** Connections that stay, a hundred opened at a time; each has sent `text`. */
+  const hold = async (count: number, text: (at: number) => string, addressOf: (at: number) => string) => {
+    const sockets: Socket[] = [];
+    const hand = async () => {
+      while (sockets.length < count) {
+        const at = sockets.length;
+        const socket = connect({ port, host: '127.0.0.1', localAddress: addressOf(at) });
+        sockets.push(socket);
+        socket.on('error', () => {});
+        await new Promise<void>((resolve) => {
+          socket.once('close', () => resolve());
+          socket.once('connect', () => socket.write(text(at), () => resolve()));
+        });
+      }
+    };
+    await Promise.all(Array.from({ length: 100 }, hand));
+    return sockets;
+  };
+
+  it('has room in 256 MiB for as many unfinished heads as it lets in, and serves on when they are gone', async () => {
+    const head = `GET /users HTTP/1.1\r\nhost: x\r\nx: ${'a'.repeat(15_000)}`;
+    const sockets = await hold(
+      4_500,
+      () => head,
+      (at) => `127.0.0.${2 + (at % 9)}`,
+    );
+    expect(await metric('process_resident_memory_bytes')).to.be.lessThan(256 * 1024 ** 2);
+    for (const socket of sockets) socket.destroy();
+    await eventually(async () =>
+      expect((await request(`http://127.0.0.1:${port}/users`)).statusCode).to.equal(200),
+    );
+  });
+
+  it('refuses none of 2,000 clients behind one trusted proxy', async () => {
+    await gateway.kill();
+    [port = 0, adminPort = 0] = await freePorts(2);
+    gateway = startGateway({ TRUST_PROXY: '127.0.0.0/8', RATE_LIMIT: '100/1s', UPSTREAM_WAIT: '30s' });
+    await gateway.ready();
+    const sockets: Socket[] = [];
+    const refused: string[] = [];
+    const hand = async () => {
+      while (sockets.length < 2_000) {
+        const at = sockets.length;
+        const socket = connect({ port, host: '127.0.0.1' });
+        sockets.push(socket);
+        socket.setEncoding('latin1').on('error', () => {});
+        const client = `203.0.${at >> 8}.${at & 255}:51001`;
+        const answer = await new Promise<string>((resolve) => {
+          socket.once('data', resolve).once('close', () => resolve('closed'));
+          socket.write(`GET /users HTTP/1.1\r\nhost: x\r\nx-forwarded-for: ${client}\r\n\r\n`);
+        });
+        if (!answer.startsWith('HTTP/1.1 200 ')) refused.push(answer);
+      }
+    };
+    await Promise.all(Array.from({ length: 50 }, hand));
+    expect(refused).to.deep.equal([]);
+    for (const socket of sockets) socket.destroy();
   });
 
   it('drains under traffic and loses no request', async () => {

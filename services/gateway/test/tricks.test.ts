@@ -96,6 +96,13 @@ describe('tricks', () => {
     expect(user.heads[0]).to.match(new RegExp(`^host: 127.0.0.1:${user.port}$`, 'im'));
   });
 
+  it('OPTIONS * is answered by the gateway: 204 with what it takes', async () => {
+    const text = await send(`OPTIONS * HTTP/1.1\r\nhost: x\r\n${close}\r\n`);
+    expect(text).to.match(/^HTTP\/1\.1 204 /);
+    expect(text).to.match(/^allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r$/im);
+    expect(reached()).to.deep.equal([]);
+  });
+
   describe('with headers never reach an upstream', () => {
     const post = 'POST /users HTTP/1.1\r\n';
     for (const [what, text] of Object.entries({

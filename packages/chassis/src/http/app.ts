@@ -15,6 +15,7 @@ import { exchange, exchangeOf } from './exchange.ts';
 import { overdue, tooSlow, toProblem } from './failures.ts';
 import { answerRaw, type Fallback, type Front } from './front.ts';
 import { type Idempotency, idempotency, idempotencyKeyOf } from './idempotency.ts';
+import { onMalformed } from './malformed.ts';
 import { describeApi } from './openapi.ts';
 import type { Method, Read, Route } from './routes.ts';
 import { createHttpServer } from './server.ts';
@@ -97,7 +98,11 @@ export function createHttp(options: HttpOptions): Http {
     send(ctx, problemAnswer(arriving ? tooSlow(timeout) : (exchangeOf(ctx).late?.() ?? overdue(timeout))));
   });
 
-  const server = createHttpServer(app.callback(), { requestTimeout: config.REQUEST_TIMEOUT });
+  const server = createHttpServer(app.callback(), {
+    requestTimeout: config.REQUEST_TIMEOUT,
+    connect: front?.connect?.bind(front),
+    malformed: onMalformed(log, metrics),
+  });
   return {
     listen: (port) => server.listen(port),
     retire: () => server.retire(),
@@ -119,7 +124,7 @@ async function answerOf(
   front?: Front,
 ): Promise<Answer | typeof UNMATCHED> {
   try {
-    front?.admit?.(ctx.req);
+    front?.admit?.(ctx.req, ctx.res);
     // The server as a whole. https://www.rfc-editor.org/rfc/rfc9110#section-9.3.7
     if (ctx.method === 'OPTIONS' && ctx.req.url === '*')
       return { status: 204, headers: { allow: ALL_METHODS }, body: undefined };

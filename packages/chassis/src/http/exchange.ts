@@ -35,6 +35,8 @@ export const exchangeOf = (ctx: Context): Exchange => ctx.state.exchange as Exch
 
 const METHODS = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS']);
 const CLIENT_GONE = 499;
+/** Characters of a path in a log line or a span. */
+const LONGEST_PATH = 1_000;
 
 /**
  * Opens the exchange, and when it is over writes its one log line, its metric and its span.
@@ -57,7 +59,8 @@ export function exchange(options: {
     const method = METHODS.has(ctx.method) ? ctx.method : 'OTHER';
     const incoming = req.headers.traceparent as string | undefined;
     const parent = isTraceparent(incoming) ? incoming : undefined;
-    const attributes = { 'http.request.method': method, 'url.path': ctx.path };
+    const path = ctx.path.slice(0, LONGEST_PATH);
+    const attributes = { 'http.request.method': method, 'url.path': path };
 
     return withSpan(method, { kind: SpanKind.SERVER, attributes, parent }, async (span) => {
       const traceparent = currentTraceparent();
@@ -82,7 +85,7 @@ export function exchange(options: {
         const level = status >= 500 ? 'error' : status >= 400 ? 'warn' : 'info';
         const { route, reason } = current;
         current.log[level](
-          { method, path: ctx.path, route, status, ms: Math.round(seconds * 1e6) / 1e3, reason },
+          { method, path, route, status, ms: Math.round(seconds * 1e6) / 1e3, reason },
           'request',
         );
       });

@@ -1,8 +1,10 @@
 // Raw HTTP, for a service that stands before others: what it does with every request, and with those no route matches.
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
 import type { Context } from 'koa';
 import type { Logger } from '../context.ts';
 import { asError, WarrenError } from '../errors.ts';
+import type { Counters } from '../telemetry/counters.ts';
 import { problemAnswer, send } from './answer.ts';
 import { type Exchange, exchangeOf } from './exchange.ts';
 import { toProblem } from './failures.ts';
@@ -21,10 +23,19 @@ export interface FrontContext {
   route: string;
 }
 
+/** What a front is made with. */
+export interface FrontTools {
+  log: Logger;
+  /** Of the service's own `counters`. */
+  count: Counters;
+}
+
 /** One a running service. */
 export interface Front {
+  /** Called with every new connection, before anything of it is read. @returns false to have it reset */
+  connect?(socket: Socket): boolean;
   /** Before every request, also one that a route matches. @throws {Problem} to refuse it */
-  admit?(request: IncomingMessage): void;
+  admit?(request: IncomingMessage, response: ServerResponse): void;
   /**
    * Answers what no route matches, with bodies and time-outs of its own. The response has the correlation id and the
    * security headers already; they may be overwritten.

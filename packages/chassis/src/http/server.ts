@@ -11,6 +11,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { problem, WarrenError } from '../errors.ts';
 import { newId } from '../id.ts';
 import { CORRELATION_HEADER } from './correlation.ts';
+import type { OnMalformed } from './malformed.ts';
 
 export interface Server {
   /** @returns the port; another one than asked for when that was 0 */
@@ -40,8 +41,19 @@ const HEADER_BYTES = 16 * 1024;
 /** A client that was busy a moment ago may have a request on the wire: it gets an answer, not a reset. ms */
 const LINGER = 250;
 
-/** @param options.requestTimeout ms a whole request may take to arrive after its headers */
-export function createHttpServer(listener: RequestListener, options: { requestTimeout: number }): Server {
+/**
+ * @param options.requestTimeout ms a whole request may take to arrive after its headers
+ * @param options.connect called with every new connection; false closes it
+ * @param options.malformed called with what reaches no listener
+ */
+export function createHttpServer(
+  listener: RequestListener,
+  options: {
+    requestTimeout: number;
+    connect?: ((socket: Socket) => boolean) | undefined;
+    malformed?: OnMalformed;
+  },
+): Server {
   let draining = false;
   let lastRequest = 0;
   const latest = new WeakMap<Socket, { request: IncomingMessage; response: ServerResponse }>();
@@ -61,10 +73,14 @@ export function createHttpServer(listener: RequestListener, options: { requestTi
       latest.set(request.socket, { request, response });
       // Koa throws over an absolute target that it cannot parse.
       const { url = '' } = request;
+      const malformed = (code: string, detail?: string) => {
+        options.malformed?.({ name: '', message: '', code }, request.socket);
+        refuseRequest(response, 400, detail);
+      };
       const named = request.headers.host !== undefined || request.httpVersion !== '1.1';
-      if (!named) refuseRequest(response, 400, 'An HTTP/1.1 request has a Host field.');
+      if (!named) malformed('HPE_MISSING_HOST', 'An HTTP/1.1 request has a Host field.');
       else if (url.startsWith('/') || url === '*' || URL.canParse(url)) listener(request, response);
-      else refuseRequest(response, 400);
+      else malformed('ERR_INVALID_URL');
     },
   );
   server.on('checkExpectation', (_request, response) =>
@@ -72,7 +88,11 @@ export function createHttpServer(listener: RequestListener, options: { requestTi
   );
   // Before Node.js 24.6 what is told is what is done.
   if (server.keepAliveTimeoutBuffer === undefined) server.keepAliveTimeout = KEEP_ALIVE;
+  server.prependListener('connection', (socket: Socket) => {
+    if (options.connect?.(socket) === false) socket.resetAndDestroy();
+  });
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => {
+    options.malformed?.(error, socket);
     const last = latest.get(socket);
     // What is malformed came after a request that is still being answered: that answer first.
     if (last?.request.complete && !last.response.writableFinished && !socket.destroyed)

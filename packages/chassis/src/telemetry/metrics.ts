@@ -8,6 +8,7 @@ export interface Metrics {
   /** One a service, so that several of them fit into one test process. */
   registry: Registry;
   httpRequestDuration: Histogram<'method' | 'route' | 'status'>;
+  httpMalformed: Counter<'reason'>;
   eventsPublished: Counter<'type' | 'outcome'>;
   eventPublishDuration: Histogram<'type'>;
   eventsConsumed: Counter<'queue' | 'type' | 'outcome'>;
@@ -57,6 +58,12 @@ export function createMetrics(options: {
       help: 'From the arrival of a request to the end of its answer, by route template.',
       labelNames: ['method', 'route', 'status'],
       buckets: FAST,
+      registers: registers(http),
+    }),
+    httpMalformed: new Counter({
+      name: 'http_malformed_requests_total',
+      help: 'Requests refused before they reached a route: invalid HTTP, or a head that is too large or too slow.',
+      labelNames: ['reason'],
       registers: registers(http),
     }),
     eventsPublished: new Counter({
