@@ -48,6 +48,8 @@ describe('a consumer', () => {
       },
     ],
     units,
+    availability: { check: async () => true },
+    intake: { add: () => {}, claim: async () => () => {}, isClosed: () => false },
     forwarder,
     retryDelays: [],
     concurrency: 2,
