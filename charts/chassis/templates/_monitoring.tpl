@@ -67,11 +67,11 @@ spec:
         {{- end }}
         {{- if .Values.database.enabled }}
         - alert: WarrenDatabaseAway
-          expr: min(sum by (pod) (db_pool_connections{ {{- $of -}} ,state="idle"})) == 0
+          expr: min(database_connected{ {{- $of -}} }) == 0 or min(sum by (pod) (db_pool_connections{ {{- $of -}} ,state="idle"})) == 0
           for: 2m
           labels: {severity: critical, service: {{ .name }}, namespace: {{ .Release.Namespace | quote }}}
           annotations:
-            summary: A pod of {{ .name }} has had no free connection to its database for two minutes; the database is away, or has too few.
+            summary: A pod of {{ .name }} has had no free connection to its database for two minutes, or cannot use it; the database is unavailable, or has too few.
         - alert: WarrenTasksFail
           expr: max by (kind) (tasks_pending{ {{- $of -}} }) > 0
           for: 15m

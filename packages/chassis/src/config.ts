@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { Joi } from '@warren/contracts';
 import { distance } from 'fastest-levenshtein';
+import { oneHost } from './database/url.ts';
 import { parseDuration } from './duration.ts';
 import { ConfigError } from './errors.ts';
 import type { ProducerCheck } from './messaging/producers.ts';
@@ -141,7 +142,9 @@ const positive = (fallback: string): Joi.AnySchema<number> =>
 
 function chassisSchema(needs: { database: boolean; broker: boolean }): Joi.SchemaMap {
   const amqp = url('amqp', 'amqps').example('amqp://user:password@host:5672');
-  const postgres = url('postgres', 'postgresql').example('postgres://user:password@host:5432/database');
+  const postgres = oneHost
+    .concat(url('postgres', 'postgresql'))
+    .example('postgres://user:password@host:5432/database');
   return {
     PORT: port(3000),
     ADMIN_PORT: port(9000),

@@ -5,8 +5,11 @@ import { sql } from 'kysely';
 import { backoff, pause } from './backoff.ts';
 import { type ChassisConfig, type Environment, loadConfig } from './config.ts';
 import type { Logger, Units } from './context.ts';
-import { type Database, isDatabaseUnavailable, openDatabase } from './database/database.ts';
+import { Availability } from './database/availability.ts';
+import { type Database, openDatabase } from './database/database.ts';
 import { migrate } from './database/migrate.ts';
+import { isDatabaseUnavailable, reasonOf } from './database/outage.ts';
+import { probeDatabase } from './database/probe.ts';
 import { WarrenError } from './errors.ts';
 import { createAdmin } from './http/admin.ts';
 import { createHttp } from './http/app.ts';
@@ -18,6 +21,7 @@ import { Messaging } from './messaging/connection.ts';
 import { Consumer, type Subscription } from './messaging/consumer.ts';
 import { hearsReplies, servedKeys, subscribedQueues } from './messaging/declare.ts';
 import { Forwarder } from './messaging/forwarder.ts';
+import { Intake } from './messaging/intake.ts';
 import { Producers } from './messaging/producers.ts';
 import type { BrokerConfig } from './messaging/rascal.ts';
 import { type BrokerSettings, defaultBrokerSettings, EVENTS, workQueueName } from './messaging/topology.ts';
@@ -197,6 +201,7 @@ export async function start(
       connections,
       name: `${name} ${role}`,
       log,
+      onUnavailable: (error) => void (serving && availability?.check(error)),
       ...(statementTimeout !== undefined && { statementTimeout }),
     });
   // Requests and background work do not wait for each other's connections.
@@ -204,14 +209,18 @@ export async function start(
   const background = hasDatabase ? open('background', concurrent + 2) : undefined;
   // Also of a database that is away from the start there is something to tell.
   if (hasDatabase) for (const state of POOL_STATES) metrics.dbPoolConnections.set({ state }, 0);
+  const availability =
+    background &&
+    new Availability({ probe: (space, signal) => probeDatabase(background, space, signal), log });
+  availability?.onChange((available) => metrics.databaseConnected.set(available ? 1 : 0));
 
   let relay: Relay | undefined;
   const runners: WorkerRunner[] = [];
   // What the broker delivers while the database is away is not heard either.
   const heardSince = (): Date | undefined => {
     const since = messaging?.connectedSince;
-    if (since === undefined || !databaseUp) return undefined;
-    return databaseSince !== undefined && databaseSince > since ? databaseSince : since;
+    if (since === undefined || availability?.problem !== undefined) return undefined;
+    return availability?.since !== undefined && availability.since > since ? availability.since : since;
   };
   const unitsOn = (on: Database<unknown>): Units =>
     createUnits({
@@ -235,8 +244,9 @@ export async function start(
   let serving = false;
   let draining = false;
   let queuesDeclared = queues.length === 0;
-  let databaseUp = true;
-  let databaseSince: Date | undefined;
+  /** Why the start waits for the database. */
+  let startProblem: string | undefined;
+  const databaseProblem = () => availability?.problem ?? startProblem;
   const ready = () => serving && !draining && queuesDeclared;
   const admin = createAdmin({
     registry: metrics.registry,
@@ -247,7 +257,8 @@ export async function start(
         status: ready() ? 'ready' : draining ? 'draining' : 'starting',
         ...(messaging !== undefined && { broker: messaging.state }),
         ...(messaging?.problem !== undefined && { brokerProblem: messaging.problem }),
-        ...(hasDatabase && { database: databaseUp ? 'connected' : 'unreachable' }),
+        ...(hasDatabase && { database: databaseProblem() === undefined ? 'connected' : 'unreachable' }),
+        ...(databaseProblem() !== undefined && { databaseProblem: databaseProblem() }),
         ...(!queuesDeclared && { waitingFor: 'its queues: they have never been declared on the broker' }),
         ...(relay !== undefined && { relay: relay.active ? 'active' : 'standby' }),
       },
@@ -260,6 +271,7 @@ export async function start(
   const consumers: Consumer[] = [];
   let messaging: Messaging | undefined;
   let forwarder: Forwarder | undefined;
+  let intake: Intake | undefined;
   let rpc: Rpc | undefined;
   if (brokerConfig !== undefined && producers !== undefined) {
     const connection = new Messaging({
@@ -289,7 +301,13 @@ export async function start(
       log,
       metrics,
     });
-    if (background !== undefined && backgroundUnits !== undefined) {
+    if (background !== undefined && backgroundUnits !== undefined && availability !== undefined) {
+      const taking = new Intake({
+        limit: (queue, prefetch) => connection.limit(queue, prefetch),
+        settled: () => connection.settled(),
+      });
+      intake = taking;
+      availability.onChange((available) => (available ? taking.resume() : taking.suspend()));
       const forwards = new Forwarder(name, producers.user, () => connection.connect());
       forwarder = forwards;
       for (const queue of queues) {
@@ -297,6 +315,8 @@ export async function start(
           queue,
           subscriptions: handlers.filter(({ event }) => workQueueName(name, event) === queue),
           units: backgroundUnits,
+          availability,
+          intake: taking,
           forwarder: forwards,
           producers,
           retryDelays: config.RETRY_DELAYS,
@@ -337,11 +357,19 @@ export async function start(
   });
   if (backgroundUnits !== undefined)
     for (const worker of workers)
-      runners.push(new WorkerRunner(worker, { units: backgroundUnits, config, log }));
+      runners.push(
+        new WorkerRunner(worker, {
+          units: backgroundUnits,
+          config,
+          log,
+          ...(availability !== undefined && { availability }),
+        }),
+      );
 
   // --- Start, in order ---
 
   const closeAll = async () => {
+    availability?.close();
     await forwarder?.close();
     await rpc?.close();
     await messaging?.close();
@@ -371,6 +399,10 @@ export async function start(
           ),
         log,
         signal,
+        (problem) => {
+          startProblem = problem;
+          metrics.databaseConnected.set(problem === undefined ? 1 : 0);
+        },
       );
       queuesDeclared ||= await queuesKnown(background, queues);
     }
@@ -383,15 +415,12 @@ export async function start(
   messaging?.start();
   relay?.start();
   for (const runner of runners) runner.start();
-  if (background !== undefined)
+  if (background !== undefined && availability !== undefined)
     void keepHouse(background, config, metrics, log, housekeeping.signal, {
       outbox: relay !== undefined,
       kinds: workers.map(({ kind }) => kind),
       pools: () => [database, background].map((each) => each?.stats()),
-      onDatabase: (up) => {
-        if (up && !databaseUp) databaseSince = new Date();
-        databaseUp = up;
-      },
+      availability,
     });
   log.info({ port, adminPort }, `${name} serves`);
 
@@ -409,6 +438,7 @@ export async function start(
       http.retire();
       await pause(config.DRAIN_DELAY);
     }
+    intake?.stop();
     for (const consumer of consumers) consumer.stop();
     // A request or a task that takes longer is redone, but the events of the others still go out.
     const late = new AbortController();
@@ -464,16 +494,24 @@ const publishedKeys = (config: BrokerConfig | undefined): ReadonlySet<string> =>
       .map(({ routingKey }) => routingKey as string),
   );
 
-/** Runs `task` until the database is there; says once that it is not. */
-async function whenAvailable(task: () => Promise<void>, log: Logger, signal?: AbortSignal): Promise<void> {
+/** Runs `task` until the database is available; logs once that it is not, and why. */
+async function whenAvailable(
+  task: () => Promise<void>,
+  log: Logger,
+  signal?: AbortSignal,
+  onProblem: (problem: string | undefined) => void = () => {},
+): Promise<void> {
   const delays = backoff({ min: 100, max: 5_000 });
-  for (let complained = false; ; complained = true) {
+  for (let logged = false; ; logged = true) {
     signal?.throwIfAborted();
     try {
-      return await task();
+      await task();
+      return onProblem(undefined);
     } catch (error) {
       if (!isDatabaseUnavailable(error)) throw error;
-      if (!complained) log.warn({ err: error }, 'the database is away; waiting for it');
+      const problem = reasonOf(error);
+      onProblem(problem);
+      if (!logged) log.warn({ err: error }, `the database is away: ${problem}; waiting for it`);
       await pause(delays.next(), signal);
     }
   }
@@ -506,11 +544,10 @@ async function keepHouse(
     outbox: boolean;
     kinds: string[];
     pools: () => (ReturnType<Database<unknown>['stats']> | undefined)[];
-    onDatabase: (up: boolean) => void;
+    availability: Availability;
   },
 ): Promise<void> {
   let prunedAt = 0;
-  let lostAt: number | undefined;
   while (!signal.aborted) {
     try {
       const pools = parts.pools().filter((pool) => pool !== undefined);
@@ -542,20 +579,12 @@ async function keepHouse(
         await pruneIdempotencyKeys(database.kysely, config.IDEMPOTENCY_RETENTION);
         prunedAt = Date.now();
       }
-      if (lostAt !== undefined)
-        log.info({ seconds: Math.round(performance.now() - lostAt) / 1_000 }, 'the database is back');
-      lostAt = undefined;
-      parts.onDatabase(true);
     } catch (error) {
       // Its connections are closed under it.
       if (signal.aborted) return;
       if (!isDatabaseUnavailable(error) && (error as Error)?.name !== 'TimeoutError')
         log.warn({ err: error }, 'housekeeping failed');
-      else {
-        if (lostAt === undefined) log.warn({ err: error }, 'the database is away');
-        lostAt ??= performance.now();
-        parts.onDatabase(false);
-      }
+      else await parts.availability.check(error);
     }
     await pause(STATS_EVERY, signal);
   }

@@ -138,6 +138,31 @@ describe('the configuration', () => {
     expect(mistakes).not.to.contain('hunter2');
   });
 
+  it('refuses several database hosts, and says how failover is done', () => {
+    for (const url of [
+      'postgres://me:pa,ss@one:5432,two:5432/db',
+      'postgres://me:pass@one/db?target_session_attrs=read-write',
+      'postgres://me:pass@/db?host=one,two',
+    ]) {
+      const mistakes = mistakesOf({ ...urls, DATABASE_URL: url });
+      expect(mistakes).to.have.length(1);
+      expect(mistakes[0]).to.match(
+        /^DATABASE_URL: must not have .*a DNS name, a Kubernetes service or a pooler/,
+      );
+      expect(mistakes[0]).not.to.match(/pa,ss|:pass@/);
+    }
+  });
+
+  it('takes one database host, or a Unix socket', () => {
+    for (const url of [
+      'postgres://me:pa,ss@one:5432/db?target_session_attrs=any',
+      'postgres://me:pass@%2Fvar%2Frun%2Fpostgresql/db',
+      'postgres://me:pass@/db?host=/var/run/postgresql',
+      'postgres:///db?host=/var/run/postgresql',
+    ])
+      expect(() => load({ ...urls, DATABASE_URL: url }), url).not.to.throw();
+  });
+
   it('never shows the password of a URL, whatever it is (property)', () => {
     const secret = fc.stringMatching(/^[\w!#$%^&*()+=,.;:<>?@/\\|~-]{6,40}$/).map((text) => `s3cret${text}`);
     fc.assert(

@@ -49,6 +49,8 @@ describe('a consumer', () => {
       },
     ],
     units,
+    availability: { check: async () => true },
+    intake: { add: () => {}, claim: async () => () => {}, isClosed: () => false },
     forwarder,
     producers: new Producers({
       service: 'beta',

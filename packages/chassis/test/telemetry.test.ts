@@ -120,7 +120,7 @@ describe('the metrics', () => {
         'rpc_handling_duration_seconds',
         'rpc_replies_dropped_total',
       ],
-      ...['db_pool_connections', 'broker_connected', 'build_info'],
+      ...['db_pool_connections', 'database_connected', 'broker_connected', 'build_info'],
     ]);
   });
 

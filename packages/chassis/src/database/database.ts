@@ -4,6 +4,8 @@ import { createConnection, type Socket } from 'node:net';
 import { Kysely, type KyselyPlugin, PostgresDialect, type Transaction } from 'kysely';
 import pg from 'pg';
 import type { Logger } from '../context.ts';
+import { SESSION_SETTINGS } from './connect.ts';
+import { ConnectError, isDatabaseUnavailable } from './outage.ts';
 
 export interface DatabaseOptions {
   url: string;
@@ -14,6 +16,8 @@ export interface DatabaseOptions {
   /** Seen in pg_stat_activity. */
   name: string;
   log: Logger;
+  /** Called with each error of a connection or a transaction that means the database is unavailable. */
+  onUnavailable?: (error: unknown) => void;
 }
 
 export interface Database<Schema> {
@@ -33,6 +37,8 @@ interface Unit {
   client?: pg.PoolClient;
   /** Its work is done, or has failed: no statement may follow. */
   ended: boolean;
+  /** It met an outage: its connection is not used again, e.g. one that is read-only for as long as it lives. */
+  isSpoilt: boolean;
 }
 
 const CANCEL_REQUEST = 80_877_102;
@@ -46,6 +52,7 @@ export function openDatabase<Schema>({
   name,
   log,
   statementTimeout,
+  onUnavailable = () => {},
 }: DatabaseOptions): Database<Schema> {
   const pool = new pg.Pool({
     connectionString: url,
@@ -58,20 +65,27 @@ export function openDatabase<Schema>({
   pool.on('connect', (client) => {
     // The pool listens to idle clients alone. One that is lost in use also fails its query, and that is where it is handled.
     client.on('error', () => {});
-    // Not as a start-up parameter, which poolers refuse. Queued before whatever the connection was opened for.
-    if (statementTimeout !== undefined)
-      client.query(`set statement_timeout = ${statementTimeout}`).catch(() => {});
+    // Queued before whatever the connection was opened for.
+    const timeout = statementTimeout === undefined ? '' : `; set statement_timeout = ${statementTimeout}`;
+    client.query(SESSION_SETTINGS + timeout).catch(() => {});
   });
   pool.on('error', (error) => log.debug({ err: error }, 'an idle database connection was lost'));
 
   const current = new AsyncLocalStorage<Unit>();
   const connect = async () => {
     const unit = current.getStore();
-    const connecting = pool.connect();
+    const connecting = pool.connect().catch((error) => {
+      const unavailable = new ConnectError(error);
+      onUnavailable(unavailable);
+      throw unavailable;
+    });
     if (unit === undefined || unit.client !== undefined) return connecting;
     try {
-      unit.client = await abortable(connecting, unit.signal);
-      return unit.client;
+      const client = await abortable(connecting, unit.signal);
+      const release = client.release.bind(client);
+      client.release = (destroy) => release(destroy || unit.isSpoilt);
+      unit.client = client;
+      return client;
     } catch (error) {
       connecting.then((client) => client.release()).catch(() => {});
       throw error;
@@ -89,7 +103,7 @@ export function openDatabase<Schema>({
     kysely,
 
     async transaction(run, signal) {
-      const unit: Unit = { signal, ended: false };
+      const unit: Unit = { signal, ended: false, isSpoilt: false };
       let failure: unknown;
       let cancelling: Promise<void> | undefined;
       let timer: NodeJS.Timeout | undefined;
@@ -123,6 +137,7 @@ export function openDatabase<Schema>({
               return result;
             } catch (error) {
               failure = signal?.aborted ? signal.reason : error;
+              unit.isSpoilt = isDatabaseUnavailable(failure);
               throw failure;
             } finally {
               unit.ended = true;
@@ -133,7 +148,9 @@ export function openDatabase<Schema>({
         );
       } catch (error) {
         // Not what came of the rollback: where that failed too, the connection is gone and nothing was kept.
-        throw failure ?? (signal?.aborted ? signal.reason : error);
+        const reason = failure ?? (signal?.aborted ? signal.reason : error);
+        if (!(reason instanceof ConnectError) && isDatabaseUnavailable(reason)) onUnavailable(reason);
+        throw reason;
       } finally {
         signal?.removeEventListener('abort', onAbort);
         clearTimeout(timer);
@@ -189,28 +206,4 @@ function cancel(client: pg.PoolClient): Promise<void> {
     socket.once('close', () => resolve());
     socket.resume();
   });
-}
-
-/**
- * True for errors that say the database is away or refuses everybody, not that this statement is wrong: no connection,
- * shutting down, starting up, too many connections, read-only after a failover.
- * https://www.postgresql.org/docs/current/errcodes-appendix.html
- */
-export function isDatabaseUnavailable(error: unknown, depth = 0): boolean {
-  if (!(error instanceof Error) || depth > 5) return false;
-  const code = (error as { code?: unknown }).code;
-  if (typeof code === 'string') {
-    if (/^(08...|57P0[1-5]|53300|25006)$/.test(code)) return true;
-    if (/^(ECONNREFUSED|ECONNRESET|EPIPE|ETIMEDOUT|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH)$/.test(code))
-      return true;
-  }
-  if (
-    /^(Connection terminated|timeout exceeded when trying to connect|Client has encountered a connection error|Client was closed)/.test(
-      String(error.message),
-    )
-  )
-    return true;
-  if (error instanceof AggregateError)
-    return error.errors.some((one) => isDatabaseUnavailable(one, depth + 1));
-  return isDatabaseUnavailable(error.cause, depth + 1);
 }

@@ -4,6 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import type { Logger } from '../context.ts';
 import { WarrenError } from '../errors.ts';
+import { connectClient } from './connect.ts';
 
 export interface MigrationSet {
   /** `chassis` or the service's name. */
@@ -33,7 +34,7 @@ export async function migrate(
     application_name: 'migrations',
   });
   client.on('error', () => {});
-  await client.connect();
+  await connectClient(client);
   try {
     // When this host vanishes, the lock must not outlive it for hours.
     await client.query(

@@ -1,5 +1,5 @@
 // What an error means to the client.
-import { isDatabaseUnavailable } from '../database/database.ts';
+import { isDatabaseUnavailable } from '../database/outage.ts';
 import { Problem, problem, WarrenError } from '../errors.ts';
 
 const RETRY = { 'retry-after': '1' };

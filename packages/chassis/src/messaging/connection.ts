@@ -3,7 +3,7 @@ import { type Connection, connect } from 'amqplib/callback_api';
 import { backoff, pause } from '../backoff.ts';
 import type { Logger } from '../context.ts';
 import { WarrenError } from '../errors.ts';
-import { closeQuietly } from './confirms.ts';
+import { closeQuietly, withChannel } from './confirms.ts';
 import { prepareTopology, seeTopology, TopologyError } from './declare.ts';
 import {
   type BrokerConfig,
@@ -53,7 +53,12 @@ export class Messaging {
   readonly #subscribers = new Map<string, { subscriber: Subscriber; last: boolean }>();
   readonly #stopping = new AbortController();
   #broker: RascalBroker | undefined;
-  #sessions: RascalSession[] = [];
+  /** Those that `unsubscribe` ends. */
+  readonly #sessions = new Map<string, RascalSession>();
+  /** What `limit` has set, by subscription. */
+  readonly #limits = new Map<string, number>();
+  /** What subscriptions are made on, once all of a connection have been made. */
+  #subscribing: { config: BrokerConfig; broker: RascalBroker; vhost: RascalVhost; lose: Lose } | undefined;
   #running: Promise<void> | undefined;
   #waiters: (() => void)[] = [];
   #lose: (reason: Error) => void = () => {};
@@ -103,10 +108,33 @@ export class Messaging {
 
   /** Stops taking messages, but for what is `last`; resolves when what is in hand has been settled, or `timeout` ms have passed. */
   async unsubscribe(timeout: number): Promise<void> {
+    this.#subscribing = undefined;
+    const sessions = [...this.#sessions.values()];
+    this.#sessions.clear();
     const cancelled = Promise.allSettled(
-      this.#sessions.splice(0).map((session) => promised<void>((done) => session.cancel(done))),
+      sessions.map((session) => promised<void>((done) => session.cancel(done))),
     );
     await Promise.race([cancelled, pause(timeout, undefined)]);
+  }
+
+  /**
+   * From now on, on this connection and the next ones, the broker hands over at most `prefetch` messages of a subscription
+   * at once; 0: none; without it: as many as broker.ts says. What it has handed over stays to be settled.
+   */
+  limit(name: string, prefetch?: number): void {
+    if (prefetch === undefined) this.#limits.delete(name);
+    else this.#limits.set(name, prefetch);
+    this.#sessions.get(name)?.cancel(() => {});
+    this.#sessions.delete(name);
+    const { lose } = this.#subscribing ?? {};
+    if (lose !== undefined) this.#subscribe(name).catch(lose);
+  }
+
+  /** Resolves when the broker has done what it was told on this connection before, or the connection is lost. */
+  async settled(): Promise<void> {
+    const { vhost } = this.#subscribing ?? {};
+    if (vhost === undefined) return;
+    await withChannel({ createChannel: (done) => vhost.getChannel(done) }, async () => {}).catch(() => {});
   }
 
   async close(): Promise<void> {
@@ -138,7 +166,8 @@ export class Messaging {
         broker = made;
         const declared = await Promise.race([this.#options.onDeclared?.(), lost]);
         if (declared instanceof Error) throw declared;
-        await this.#subscribeAll(config, broker, lose);
+        this.#subscribing = { config, broker, vhost, lose };
+        for (const name of this.#subscribers.keys()) await this.#subscribe(name);
         clearTimeout(timer);
         if (this.#wasMissing) await Promise.race([pause(BINDING, signal), lost]);
         this.#wasMissing = false;
@@ -223,18 +252,19 @@ export class Messaging {
     }
   }
 
-  async #subscribeAll(config: BrokerConfig, broker: RascalBroker, lose: Lose): Promise<void> {
-    for (const [name, { subscriber, last }] of this.#subscribers) {
-      const session = await promised<RascalSession>((done) => broker.subscribe(name, done));
-      // A queue that was deleted, or a consumer that the broker cancelled: declare and subscribe again.
-      session.on('error', (error: Error) => setImmediate(() => lose(error)));
-      session.on('cancel', lose);
-      session.on('close', () =>
-        setImmediate(() => lose(new Error(`the subscription to ${name} was closed`))),
-      );
-      if (!last) this.#sessions.push(session);
-      subscriber(session, queueOf(config, name));
-    }
+  async #subscribe(name: string): Promise<void> {
+    const { subscriber, last } = this.#subscribers.get(name) as { subscriber: Subscriber; last: boolean };
+    const prefetch = this.#limits.get(name);
+    if (this.#subscribing === undefined || prefetch === 0) return;
+    const { broker, config, lose } = this.#subscribing;
+    const overrides = prefetch === undefined ? {} : { prefetch };
+    const session = await promised<RascalSession>((done) => broker.subscribe(name, overrides, done));
+    // A queue that was deleted, or a consumer that the broker cancelled: declare and subscribe again.
+    session.on('error', (error: Error) => setImmediate(() => lose(error)));
+    session.on('cancel', lose);
+    session.on('close', () => setImmediate(() => lose(new Error(`the subscription to ${name} was closed`))));
+    if (!last) this.#sessions.set(name, session);
+    subscriber(session, queueOf(config, name));
   }
 
   /** The broker has raised, or cleared, an alarm and does not read from publishers. */

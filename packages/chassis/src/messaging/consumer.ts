@@ -7,19 +7,20 @@ import {
   type EventDefinition,
   parseEvent,
 } from '@warren/contracts';
-import { sql } from 'kysely';
 import { backoff, pause } from '../backoff.ts';
 import type { Logger, Units, Work } from '../context.ts';
-import { isDatabaseUnavailable } from '../database/database.ts';
+import type { Availability } from '../database/availability.ts';
+import { isDatabaseUnavailable } from '../database/outage.ts';
 import { asError } from '../errors.ts';
 import { inboxId, remember } from '../inbox/inbox.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import { SpanKind, traceIdOf, withSpan } from '../telemetry/tracing.ts';
 import { PublishError } from './confirms.ts';
-import { attemptsOf, type Failure, type Forwarder, publishedAt } from './forwarder.ts';
+import { attemptsOf, deliveriesOf, type Failure, type Forwarder, publishedAt } from './forwarder.ts';
+import type { Intake, Taker } from './intake.ts';
 import type { Producers } from './producers.ts';
 import type { AckOrNack, RascalMessage, RascalSession } from './rascal.ts';
-import type { RetryDelay } from './topology.ts';
+import { DELIVERY_LIMIT, type RetryDelay } from './topology.ts';
 
 /**
  * Handles one event in one transaction: its effect, the events it emits and the tasks it schedules commit together, once per
@@ -52,6 +53,8 @@ export interface ConsumerOptions {
   /** Versions of one event type, each with its handler. */
   subscriptions: readonly Subscription[];
   units: Units;
+  availability: Pick<Availability, 'check'>;
+  intake: Pick<Intake, 'add' | 'claim' | 'isClosed'>;
   forwarder: Forwarder;
   producers: Producers;
   retryDelays: readonly RetryDelay[];
@@ -66,24 +69,33 @@ export interface ConsumerOptions {
   now: () => Date;
 }
 
-/** Attempts of an event for which the database is away while it answers others. */
+/** Attempts of an event that meets an outage of the database while a probe succeeds. */
 const ALONE = 3;
-/** ms */
-const PROBE_TIMEOUT = 5_000;
+/** Deliveries that a message has behind it when it may be what ended its consumers: from then on it is handled alone. */
+const SUSPECT = 2;
 
-export class Consumer {
+export class Consumer implements Taker {
   readonly #options: ConsumerOptions;
   readonly #stopping = new AbortController();
+  /** What this consumer answers for, in the order of arrival. */
+  readonly #held = new Set<Delivery>();
   readonly #waiting: (() => void)[] = [];
   #running = 0;
+  #interrupting = new AbortController();
+  #emptying: Promise<void> = Promise.resolve();
 
   constructor(options: ConsumerOptions) {
     this.#options = options;
-    const { queue, subscriptions, producers, metrics } = options;
+    const { queue, subscriptions, producers, metrics, intake } = options;
     producers.expect(queue);
+    intake.add(this);
     // A counter that begins with its first event has no rate for it.
     for (const type of new Set(subscriptions.map(({ event }) => event.type)))
       for (const outcome of OUTCOMES) metrics.eventsConsumed.inc({ queue, type, outcome }, 0);
+  }
+
+  get queue(): string {
+    return this.#options.queue;
   }
 
   attach(session: RascalSession): void {
@@ -91,14 +103,12 @@ export class Consumer {
     for (const event of ['error', 'close', 'cancel']) session.on(event, () => lost.abort());
     const signal = AbortSignal.any([lost.signal, this.#stopping.signal]);
     const take = (message: RascalMessage, _content: unknown, ackOrNack: AckOrNack) => {
-      let settled = false;
       // Once; and not after the connection is lost: the broker has it back, and Rascal would take the attempt for an error.
       const settle: AckOrNack = (...how) => {
-        if (settled || lost.signal.aborted) return;
-        settled = true;
+        if (!this.#held.delete(delivery) || lost.signal.aborted) return;
         ackOrNack(...how);
       };
-      const delivery = { message, ackOrNack: settle, signal, lost: lost.signal };
+      const delivery: Delivery = { message, ackOrNack: settle, signal, lost: lost.signal, isAlone: false };
       this.#take(delivery).catch((error) => {
         const { queue, log } = this.#options;
         log.error(
@@ -115,51 +125,97 @@ export class Consumer {
     );
   }
 
-  /** Gives up waiting for a database that is away; what is in hand goes back to the broker. */
+  /** Waits no longer for anything; what waits is requeued. */
   stop(): void {
     this.#stopping.abort();
   }
 
+  interrupt(): void {
+    this.#interrupting.abort(new Interrupted());
+    this.#interrupting = new AbortController();
+  }
+
+  empty(): Promise<void> {
+    this.#emptying = this.#emptying.then(() => this.#returnHeld());
+    return this.#emptying;
+  }
+
   async #take(delivery: Delivery): Promise<void> {
-    if (this.#running >= this.#options.concurrency)
-      await new Promise<void>((resolve) => this.#waiting.push(resolve));
-    else this.#running += 1;
-    let forward: Forward | undefined;
+    const { message } = delivery;
+    this.#held.add(delivery);
+    // On arrival, not when its turn comes: what is returned to its queue goes out under this service's name.
+    const judged = this.#judge(message);
+    if (judged.failure !== undefined) {
+      delivery.isForwarded = true;
+      return this.#deadLetter(delivery, judged.failure, this.#options.log);
+    }
+    const handling = this.#handleInTurn(delivery, judged.event);
+    delivery.done = handling;
+    const forward = await handling;
+    if (forward !== undefined) return forward();
+    if (this.#held.has(delivery)) await this.empty();
+  }
+
+  /** @returns its event; or why it can never be handled */
+  #judge(message: RascalMessage): { event: CloudEvent; failure?: undefined } | { failure: Failure } {
+    const { producers, queue, subscriptions } = this.#options;
+    const at = this.#options.now();
+    const forged = producers.refuseEvent(message, queue, subscriptions[0]?.event.from as string);
+    if (forged !== undefined) return { failure: { reason: 'forged', error: forged, at } };
     try {
-      // The broker delivers again what was in hand when the connection went.
-      if (!delivery.lost.aborted) forward = await this.#process(delivery);
+      if (deliveriesOf(message) > DELIVERY_LIMIT) {
+        const error = new Error(`it was delivered more than ${DELIVERY_LIMIT} times, and never settled`);
+        return { failure: { reason: 'delivery_limit', error, at } };
+      }
+      return { event: this.#parse(message) };
+    } catch (error) {
+      const reason = error instanceof ContractError ? error.code : 'expired';
+      return { failure: { reason, error: asError(error), at } };
+    }
+  }
+
+  /** @returns what is left to do with a message that failed; without it, the message is settled, or to be returned */
+  async #handleInTurn(delivery: Delivery, event: CloudEvent): Promise<Forward | undefined> {
+    const { intake, log, queue } = this.#options;
+    const deliveries = deliveriesOf(delivery.message);
+    if (deliveries < SUSPECT) return this.#inSlot(delivery, event);
+    delivery.isAlone = true;
+    const release = await intake.claim(queue);
+    if (release === undefined) {
+      delivery.isAlone = false;
+      return undefined;
+    }
+    log.warn({ queue, eventId: event.id, deliveries }, 'an event that was delivered before is handled alone');
+    try {
+      return await this.#inSlot(delivery, event);
+    } finally {
+      delivery.isAlone = false;
+      release();
+    }
+  }
+
+  async #inSlot(delivery: Delivery, event: CloudEvent): Promise<Forward | undefined> {
+    const { concurrency, intake, queue } = this.#options;
+    if (this.#running >= concurrency) await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    else this.#running += 1;
+    try {
+      // The broker delivers again what was held when the connection was lost.
+      if (!this.#held.has(delivery) || delivery.lost.aborted) return undefined;
+      if (!delivery.isAlone && intake.isClosed(queue)) return undefined;
+      return await this.#process(delivery, event);
     } finally {
       const next = this.#waiting.shift();
       if (next === undefined) this.#running -= 1;
       else next();
     }
-    // A broker that blocks publishers takes no failed message, and the others are to be handled meanwhile.
-    await forward?.();
   }
 
-  /** @returns what is left to do with a message that failed */
-  async #process(delivery: Delivery): Promise<Forward | undefined> {
-    const { message, ackOrNack, signal } = delivery;
-    const { queue, log, metrics, now } = this.#options;
+  /** @returns what is left to do with a message that failed; without it, the message is settled, or to be returned */
+  async #process(delivery: Delivery, event: CloudEvent): Promise<Forward | undefined> {
+    const { ackOrNack, signal } = delivery;
+    const { queue, log, metrics, now, availability, intake } = this.#options;
     const started = performance.now();
-    const type = this.#options.subscriptions[0]?.event.type as string;
-    const count: Count = (outcome) => metrics.eventsConsumed.inc({ queue, type, outcome });
-
-    const from = this.#options.subscriptions[0]?.event.from as string;
-    const forged = this.#options.producers.refuseEvent(message, queue, from);
-    if (forged !== undefined) {
-      const failure = { reason: 'forged', error: forged, at: now() };
-      return () => this.#deadLetter(delivery, failure, log, count);
-    }
-    let event: CloudEvent;
-    try {
-      event = this.#parse(message);
-    } catch (error) {
-      const reason = error instanceof ContractError ? error.code : 'expired';
-      const failure = { reason, error: asError(error), at: now() };
-      return () => this.#deadLetter(delivery, failure, log, count);
-    }
-
+    const { type } = event;
     const traceId = traceIdOf(event.traceparent);
     const bound = log.child({
       eventId: event.id,
@@ -173,46 +229,78 @@ export class Consumer {
       try {
         outcome = await this.#handle(event, bound);
       } catch (error) {
-        // Without its database nothing can be handled: wait, rather than march every message up the ladder. But a database that
-        // is away for this one alone, again and again, is not what is wrong.
-        if (!(await this.#isAway(error, bound)) || alone === ALONE) {
+        if (error instanceof Interrupted) return undefined;
+        const isOutage = isDatabaseUnavailable(error);
+        // A database that has gone silent shows as a handler that takes too long. Without its database nothing can be handled:
+        // the message is returned, rather than marched up the ladder.
+        if ((isOutage || isTimeout(error)) && !(await availability.check(error))) return undefined;
+        // But a database that is unavailable to this one alone, again and again, is not to blame.
+        if (!isOutage || alone === ALONE) {
           const failure = { reason: 'handler_failed', error: asError(error), at: now() };
-          return () => this.#fail(delivery, failure, bound, count);
+          delivery.isForwarded = true;
+          return () => this.#fail(delivery, failure, bound);
         }
+        alone += 1;
         await pause(delays.next(), signal);
-        if (signal.aborted) {
-          giveBack(delivery);
-          return;
-        }
-        if (await this.#databaseAnswers(bound)) alone += 1;
+        if (signal.aborted) requeue(delivery);
+        if (signal.aborted || (!delivery.isAlone && intake.isClosed(queue))) return undefined;
       }
     }
     ackOrNack();
-    count(outcome);
+    this.#count(outcome);
     const seconds = (performance.now() - started) / 1000;
     metrics.eventHandlingDuration.observe({ queue, type }, seconds);
     if (outcome === 'handled')
       metrics.eventLag.observe({ queue, type }, Math.max(0, now().getTime() - Date.parse(event.time)) / 1000);
     bound.info({ queue, outcome, ms: Math.round(seconds * 1e6) / 1e3 }, 'event');
+    return undefined;
   }
 
-  /** A database that says nothing any more shows as a handler that takes too long. */
-  async #isAway(error: unknown, log: Logger): Promise<boolean> {
-    if (isDatabaseUnavailable(error)) return true;
-    return error instanceof Error && error.name === 'TimeoutError' && !(await this.#databaseAnswers(log));
+  /** In the order of arrival, once none of them is being handled any more. */
+  async #returnHeld(): Promise<void> {
+    const { queue, log } = this.#options;
+    const toReturn = () =>
+      [...this.#held].filter(({ isAlone, isForwarded }) => !isAlone && isForwarded !== true);
+    await Promise.allSettled(toReturn().map(({ done }) => done));
+    const left = toReturn();
+    const returned = (await Promise.all(left.map((delivery) => this.#return(delivery)))).filter(Boolean);
+    if (returned.length > 0)
+      log.info({ queue, returned: returned.length }, 'deliveries returned to their queue');
   }
 
-  async #databaseAnswers(log: Logger): Promise<boolean> {
-    const origin = { correlationId: 'consumer', log, signal: AbortSignal.timeout(PROBE_TIMEOUT) };
-    try {
-      return await this.#options.units.work(origin, async ({ transaction }) => {
-        const { rows } = await sql<{ writable: boolean }>`
-          select current_setting('transaction_read_only') = 'off' as writable`.execute(transaction);
-        return rows[0]?.writable === true;
-      });
-    } catch {
-      return false;
+  /**
+   * To the end of its queue by a confirmed publish, then the ack: a requeue would count against the message (up to RabbitMQ
+   * 4.2). Where the broker does not take it, it is requeued all the same.
+   * @returns whether it was returned
+   */
+  async #return(delivery: Delivery): Promise<boolean> {
+    const { queue, forwarder, log } = this.#options;
+    const { message, ackOrNack, signal, lost } = delivery;
+    const delays = backoff({ min: 100, max: 5_000 });
+    while (!lost.aborted) {
+      try {
+        await forwarder.giveBack(message, queue);
+        ackOrNack();
+        return true;
+      } catch (error) {
+        if (error instanceof PublishError && error.reason !== 'lost') {
+          log.warn({ err: error, queue }, 'cannot return a delivery by a publish; requeueing it');
+          requeue(delivery);
+          return false;
+        }
+        await pause(delays.next(), signal);
+        if (signal.aborted) requeue(delivery);
+        if (signal.aborted) return false;
+      }
     }
+    // The broker has it.
+    this.#held.delete(delivery);
+    return false;
+  }
+
+  #count(outcome: (typeof OUTCOMES)[number]): void {
+    const { queue, subscriptions, metrics } = this.#options;
+    metrics.eventsConsumed.inc({ queue, type: subscriptions[0]?.event.type as string, outcome });
   }
 
   /** @throws {ContractError}, or {Error} when the event is too old */
@@ -247,7 +335,7 @@ export class Consumer {
             correlationId: event.correlationid ?? event.id,
             ...(event.traceparent !== undefined && { traceparent: event.traceparent }),
             log,
-            signal: AbortSignal.timeout(timeout),
+            signal: AbortSignal.any([AbortSignal.timeout(timeout), this.#interrupting.signal]),
           },
           async (work) => {
             if (!(await remember(work.transaction, queue, inboxId(event)))) return 'duplicate';
@@ -258,18 +346,18 @@ export class Consumer {
     );
   }
 
-  async #fail(delivery: Delivery, failure: Failure, log: Logger, count: Count): Promise<void> {
+  async #fail(delivery: Delivery, failure: Failure, log: Logger): Promise<void> {
     const { queue, forwarder, retryDelays } = this.#options;
     const { message } = delivery;
     const attempts = attemptsOf(message);
     const delay = retryDelays[attempts];
-    if (delay === undefined) return this.#deadLetter(delivery, failure, log, count);
+    if (delay === undefined) return this.#deadLetter(delivery, failure, log);
     await this.#forward(
       delivery,
       log,
       () => forwarder.retry(message, queue, delay, failure),
       () => {
-        count('retried');
+        this.#count('retried');
         log.warn(
           { err: failure.error, queue, attempt: attempts + 1, delay: delay.name },
           'handling failed; it will be tried again',
@@ -278,7 +366,7 @@ export class Consumer {
     );
   }
 
-  async #deadLetter(delivery: Delivery, failure: Failure, log: Logger, count: Count): Promise<void> {
+  async #deadLetter(delivery: Delivery, failure: Failure, log: Logger): Promise<void> {
     const { queue, forwarder } = this.#options;
     const { message } = delivery;
     await this.#forward(
@@ -286,7 +374,7 @@ export class Consumer {
       log,
       () => forwarder.deadLetter(message, queue, failure),
       () => {
-        count('dead');
+        this.#count('dead');
         // Reported already, at a bounded rate: a forger must not fill the log.
         if (failure.reason === 'forged') return;
         log.error(
@@ -299,11 +387,12 @@ export class Consumer {
 
   /** The original is acknowledged when its copy is confirmed, and not before. */
   async #forward(
-    { ackOrNack, signal, lost }: Delivery,
+    delivery: Delivery,
     log: Logger,
     send: () => Promise<void>,
     done: () => void,
   ): Promise<void> {
+    const { ackOrNack, signal } = delivery;
     const delays = backoff({ min: 100, max: 5_000 });
     for (;;) {
       try {
@@ -319,7 +408,7 @@ export class Consumer {
           return ackOrNack(error, [{ strategy: 'nack' }]);
         }
         await pause(delays.next(), signal);
-        if (signal.aborted) return giveBack({ ackOrNack, lost });
+        if (signal.aborted) return requeue(delivery);
       }
     }
     ackOrNack();
@@ -333,14 +422,26 @@ interface Delivery {
   /** Aborts when this delivery is lost, or the consumer stops: do not wait any longer. */
   signal: AbortSignal;
   lost: AbortSignal;
+  /** Handled while this process holds no other. */
+  isAlone: boolean;
+  /** On its way to the ladder or the dead-letter queue. */
+  isForwarded?: boolean;
+  /** Settles when it is not being handled any more. */
+  done?: Promise<unknown>;
 }
 
-/** To the broker, which delivers it to another replica, or later. Not a retry: only when this process ends. */
-function giveBack({ ackOrNack, lost }: Pick<Delivery, 'ackOrNack' | 'lost'>): void {
-  if (!lost.aborted) ackOrNack(new Error('this consumer is stopping'), [{ strategy: 'nack', requeue: true }]);
+/** To the broker, which delivers it to another replica, or later. Not a retry. */
+function requeue({ ackOrNack }: Pick<Delivery, 'ackOrNack'>): void {
+  ackOrNack(new Error('this consumer does not handle it now'), [{ strategy: 'nack', requeue: true }]);
 }
+
+/** The database has become unavailable meanwhile. */
+class Interrupted extends Error {
+  override readonly name = 'Interrupted';
+}
+
+const isTimeout = (error: unknown): boolean => error instanceof Error && error.name === 'TimeoutError';
 
 type Forward = () => Promise<void>;
 
 const OUTCOMES = ['handled', 'duplicate', 'retried', 'dead'] as const;
-type Count = (outcome: (typeof OUTCOMES)[number]) => void;

@@ -19,6 +19,8 @@ export const HEADERS = {
   lastFailedAt: 'x-warren-last-failed-at',
   /** The work queue it failed in. */
   queue: 'x-warren-queue',
+  /** Deliveries that no acknowledgement ended, e.g. since the consumer died, before the message was returned to its queue. */
+  deliveries: 'x-warren-delivery-count',
   /** The exchange and routing key it was first published with. */
   exchange: 'x-warren-exchange',
   routingKey: 'x-warren-routing-key',
@@ -32,8 +34,7 @@ export interface Failure {
 
 /** Failed attempts that this message has behind it. */
 export function attemptsOf(message: RascalMessage): number {
-  const value = message.properties.headers?.[HEADERS.attempts];
-  return typeof value === 'number' && Number.isInteger(value) && value > 0 ? value : 0;
+  return count(message.properties.headers?.[HEADERS.attempts]);
 }
 
 /**
@@ -44,6 +45,18 @@ export function publishedAt(message: RascalMessage, arrival: Date): Date {
   const ms = Number(message.properties.timestamp) * 1_000;
   return ms > 0 && ms < arrival.getTime() ? new Date(ms) : arrival;
 }
+
+/**
+ * Deliveries that this message has behind it and that no acknowledgement ended: as the broker counts them (since 4.3 without
+ * those that were requeued), and those from before it was returned to its queue.
+ */
+export function deliveriesOf(message: RascalMessage): number {
+  const { headers } = message.properties;
+  return count(headers?.['x-delivery-count']) + count(headers?.[HEADERS.deliveries]);
+}
+
+const count = (value: unknown): number =>
+  typeof value === 'number' && Number.isInteger(value) && value > 0 ? value : 0;
 
 /** Forwards the messages of one service; opens its connection with the first. */
 export class Forwarder {
@@ -82,26 +95,34 @@ export class Forwarder {
     );
   }
 
+  /**
+   * Returns a message that was not handled to the end of its queue, as it is: not a retry.
+   * @throws {PublishError} when it is not certain that the message is safe there
+   */
+  giveBack(message: RascalMessage, queue: string): Promise<void> {
+    const { headers: _, userId: __, ...properties } = message.properties;
+    const deliveries = deliveriesOf(message);
+    return this.#send(returnExchange(this.#service), queue, message, {
+      ...properties,
+      mandatory: true,
+      headers: {
+        ...ownHeaders(message),
+        ...originOf(message),
+        ...(deliveries > 0 && { [HEADERS.deliveries]: deliveries }),
+      },
+    });
+  }
+
   async close(): Promise<void> {
     const publisher = await this.#publisher?.catch(() => undefined);
     await publisher?.close();
   }
 
   #properties(message: RascalMessage, queue: string, failure: Failure): Options.Publish {
-    const { headers = {}, ...properties } = message.properties;
+    const { headers: _headers, userId: _user, expiration: _ttl, ...kept } = message.properties;
     const at = failure.at.toISOString();
-    // Rascal and the broker annotate what they deliver; neither belongs to the message. The user id of who
-    // published it cannot be repeated, and an expiration would let it vanish.
-    const {
-      rascal: _,
-      'x-death': __,
-      'x-delivery-count': ___,
-      'x-acquired-count': ____,
-      CC: _____,
-      BCC: ______,
-      ...own
-    } = headers;
-    const { userId: _user, expiration: _ttl, ...kept } = properties;
+    // An expiration would let it vanish.
+    const { [HEADERS.deliveries]: _deliveries, ...own } = ownHeaders(message);
     return {
       ...kept,
       timestamp: kept.timestamp ?? Math.floor(failure.at.getTime() / 1_000),
@@ -115,8 +136,7 @@ export class Forwarder {
         [HEADERS.firstFailedAt]: own[HEADERS.firstFailedAt] ?? at,
         [HEADERS.lastFailedAt]: at,
         [HEADERS.queue]: queue,
-        [HEADERS.exchange]: own[HEADERS.exchange] ?? message.fields.exchange,
-        [HEADERS.routingKey]: own[HEADERS.routingKey] ?? message.fields.routingKey,
+        ...originOf(message),
       },
     };
   }
@@ -170,4 +190,28 @@ export class Forwarder {
     }
     return this.#opening;
   }
+}
+
+/**
+ * The headers of the message itself. Rascal and the broker annotate what they deliver, and a key in CC or BCC would be published
+ * to once more. A user id, a property, would have to be ours.
+ */
+function ownHeaders(message: RascalMessage): Record<string, unknown> {
+  const {
+    rascal: _,
+    'x-death': __,
+    'x-delivery-count': ___,
+    'x-acquired-count': ____,
+    CC: _____,
+    BCC: ______,
+    ...own
+  } = message.properties.headers ?? {};
+  return own;
+}
+
+function originOf({ properties: { headers = {} }, fields }: RascalMessage): Record<string, unknown> {
+  return {
+    [HEADERS.exchange]: headers[HEADERS.exchange] ?? fields.exchange,
+    [HEADERS.routingKey]: headers[HEADERS.routingKey] ?? fields.routingKey,
+  };
 }

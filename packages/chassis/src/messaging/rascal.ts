@@ -103,7 +103,7 @@ export interface RascalSession extends EventEmitter {
 export interface RascalBroker extends EventEmitter {
   keepActive?: NodeJS.Timeout;
   connect(vhost: string, done: Callback<Connection>): void;
-  subscribe(name: string, done: Callback<RascalSession>): void;
+  subscribe(name: string, overrides: Partial<SubscriptionConfig>, done: Callback<RascalSession>): void;
   shutdown(done: Callback<void>): void;
 }
 

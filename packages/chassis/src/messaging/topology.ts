@@ -30,7 +30,7 @@ export const RPC = 'rpc';
 export const UNROUTED = 'unrouted';
 
 /** Deliveries of one message before the broker takes it for one that crashes its consumer. */
-const DELIVERY_LIMIT = 10;
+export const DELIVERY_LIMIT = 10;
 
 /** Peeking at a dead letter delivers it and gives it back; RabbitMQ 4 would drop it after 20 such deliveries. */
 const PEEKS = 1_000_000;

@@ -9,6 +9,7 @@ import { CONTENT_TYPE } from '@warren/contracts';
 import pg from 'pg';
 import { backoff, pause } from '../backoff.ts';
 import type { Logger } from '../context.ts';
+import { connectClient } from '../database/connect.ts';
 import { type PublishError, Publisher } from '../messaging/confirms.ts';
 import { EVENTS } from '../messaging/topology.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
@@ -139,7 +140,7 @@ export class Relay {
 
   /** Connects and waits, as a stand-by, for the lock. False when this process is ending. */
   async #elect(client: pg.Client): Promise<boolean> {
-    await client.connect();
+    await connectClient(client);
     // When this host vanishes, the server notices in 6 s, and the lock is free. What a lost delete costs is a duplicate,
     // so there is no need to wait for the disk.
     await client.query(`

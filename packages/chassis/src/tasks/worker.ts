@@ -4,7 +4,8 @@ import { randomUUID } from 'node:crypto';
 import { type Kysely, type QueryExecutorProvider, sql } from 'kysely';
 import { backoff, pause } from '../backoff.ts';
 import type { Logger, ScheduledTask, Units, Work } from '../context.ts';
-import { isDatabaseUnavailable } from '../database/database.ts';
+import type { Availability } from '../database/availability.ts';
+import { isDatabaseUnavailable } from '../database/outage.ts';
 import { asError } from '../errors.ts';
 import { SpanKind, withSpan } from '../telemetry/tracing.ts';
 
@@ -94,6 +95,7 @@ export class WorkerRunner {
   readonly #units: Units;
   readonly #config: unknown;
   readonly #log: Logger;
+  readonly #availability: Pick<Availability, 'check'>;
   readonly #stopping = new AbortController();
   readonly #holder = randomUUID();
   #running: Promise<void> | undefined;
@@ -101,11 +103,15 @@ export class WorkerRunner {
   #wakes = 0;
   #complained = false;
 
-  constructor(worker: Worker, options: { units: Units; config: unknown; log: Logger }) {
+  constructor(
+    worker: Worker,
+    options: { units: Units; config: unknown; log: Logger; availability?: Pick<Availability, 'check'> },
+  ) {
     this.#worker = worker;
     this.#units = options.units;
     this.#config = options.config;
     this.#log = options.log.child({ task: worker.kind });
+    this.#availability = options.availability ?? { check: async () => false };
   }
 
   get kind(): string {
@@ -227,8 +233,8 @@ export class WorkerRunner {
     } catch (error) {
       if (error instanceof LeaseLost)
         return log.warn('another replica has taken this task over; leaving it to that one');
-      // What an act could not reach is not this database.
-      if (acted && isDatabaseUnavailable(error)) throw error;
+      // What an act could not reach is not this database; and an outage that a probe does not meet is this task's own.
+      if (acted && isDatabaseUnavailable(error) && !(await this.#availability.check(error))) throw error;
       const delay = Math.min(RETRY.max, RETRY.min * 2 ** (attempts - 1)) * (0.8 + Math.random() * 0.4);
       log.warn({ err: error, attempts, delay: Math.round(delay) }, 'a task failed; it will be tried again');
       await sql`

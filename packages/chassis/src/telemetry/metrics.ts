@@ -23,6 +23,7 @@ export interface Metrics {
   rpcHandlingDuration: Histogram<'method' | 'outcome'>;
   rpcRepliesDropped: Counter;
   dbPoolConnections: Gauge<'state'>;
+  databaseConnected: Gauge;
   brokerConnected: Gauge;
 }
 
@@ -149,6 +150,11 @@ export function createMetrics(options: {
       name: 'db_pool_connections',
       help: 'Connections to the database, by state: used, idle, or waiting (wanted, and not yet had).',
       labelNames: ['state'],
+      registers: registers(database),
+    }),
+    databaseConnected: new Gauge({
+      name: 'database_connected',
+      help: '1 while the database of the service can be used: it is there, answers, takes writes and has room.',
       registers: registers(database),
     }),
     brokerConnected: new Gauge({

@@ -27,3 +27,10 @@ export interface PrivateBroker extends Broker {
  * it on 4.3, although it was confirmed. Tests of anything else wait for that, in ms.
  */
 export const settling = 1_000;
+
+/** Settings of the application `rabbit`, by their Erlang names. */
+export type BrokerSettings = Record<string, string | number>;
+
+/** The same, for RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS. */
+export const erlangArguments = (settings: BrokerSettings): string[] =>
+  Object.entries(settings).map(([name, value]) => `-rabbit ${name} ${value}`);

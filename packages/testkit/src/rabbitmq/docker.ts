@@ -7,7 +7,7 @@ import { connect } from 'amqplib';
 import { keep } from '../keeper.ts';
 import { freePorts } from '../ports.ts';
 import type { Say } from '../say.ts';
-import { type Broker, type PrivateBroker, settling } from './broker.ts';
+import { type Broker, type BrokerSettings, erlangArguments, type PrivateBroker, settling } from './broker.ts';
 import { management } from './management.ts';
 
 /** How long the engine may take to pull the image, in ms. */
@@ -29,6 +29,7 @@ export async function privateContainer(
   image: string,
   say: Say,
   required = false,
+  settings: BrokerSettings = {},
 ): Promise<PrivateBroker | undefined> {
   const pass = (reason: string) => say(`Docker is passed over: ${reason}`);
   if (!mayHaveEngine()) {
@@ -47,7 +48,7 @@ export async function privateContainer(
     return undefined;
   }
   try {
-    return await run(client, image);
+    return await run(client, image, settings);
   } catch (error) {
     pass(`${image} does not run (${reasonOf(error)})`);
     return undefined;
@@ -111,7 +112,7 @@ async function obtain(client: Client, image: string, say: Say): Promise<void> {
   });
 }
 
-async function run(client: Client, image: string): Promise<PrivateBroker> {
+async function run(client: Client, image: string, settings: BrokerSettings): Promise<PrivateBroker> {
   const docker = client.container.dockerode;
   const host = client.info.containerRuntime.host;
   const user = 'operator';
@@ -131,7 +132,13 @@ async function run(client: Client, image: string): Promise<PrivateBroker> {
     name,
     // The data lies under the host name.
     Hostname: 'rabbitmq',
-    Env: [`RABBITMQ_DEFAULT_USER=${user}`, `RABBITMQ_DEFAULT_PASS=${password}`],
+    Env: [
+      `RABBITMQ_DEFAULT_USER=${user}`,
+      `RABBITMQ_DEFAULT_PASS=${password}`,
+      ...(Object.keys(settings).length > 0
+        ? [`RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS=${erlangArguments(settings).join(' ')}`]
+        : []),
+    ],
     ExposedPorts: { '5672/tcp': {}, '15672/tcp': {} },
     HostConfig: { PortBindings: { '5672/tcp': bind(amqpPort), '15672/tcp': bind(managementPort) } },
     Labels: { 'warren.testkit': 'true' },

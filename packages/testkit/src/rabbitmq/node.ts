@@ -9,7 +9,7 @@ import { connect } from 'amqplib';
 import { keep } from '../keeper.ts';
 import { freePorts } from '../ports.ts';
 import { endGroup, groupLives } from '../process-group.ts';
-import { type PrivateBroker, settling } from './broker.ts';
+import { type BrokerSettings, erlangArguments, type PrivateBroker, settling } from './broker.ts';
 import { findEpmd } from './install.ts';
 import { management } from './management.ts';
 
@@ -22,7 +22,7 @@ const startTimeout = 90_000;
  *
  * @param server path of the `rabbitmq-server` program
  */
-export async function startNode(server: string): Promise<PrivateBroker> {
+export async function startNode(server: string, settings: BrokerSettings = {}): Promise<PrivateBroker> {
   const epmd = await findEpmd();
   const [amqpPort, managementPort, distributionPort, epmdPort] = (await freePorts(4)) as [
     number,
@@ -78,8 +78,10 @@ export async function startNode(server: string): Promise<PrivateBroker> {
     RABBITMQ_PID_FILE: join(directory, 'rabbitmq.pid'),
     // With it the script becomes the server, instead of staying as its parent.
     RUNNING_UNDER_SYSTEMD: 'true',
-    RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS:
+    RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS: [
       '+sbwt none +sbwtdcpu none +sbwtdio none -kernel inet_dist_use_interface {127,0,0,1}',
+      ...erlangArguments(settings),
+    ].join(' '),
   };
 
   const names = await runInGroup(

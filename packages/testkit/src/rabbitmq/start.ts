@@ -1,5 +1,5 @@
 import { type Say, say as tell } from '../say.ts';
-import type { Broker, PrivateBroker } from './broker.ts';
+import type { Broker, BrokerSettings, PrivateBroker } from './broker.ts';
 import { canInstall, findServer, installServer } from './install.ts';
 import { managementOf } from './management.ts';
 import { startNode } from './node.ts';
@@ -9,6 +9,8 @@ export interface StartBrokerOptions {
   say?: Say;
   /** Default: the process's own. Read are AMQP_URL, AMQP_MANAGEMENT_URL, WARREN_RABBITMQ_IMAGE. */
   env?: Record<string, string | undefined>;
+  /** Of a private broker: settings of the application `rabbit`, e.g. `{ consumer_timeout: 8_000 }`. */
+  settings?: BrokerSettings;
 }
 
 /** The image that is run where there is a Docker engine and WARREN_RABBITMQ_IMAGE names no other. */
@@ -37,14 +39,14 @@ export async function startBroker(options: StartBrokerOptions = {}): Promise<Bro
  * container of its own.
  */
 export async function startPrivateBroker(options: StartBrokerOptions = {}): Promise<PrivateBroker> {
-  const { say = tell, env = process.env } = options;
+  const { say = tell, env = process.env, settings = {} } = options;
   const image = env.WARREN_RABBITMQ_IMAGE;
   const server = findServer();
   const contained = async () =>
-    (await import('./docker.ts')).privateContainer(image || defaultImage, say, Boolean(image));
+    (await import('./docker.ts')).privateContainer(image || defaultImage, say, Boolean(image), settings);
   const broker =
     (server && !image ? undefined : await contained()) ??
-    (await startNode(server ?? (await obtainServer(say))));
+    (await startNode(server ?? (await obtainServer(say)), settings));
   say(`private broker: ${broker.description}`);
   return broker;
 }

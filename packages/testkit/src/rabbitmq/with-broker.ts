@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { keptServices } from '../kept.ts';
 import { atTheEnd } from '../mocha.ts';
-import type { Broker, PrivateBroker } from './broker.ts';
+import type { Broker, BrokerSettings, PrivateBroker } from './broker.ts';
 import {
   type Definitions,
   findDefinitions,
@@ -20,6 +20,8 @@ export interface WithBrokerOptions {
   definitions?: Definitions;
   /** A broker of one's own, that can be stopped, killed and started. Slow to start: 5 s and more. */
   private?: boolean;
+  /** Of a private broker: settings of the application `rabbit`, e.g. `{ consumer_timeout: 8_000 }`. */
+  settings?: BrokerSettings;
 }
 
 /** A broker inside a mocha test. Usable from the first `before` on. */
@@ -60,7 +62,8 @@ export function withBroker(options: WithBrokerOptions = {}): TestBroker {
 
   before('a broker', async function () {
     this.timeout(300_000);
-    if (options.private) broker = await startPrivateBroker();
+    if (options.private)
+      broker = await startPrivateBroker(options.settings ? { settings: options.settings } : {});
     else {
       shared ??= startBroker({ env: { ...keptServices(), ...process.env } }).then((started) => {
         atTheEnd(this, 'the end of the broker', () => started.stop());
