@@ -51,7 +51,8 @@ const event = oddMessages([
 const request = oddMessages(['userId', 'extra', '__proto__', 'limit']);
 
 target('amqp', ({ property }) => {
-  const house = withHouse({ RETRY_DELAYS: '100ms,200ms' });
+  // A broker of its own: what ends a service may end the broker, and a shared one has other users.
+  const house = withHouse({ RETRY_DELAYS: '100ms,200ms' }, { privateBroker: true });
   const client = createClient();
   const ledger = createLedger(house.system.broker, house.of);
   let publisher: Publisher;

@@ -26,9 +26,10 @@ export interface House {
 }
 
 /** To be called in a `describe`. */
-export function withHouse(env: Record<string, string> = {}): House {
+export function withHouse(env: Record<string, string> = {}, { privateBroker = false } = {}): House {
   const system = withSystem({
     services: everyService,
+    privateBroker,
     env: { SHUTDOWN_GRACE, LOG_LEVEL: 'error', ...env },
   });
   let replicas: Record<Name, Replica>;
