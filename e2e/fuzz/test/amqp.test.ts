@@ -80,7 +80,7 @@ target('amqp', ({ property }) => {
 
   property(
     'events of any shape stop nobody: each is handled, a duplicate, or dead-lettered',
-    60,
+    45,
     fc.array(event, { minLength: 1, maxLength: 12 }),
     async (events) => {
       await house.restore();
