@@ -1,5 +1,6 @@
 // Every test suite, or those named, or some files:  node scripts/test.ts [packages/contracts services/user/test/users.test.ts …]
 // With --cluster: every suite that needs a Kubernetes cluster, whose package.json has a script `e2e` in place of `test`.
+// With --fuzz: every suite of random input, whose script is called `fuzz`.
 // Files run beside each other, JOBS at a time (default: one more than there are processors), on one broker and one PostgreSQL,
 // each on a vhost and a database of its own; files called NAME.alone.test.ts run by themselves, at the end. Prints the output of
 // one suite after the other, then the totals; exits 1 when a test failed, a suite crashed or had no test. SLOW=1 prints the
@@ -19,10 +20,10 @@ const INTERRUPT_GRACE_MS = 5_000;
 const PROGRESS_MS = 30_000;
 
 const inCluster = process.argv.includes('--cluster');
-const script = inCluster ? 'e2e' : 'test';
+const script = inCluster ? 'e2e' : process.argv.includes('--fuzz') ? 'fuzz' : 'test';
 const asked = process.argv
   .slice(2)
-  .filter((argument) => argument !== '--cluster')
+  .filter((argument) => argument !== '--cluster' && argument !== '--fuzz')
   .map((name) => name.replace(/^\.\/|\/$/g, ''));
 const chosen = chooseSuites();
 const atOnce = inCluster ? 1 : jobsAtOnce();

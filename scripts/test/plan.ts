@@ -18,7 +18,7 @@ const EVERY_FILE = "mocha 'test/**/*.test.ts'";
 /** Bytes of test files that make one job: a mocha process costs a second or so before its first test. */
 const JOB_BYTES = 16_000;
 
-export function scriptOf(suite: string, name: 'test' | 'e2e'): string | undefined {
+export function scriptOf(suite: string, name: 'test' | 'e2e' | 'fuzz'): string | undefined {
   return JSON.parse(read(`${suite}/package.json`)).scripts?.[name];
 }
 
