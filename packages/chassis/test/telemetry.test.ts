@@ -109,6 +109,7 @@ describe('the metrics', () => {
         'outbox_pending',
         'outbox_oldest_age_seconds',
         'outbox_parked',
+        'outbox_held',
         'tasks_pending',
         'rpc_duration_seconds',
         'rpc_handling_duration_seconds',

@@ -16,6 +16,7 @@ export interface Metrics {
   outboxPending: Gauge;
   outboxOldestAge: Gauge;
   outboxParked: Gauge;
+  outboxHeld: Gauge<'key'>;
   tasksPending: Gauge<'kind'>;
   rpcDuration: Histogram<'method' | 'outcome'>;
   rpcHandlingDuration: Histogram<'method' | 'outcome'>;
@@ -104,6 +105,12 @@ export function createMetrics(options: {
     outboxParked: new Gauge({
       name: 'outbox_parked',
       help: 'Events that can never be published as they are, and wait for a human.',
+      registers: registers(database && broker),
+    }),
+    outboxHeld: new Gauge({
+      name: 'outbox_held',
+      help: 'Events held back because a queue rejects those of their routing key (`key`); 0 when it accepts them again.',
+      labelNames: ['key'],
       registers: registers(database && broker),
     }),
     tasksPending: new Gauge({
