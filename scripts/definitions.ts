@@ -4,12 +4,16 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { BrokerConfig } from '../packages/chassis/src/index.ts';
+import * as contracts from '../packages/contracts/src/index.ts';
 import { type Definitions, platformDefinitions } from '../packages/testkit/src/index.ts';
 import { brokerConfigs } from './brokers.ts';
 import { root } from './tree.ts';
 
 const configs = await brokerConfigs();
-const definitions = { vhosts: [{ name: '/' }], ...platformDefinitions([...configs.keys()]) };
+const definitions = {
+  vhosts: [{ name: '/' }],
+  ...platformDefinitions([...configs.keys()], mayGoUnconsumed()),
+};
 const file = 'charts/rabbitmq/files/definitions.json';
 const path = join(root, file);
 const wanted = `${JSON.stringify(definitions, null, 2)}\n`;
@@ -50,6 +54,17 @@ function faultsOf(
           ],
     ),
   ]);
+}
+
+/** Routing keys of the events whose contract says so. */
+function mayGoUnconsumed(): string[] {
+  return Object.values(contracts)
+    .filter(
+      (each): each is contracts.AnyEvent =>
+        typeof each === 'object' && 'mayGoUnconsumed' in each && each.mayGoUnconsumed,
+    )
+    .map(({ routingKey }) => routingKey)
+    .sort();
 }
 
 function readIfThere(path: string): string | undefined {

@@ -104,7 +104,12 @@ describe('the metrics', () => {
   it('have the names DESIGN fixes', async () => {
     expect(await namesOf({ http: true, database: true, broker: true })).to.have.members([
       ...['http_request_duration_seconds', 'events_published_total', 'event_publish_duration_seconds'],
-      ...['events_consumed_total', 'event_handling_duration_seconds', 'event_lag_seconds'],
+      ...[
+        'events_unconsumed_total',
+        'events_consumed_total',
+        'event_handling_duration_seconds',
+        'event_lag_seconds',
+      ],
       ...[
         'outbox_pending',
         'outbox_oldest_age_seconds',

@@ -11,6 +11,8 @@ export interface EventDefinition<Data extends object = object> {
   /** Names type and version inside the envelope, e.g. `urn:warren:user.created:v1`. */
   readonly dataschema: string;
   readonly schema: Joi.ObjectSchema<Data>;
+  /** That nobody consumes it is not a fault: it is counted, and does not go to the queue `unrouted`. */
+  readonly mayGoUnconsumed: boolean;
 }
 
 /** An event definition of whatever data. */
@@ -36,8 +38,9 @@ export function defineEvent<Data extends object>(declaration: {
   type: string;
   version: number;
   data: Joi.PartialSchemaMap<Data>;
+  mayGoUnconsumed?: boolean;
 }): EventDefinition<Data> {
-  const { type, version, data } = declaration;
+  const { type, version, data, mayGoUnconsumed = false } = declaration;
   if (!TYPE.test(type)) throw new TypeError(`event type '${type}' must be of the form 'user.created'`);
   if (!Number.isInteger(version) || version < 1)
     throw new TypeError(`version of '${type}' must be a positive integer`);
@@ -47,6 +50,7 @@ export function defineEvent<Data extends object>(declaration: {
     routingKey: `${type}.v${version}`,
     dataschema: `urn:warren:${type}:v${version}`,
     schema: Joi.object<Data>(data).required(),
+    mayGoUnconsumed,
   });
 }
 

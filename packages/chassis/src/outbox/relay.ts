@@ -216,6 +216,7 @@ export class Relay {
     }
     publisher.onBlocked = this.#options.onBlocked;
     publisher.onClose = () => this.#wake();
+    publisher.onReturn = (type = '') => this.#options.metrics.eventsUnconsumed.inc({ type });
     session.publisher = publisher;
     if (session.lost) publisher.destroy();
     return publisher;
@@ -459,6 +460,7 @@ export class Relay {
         correlationId: row.correlation_id,
         contentType: CONTENT_TYPE,
         persistent: true,
+        mandatory: true, // counted if no queue takes it: its contract allows that, or `events` has no alternate exchange
         headers: row.traceparent === null ? {} : { traceparent: row.traceparent },
       },
       (error) => {

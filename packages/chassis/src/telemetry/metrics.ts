@@ -10,6 +10,7 @@ export interface Metrics {
   httpRequestDuration: Histogram<'method' | 'route' | 'status'>;
   eventsPublished: Counter<'type' | 'outcome'>;
   eventPublishDuration: Histogram<'type'>;
+  eventsUnconsumed: Counter<'type'>;
   eventsConsumed: Counter<'queue' | 'type' | 'outcome'>;
   eventHandlingDuration: Histogram<'queue' | 'type'>;
   eventLag: Histogram<'queue' | 'type'>;
@@ -63,6 +64,12 @@ export function createMetrics(options: {
       name: 'events_published_total',
       help: 'Events the relay gave to the broker, by what became of them.',
       labelNames: ['type', 'outcome'],
+      registers: registers(database && broker),
+    }),
+    eventsUnconsumed: new Counter({
+      name: 'events_unconsumed_total',
+      help: 'Published events that no queue took, as their contract allows.',
+      labelNames: ['type'],
       registers: registers(database && broker),
     }),
     eventPublishDuration: new Histogram({
