@@ -11,7 +11,10 @@ import { brokerConfigs } from './brokers.ts';
 import { root } from './tree.ts';
 
 const configs = await brokerConfigs();
-const definitions = { vhosts: [{ name: '/' }], ...platformDefinitions([...configs.keys()], keysOf) };
+const definitions = {
+  vhosts: [{ name: '/' }],
+  ...platformDefinitions([...configs.keys()], keysOf, mayGoUnconsumed()),
+};
 const file = 'charts/rabbitmq/files/definitions.json';
 const path = join(root, file);
 const wanted = `${JSON.stringify(definitions, null, 2)}\n`;
@@ -75,6 +78,17 @@ function faultsOf(
           ],
     ),
   ]);
+}
+
+/** Routing keys of the events whose contract says so. */
+function mayGoUnconsumed(): string[] {
+  return Object.values(contracts)
+    .filter(
+      (each): each is contracts.AnyEvent =>
+        typeof each === 'object' && 'mayGoUnconsumed' in each && each.mayGoUnconsumed,
+    )
+    .map(({ routingKey }) => routingKey)
+    .sort();
 }
 
 function readIfThere(path: string): string | undefined {

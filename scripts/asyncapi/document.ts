@@ -164,7 +164,7 @@ function operation({ service, action, exchange, key, queue, deadLetterQueue }: T
     bindings: {
       amqp:
         action === 'send'
-          ? { deliveryMode: 2, mandatory: false, timestamp: true, bindingVersion: AMQP }
+          ? { deliveryMode: 2, mandatory: true, timestamp: true, bindingVersion: AMQP }
           : { ack: true, bindingVersion: AMQP },
     },
     ...(exchange === RPC && {

@@ -93,6 +93,12 @@ spec:
           labels: {severity: warning, service: {{ .name }}, namespace: {{ .Release.Namespace | quote }}}
           annotations:
             summary: RabbitMQ will never take an event of {{ .name }}; it is parked in the outbox.
+        - alert: WarrenEventsHeld
+          expr: max by (key) (outbox_held{ {{- $of -}} }) > 0
+          for: 5m
+          labels: {severity: warning, service: {{ .name }}, namespace: {{ .Release.Namespace | quote }}}
+          annotations:
+            summary: {{ printf "A queue has rejected events %s of %s for five minutes; it is full, or a policy limits it." "{{ $labels.key }}" .name | quote }}
         - alert: WarrenEventsDead
           expr: sum by (queue) (increase(events_consumed_total{ {{- $of -}} ,outcome="dead"}[10m])) > 0
           labels: {severity: warning, service: {{ .name }}, namespace: {{ .Release.Namespace | quote }}}

@@ -14,7 +14,7 @@ expect() { # PATH PATTERN
 expect health/checks/alarms ok
 expect health/checks/local-alarms ok
 expect health/checks/node-is-quorum-critical ok
-for exchange in events rpc unrouted; do expect "exchanges/%2F/$exchange?columns=name" "$exchange"; done
+for exchange in events rpc unrouted unconsumed; do expect "exchanges/%2F/$exchange?columns=name" "$exchange"; done
 for directory in /credentials/*/; do
   service=$(basename "$directory")
   expect "users/$service/permissions" "\^$service"

@@ -25,7 +25,7 @@ import { Intake } from './messaging/intake.ts';
 import { Producers } from './messaging/producers.ts';
 import type { BrokerConfig } from './messaging/rascal.ts';
 import { type BrokerSettings, defaultBrokerSettings, EVENTS, workQueueName } from './messaging/topology.ts';
-import { outboxStats } from './outbox/outbox.ts';
+import { outboxHeld, outboxStats } from './outbox/outbox.ts';
 import { Relay } from './outbox/relay.ts';
 import { createRpc, type Rpc } from './rpc/rpc.ts';
 import type { Served } from './rpc/serve.ts';
@@ -418,6 +418,7 @@ export async function start(
   if (background !== undefined && availability !== undefined)
     void keepHouse(background, config, metrics, log, housekeeping.signal, {
       outbox: relay !== undefined,
+      routingKeys: publishedKeys(brokerConfig),
       kinds: workers.map(({ kind }) => kind),
       pools: () => [database, background].map((each) => each?.stats()),
       availability,
@@ -542,6 +543,7 @@ async function keepHouse(
   signal: AbortSignal,
   parts: {
     outbox: boolean;
+    routingKeys: ReadonlySet<string>;
     kinds: string[];
     pools: () => (ReturnType<Database<unknown>['stats']> | undefined)[];
     availability: Availability;
@@ -560,10 +562,11 @@ async function keepHouse(
       };
       for (const state of POOL_STATES) metrics.dbPoolConnections.set({ state }, counts[state]);
       // A database that has gone silent would hold this up for as long as TCP has patience.
-      const [outbox, tasks] = await database.transaction(
+      const [outbox, tasks, held] = await database.transaction(
         async (transaction) => [
           parts.outbox ? await outboxStats(transaction) : undefined,
           await tasksPending(transaction, parts.kinds),
+          parts.outbox ? await outboxHeld(transaction) : [],
         ],
         AbortSignal.timeout(STATS_TIMEOUT),
       );
@@ -571,6 +574,8 @@ async function keepHouse(
         metrics.outboxPending.set(outbox.pending);
         metrics.outboxOldestAge.set(outbox.oldestAge);
         metrics.outboxParked.set(outbox.parked);
+        for (const key of parts.routingKeys) metrics.outboxHeld.set({ key }, 0);
+        for (const each of held) metrics.outboxHeld.set({ key: each.key }, each.held);
       }
       for (const { kind, pending } of tasks) metrics.tasksPending.set({ kind }, pending);
       if (Date.now() - prunedAt > PRUNE_EVERY) {

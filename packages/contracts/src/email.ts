@@ -12,6 +12,7 @@ export interface EmailSent {
 export const emailSent = defineEvent<EmailSent>({
   type: 'email.sent',
   version: 1,
+  mayGoUnconsumed: true,
   data: {
     emailId: uuid().required(),
     userId: uuid().required(),

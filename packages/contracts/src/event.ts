@@ -13,6 +13,8 @@ export interface EventDefinition<Data extends object = object> {
   /** The service that publishes it, and nobody else: the first word of its type. */
   readonly from: string;
   readonly schema: Joi.ObjectSchema<Data>;
+  /** That nobody consumes it is not a fault: it is counted, and does not go to the queue `unrouted`. */
+  readonly mayGoUnconsumed: boolean;
 }
 
 /** An event definition of whatever data. */
@@ -38,8 +40,9 @@ export function defineEvent<Data extends object>(declaration: {
   type: string;
   version: number;
   data: Joi.PartialSchemaMap<Data>;
+  mayGoUnconsumed?: boolean;
 }): EventDefinition<Data> {
-  const { type, version, data } = declaration;
+  const { type, version, data, mayGoUnconsumed = false } = declaration;
   if (!TYPE.test(type)) throw new TypeError(`event type '${type}' must be of the form 'user.created'`);
   if (!Number.isInteger(version) || version < 1)
     throw new TypeError(`version of '${type}' must be a positive integer`);
@@ -50,6 +53,7 @@ export function defineEvent<Data extends object>(declaration: {
     dataschema: `urn:warren:${type}:v${version}`,
     from: type.split('.', 1)[0] as string,
     schema: Joi.object<Data>(data).required(),
+    mayGoUnconsumed,
   });
 }
 

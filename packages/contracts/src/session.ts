@@ -13,6 +13,7 @@ export interface SessionOpened {
 export const sessionOpened = defineEvent<SessionOpened>({
   type: 'session.opened',
   version: 1,
+  mayGoUnconsumed: true,
   data: {
     sessionId: uuid().required(),
     userId: uuid().required(),

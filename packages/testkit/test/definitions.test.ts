@@ -20,7 +20,12 @@ describe('the definitions on a vhost', () => {
     const topics = await api.request<object[]>('GET', `vhosts/${vhost}/topic-permissions`);
 
     expect(events).to.deep.include({ type: 'topic', arguments: { 'alternate-exchange': 'unrouted' } });
-    expect(exchanges?.map(({ name }) => name)).to.include.members(['events', 'rpc', 'unrouted']);
+    expect(exchanges?.map(({ name }) => name)).to.include.members([
+      'events',
+      'rpc',
+      'unrouted',
+      'unconsumed',
+    ]);
     expect(permissions).to.have.length(3);
     expect(permissions?.find(({ user }) => user.endsWith('.session'))).to.include({
       configure: '^session\\.',

@@ -31,6 +31,11 @@ export class PublishError extends Error {
 
 export type Confirmed = (error?: PublishError) => void;
 
+interface Returned {
+  fields: { exchange: string; routingKey: string };
+  properties: { type?: string };
+}
+
 /** A connection with one confirm channel on it. Every publish settles exactly once. */
 export class Publisher {
   readonly #connection: Connection;
@@ -44,6 +49,8 @@ export class Publisher {
   #blocked = false;
   /** Called once, with the reason, when it can no longer be used. */
   onClose: (reason: PublishError) => void = () => {};
+  /** No queue took a mandatory message of this type: with this it is not an error, and its confirm settles it. */
+  onReturn: ((type: string | undefined) => void) | undefined;
   /** The broker has stopped reading from publishers (a memory or disk alarm). */
   onBlocked: (blocked: boolean, reason?: string) => void = () => {};
 
@@ -70,8 +77,9 @@ export class Publisher {
       this.#full = false;
       for (const resume of this.#drained.splice(0)) resume();
     });
-    // It need have no id of its own; but where one finds no queue, the others that go there find none either.
-    channel.on('return', ({ fields }: { fields: { exchange: string; routingKey: string } }) => {
+    // Without `onReturn`: it need have no id of its own; but where one finds no queue, the others that go there find none either.
+    channel.on('return', ({ fields, properties }: Returned) => {
+      if (this.onReturn !== undefined) return this.onReturn(properties.type);
       const there = address(fields.exchange, fields.routingKey);
       for (const [settle, where] of [...this.#pending])
         if (where === there) settle(new PublishError('returned', `no queue at ${there} took the message`));

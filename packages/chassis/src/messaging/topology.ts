@@ -76,7 +76,7 @@ export function publications(...events: AnyEvent[]): Record<string, PublicationC
   return Object.fromEntries(
     events.map(({ routingKey }) => [
       routingKey,
-      { exchange: EVENTS, routingKey, options: { persistent: true, mandatory: false } },
+      { exchange: EVENTS, routingKey, options: { persistent: true, mandatory: true } },
     ]),
   );
 }

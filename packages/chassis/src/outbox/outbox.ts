@@ -76,3 +76,11 @@ export async function outboxStats(
     parked: Number(row?.parked ?? 0),
   };
 }
+
+/** How many events are held back, by routing key. */
+export async function outboxHeld(database: QueryExecutorProvider): Promise<{ key: string; held: number }[]> {
+  const { rows } = await sql<{ key: string; held: number }>`
+    select routing_key as key, count(*)::int as held from warren.outbox
+    where held_at is not null group by routing_key`.execute(database);
+  return rows;
+}

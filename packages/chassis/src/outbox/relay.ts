@@ -13,6 +13,7 @@ import { connectClient } from '../database/connect.ts';
 import { type PublishError, Publisher } from '../messaging/confirms.ts';
 import { EVENTS } from '../messaging/topology.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
+import { Holds } from './holds.ts';
 import { PoolerError, refusePooler } from './pooler.ts';
 import { hangUp, type Row, Session } from './session.ts';
 
@@ -50,6 +51,8 @@ const CALM = 10_000;
 const LAST_WORDS = 500;
 /** ms until a broker that refuses every event is tried again. */
 const REFUSED_PAUSE = 5_000;
+/** ms in which the confirms of what is in flight come in, so that the channel can be renewed. */
+const RENEWAL_MS = 2_000;
 /** Refusals, and events looked through, after which the broker is thought to refuse every event. */
 const REFUSALS = 100;
 const SUSPECTS = 100_000;
@@ -160,9 +163,11 @@ export class Relay {
     const { log, connected } = this.#options;
     const delays = backoff({ min: 100, max: 5_000 });
     const stopping = this.#stopping.signal;
+    const holds = new Holds();
     let cautious = false;
     this.active = true;
     log.debug('this process is the active relay');
+    for (const key of await session.heldKeys()) this.#hold(holds, key, undefined);
     // Whatever hangs when the time is over hangs on one of the two lines.
     let timer: NodeJS.Timeout | undefined;
     const onStopping = () => {
@@ -176,9 +181,9 @@ export class Relay {
           await Promise.race([connected(), session.ended, this.#drained]);
           if (session.lost || stopping.aborted) break;
           const publisher = await this.#openPublisher(session);
-          const sifted = cautious ? await this.#sift(session, publisher) : publisher;
+          const sifted = cautious ? await this.#sift(session, publisher, holds) : publisher;
           cautious = false;
-          if (await this.#flow(session, sifted)) return;
+          if (await this.#flow(session, sifted, holds)) return;
         } catch (error) {
           const { reason, code } = error as Partial<PublishError>;
           cautious = reason === 'refused' && code !== 320;
@@ -194,6 +199,7 @@ export class Relay {
           if (stopping.aborted) session.publisher?.destroy();
           else await session.publisher?.close();
           session.publisher = undefined;
+          holds.forget();
         }
       }
       if (session.lost && !stopping.aborted) throw session.reason;
@@ -213,24 +219,32 @@ export class Relay {
     }
     publisher.onBlocked = this.#options.onBlocked;
     publisher.onClose = () => this.#wake();
+    publisher.onReturn = (type = '') => this.#options.metrics.eventsUnconsumed.inc({ type });
     session.publisher = publisher;
     if (session.lost) publisher.destroy();
     return publisher;
   }
 
   /**
-   * Reads, publishes, deletes, with reads and confirms overlapping.
-   * @returns true when it has flushed the outbox because this process is ending
+   * Reads, publishes, deletes, with reads and confirms overlapping. A nack holds back its routing key, and nothing else.
+   * @returns true when it has flushed the outbox because this process is ending; what is held stays
    * @throws {PublishError} when the broker is lost, or refused one of the messages in flight
    */
-  async #flow(session: Session, publisher: Publisher): Promise<boolean> {
+  async #flow(session: Session, publisher: Publisher, holds: Holds): Promise<boolean> {
     const inFlight = new Map<string, Row>();
     let bytes = 0;
     let done: string[] = [];
+    /** Rejected by a queue, and not yet marked as held. */
+    let nacked: Row[] = [];
+    // A quorum queue that is full tells each channel so, and not always that it is no longer (RabbitMQ 3.10, when a policy
+    // goes): a channel that has got a nack is closed before held events are tried again, once nothing is in flight on it.
+    let stale = false;
+    let renewing: number | undefined;
     let failure: PublishError | undefined;
     let busyUntil = 0;
     let wait = IDLE_POLL;
     const halfFree = () => inFlight.size <= WINDOW / 2 && bytes <= BYTES / 2;
+    const probing = () => failure === undefined && !this.#draining.signal.aborted && halfFree();
 
     const send = (row: Row) => {
       inFlight.set(row.id, row);
@@ -240,27 +254,74 @@ export class Relay {
         inFlight.delete(row.id);
         bytes -= row.bytes;
         if (error === undefined) done.push(row.id);
-        else failure ??= error;
+        else if (error.reason === 'nacked') {
+          nacked.push({ ...row, body: '' });
+          stale = true;
+          this.#hold(holds, row.routing_key, error);
+        } else failure ??= error;
+        const burstEnded = holds.settled(row, error === undefined);
         // A full window is read anew when half of it is free; otherwise when all is in, or somebody commits.
-        if (error !== undefined || inFlight.size === 0 || (wasFull && halfFree())) this.#wake();
+        if (error !== undefined || burstEnded || inFlight.size === 0 || (wasFull && halfFree())) this.#wake();
       });
+    };
+    /** The next events of held keys whose delay is over. */
+    const probe = async () => {
+      const due = probing() && !stale ? holds.due() : [];
+      if (due.length === 0) return;
+      const confirmed = done;
+      done = [];
+      if (confirmed.length > 0) await session.delete(confirmed); // what is deleted is not read again
+      session.rewind();
+      for (const { key, size } of due) {
+        if (!probing()) return;
+        const rows = await session.readHeld(key, Math.min(size, BATCH), BYTES - bytes);
+        for (const row of rows) {
+          holds.sent(row);
+          send(row);
+        }
+        if (rows.length > 0) continue;
+        // All are through, or what is left waits behind events that wait for another reason.
+        if (size > 1 || !(await session.heldKeys()).includes(key)) await this.#release(session, holds, key);
+        else holds.postpone(key);
+      }
     };
 
     await session.look();
     for (;;) {
       if (session.lost) throw session.reason;
-      if (failure !== undefined && failure.reason !== 'nacked') break;
-      if (failure !== undefined && inFlight.size === 0) break; // the others' confirms are in
+      if (failure !== undefined) break;
       if (this.#stopping.signal.aborted) break;
       if (publisher.closed !== undefined) failure ??= publisher.closed;
 
-      const room = failure === undefined && bytes < BYTES ? Math.min(BATCH, WINDOW - inFlight.size) : 0;
+      if (stale && probing() && holds.wait === 0) renewing ??= performance.now();
+      if (renewing !== undefined && inFlight.size === 0 && nacked.length === 0) break;
+      if (renewing !== undefined && performance.now() - renewing > RENEWAL_MS) {
+        for (const { key } of holds.due()) holds.postpone(key);
+        renewing = undefined;
+      }
+
+      const rejected = nacked;
+      nacked = [];
+      if (rejected.length > 0) await session.hold(rejected.map(({ id }) => id));
+      const reading = failure === undefined && renewing === undefined && bytes < BYTES;
+      const room = reading ? Math.min(BATCH, WINDOW - inFlight.size) : 0;
       this.#woken = false;
       const finished = done;
       done = [];
-      const { rows, more } = await session.deleteAndRead(finished, [...inFlight.keys()], room, BYTES - bytes);
+      const taken = [...inFlight.keys(), ...nacked.map(({ id }) => id)];
+      const { rows, more } = await session.deleteAndRead(finished, taken, room, BYTES - bytes);
       if (session.lost) throw session.reason;
-      for (const row of rows) send(row);
+      // What was nacked meanwhile is not marked yet.
+      const waiting = new Set(nacked.map(({ aggregate }) => aggregate));
+      const held: string[] = [];
+      for (const row of rows) {
+        if (holds.has(row.routing_key)) {
+          held.push(row.id);
+          waiting.add(row.aggregate);
+        } else if (!waiting.has(row.aggregate)) send(row);
+      }
+      if (held.length > 0) await session.hold(held);
+      await probe();
       await publisher.room(this.#stopping.signal);
       await session.look();
       if (finished.length > 0 && this.#refusing) {
@@ -275,15 +336,34 @@ export class Relay {
       } else if (now > busyUntil) wait = Math.min(IDLE_POLL, wait * 2);
 
       const idle = inFlight.size === 0;
-      if (failure !== undefined && (failure.reason !== 'nacked' || idle)) continue;
-      if (failure === undefined && (this.#woken || (more && halfFree()))) continue;
-      if (idle && done.length > 0) continue;
+      if (failure !== undefined || nacked.length > 0) continue;
+      if (renewing === undefined && (this.#woken || (more && halfFree()))) continue;
+      if (idle && (done.length > 0 || renewing !== undefined)) continue;
+      if (renewing === undefined && probing() && holds.wait === 0) continue;
       if (this.#draining.signal.aborted && idle && room > 0 && rows.length === 0) return true;
-      await this.#idle(wait);
+      await this.#idle(renewing === undefined && probing() ? Math.min(wait, holds.wait) : wait);
     }
+    if (nacked.length > 0) await session.hold(nacked.map(({ id }) => id));
     if (done.length > 0) await session.delete(done);
     if (failure !== undefined) throw failure;
     return false;
+  }
+
+  /** @param error why; undefined when an earlier process held it */
+  #hold(holds: Holds, key: string, error: PublishError | undefined): void {
+    if (!holds.begin(key, error === undefined)) return;
+    this.#options.log.warn(
+      { routingKey: key, ...(error !== undefined && { err: error }) },
+      'a queue rejects events of this routing key (is one full?); they are held back and retried',
+    );
+  }
+
+  async #release(session: Session, holds: Holds, key: string): Promise<void> {
+    await session.release(key);
+    this.#options.log.info(
+      { routingKey: key, seconds: holds.end(key) },
+      'events of this routing key are accepted again',
+    );
   }
 
   /**
@@ -292,7 +372,7 @@ export class Relay {
    * permissions, a missing exchange), and nothing is parked.
    * @returns the publisher to go on with: a refusal ends the one that it hits
    */
-  async #sift(session: Session, first: Publisher): Promise<Publisher> {
+  async #sift(session: Session, first: Publisher, holds: Holds): Promise<Publisher> {
     const { log } = this.#options;
     const refused: { row: Row; error: PublishError }[] = [];
     /** Aggregates with an event in `refused`: what came after it waits. */
@@ -313,6 +393,11 @@ export class Relay {
         after = row.id;
         looked += 1;
         if (held.has(row.aggregate)) continue;
+        if (holds.has(row.routing_key)) {
+          await session.hold([row.id]);
+          held.add(row.aggregate);
+          continue;
+        }
         let error = refusedKeys.get(row.routing_key);
         if (error === undefined) {
           error = await new Promise<PublishError | undefined>((resolve) =>
@@ -324,6 +409,12 @@ export class Relay {
         if (error === undefined) {
           accepted += 1;
           await session.delete([row.id]);
+          continue;
+        }
+        if (error.reason === 'nacked') {
+          this.#hold(holds, row.routing_key, error);
+          await session.hold([row.id]);
+          held.add(row.aggregate);
           continue;
         }
         if (error.reason !== 'refused') throw error;
@@ -373,6 +464,7 @@ export class Relay {
         correlationId: row.correlation_id,
         contentType: CONTENT_TYPE,
         persistent: true,
+        mandatory: true, // counted if no queue takes it: its contract allows that, or `events` has no alternate exchange
         headers: row.traceparent === null ? {} : { traceparent: row.traceparent },
       },
       (error) => {

@@ -37,7 +37,7 @@ const RESCAN = 30_000;
 /** More parked events than this are not kept in mind: the database is asked about them at every read. */
 const HELD_LIMIT = 1_000;
 
-// What is in flight is in $2, with $6 the highest of it; what has an earlier event of its aggregate parked waits.
+// What is in flight is in $2, with $6 the highest of it; what has an earlier event of its aggregate parked or held waits.
 const READ = `
   select id, event_id, type, routing_key, aggregate, body, correlation_id, traceparent, bytes,
          floor(extract(epoch from created_at))::float8 as created
@@ -46,8 +46,8 @@ const READ = `
            sum(octet_length(body)) over (order by id rows between unbounded preceding and 1 preceding) as before
     from (
       select * from warren.outbox o
-      where id > $1 and parked_at is null and (id > $6 or id <> all($2::bigint[])) and aggregate <> all($3::text[])
-        and not exists (select from warren.outbox p where p.aggregate = o.aggregate and p.parked_at is not null and p.id < o.id)
+      where id > $1 and parked_at is null and held_at is null and (id > $6 or id <> all($2::bigint[])) and aggregate <> all($3::text[])
+        and not exists (select from warren.outbox p where p.aggregate = o.aggregate and (p.parked_at is not null or p.held_at is not null) and p.id < o.id)
       order by id limit $4
     ) batch
   ) sized
@@ -56,6 +56,26 @@ const READ = `
 // The select does not see what the same statement deletes: $2 has the deleted ones too.
 const DELETE_AND_READ = `with done as (delete from warren.outbox where id = any($7::bigint[])) ${READ}`;
 const DELETE = 'delete from warren.outbox where id = any($1::bigint[])';
+
+const HOLD = 'update warren.outbox set held_at = now() where id = any($1::bigint[]) and held_at is null';
+const HELD_KEYS = 'select distinct routing_key as key from warren.outbox where held_at is not null';
+// The first of each aggregate: one is confirmed before the next is published.
+const READ_HELD = `
+  select id, event_id, type, routing_key, aggregate, body, correlation_id, traceparent, bytes,
+         floor(extract(epoch from created_at))::float8 as created
+  from (
+    select *, octet_length(body) as bytes,
+           sum(octet_length(body)) over (order by id rows between unbounded preceding and 1 preceding) as before
+    from (
+      select * from warren.outbox o
+      where held_at is not null and routing_key = $1 and parked_at is null
+        and not exists (select from warren.outbox p where p.aggregate = o.aggregate and (p.parked_at is not null or p.held_at is not null) and p.id < o.id)
+      order by id limit $2
+    ) batch
+  ) sized
+  where coalesce(before, 0) < $3
+  order by id`;
+const RELEASE = 'update warren.outbox set held_at = null where routing_key = $1 and held_at is not null';
 
 const PARKED = `select id, aggregate from warren.outbox where parked_at is not null limit ${HELD_LIMIT + 1}`;
 const DRAWN =
@@ -165,6 +185,31 @@ export class Session {
       values: [id, reason.slice(0, 1_000)],
     });
     this.#lookedAt = Number.NEGATIVE_INFINITY;
+  }
+
+  /** Sets events aside because their routing key is held back. What follows in their aggregates waits. */
+  async hold(ids: string[]): Promise<void> {
+    await this.#query({ name: 'warren-hold', text: HOLD, values: [ids] });
+  }
+
+  async heldKeys(): Promise<string[]> {
+    return (await this.#query<{ key: string }>({ text: HELD_KEYS })).rows.map(({ key }) => key);
+  }
+
+  /** Held events of a key that may be published, oldest first; of each aggregate one. */
+  async readHeld(key: string, limit: number, bytes: number): Promise<Row[]> {
+    const values = [key, limit, bytes];
+    return (await this.#query<Row>({ name: 'warren-read-held', text: READ_HELD, values })).rows;
+  }
+
+  async release(key: string): Promise<void> {
+    await this.#query({ text: RELEASE, values: [key] });
+    this.rewind();
+  }
+
+  /** What waited behind an event that was held may be below the mark. */
+  rewind(): void {
+    this.#low = 0n;
   }
 
   /** Raises the low-water mark, and notices what was parked or un-parked. Cheap when called too often. */

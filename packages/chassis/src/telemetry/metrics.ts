@@ -11,6 +11,7 @@ export interface Metrics {
   httpMalformed: Counter<'reason'>;
   eventsPublished: Counter<'type' | 'outcome'>;
   eventPublishDuration: Histogram<'type'>;
+  eventsUnconsumed: Counter<'type'>;
   eventsConsumed: Counter<'queue' | 'type' | 'outcome'>;
   eventHandlingDuration: Histogram<'queue' | 'type'>;
   eventLag: Histogram<'queue' | 'type'>;
@@ -18,6 +19,7 @@ export interface Metrics {
   outboxPending: Gauge;
   outboxOldestAge: Gauge;
   outboxParked: Gauge;
+  outboxHeld: Gauge<'key'>;
   tasksPending: Gauge<'kind'>;
   rpcDuration: Histogram<'method' | 'outcome'>;
   rpcHandlingDuration: Histogram<'method' | 'outcome'>;
@@ -73,6 +75,12 @@ export function createMetrics(options: {
       labelNames: ['type', 'outcome'],
       registers: registers(database && broker),
     }),
+    eventsUnconsumed: new Counter({
+      name: 'events_unconsumed_total',
+      help: 'Published events that no queue took, as their contract allows.',
+      labelNames: ['type'],
+      registers: registers(database && broker),
+    }),
     eventPublishDuration: new Histogram({
       name: 'event_publish_duration_seconds',
       help: 'From the publish of an event to its confirm.',
@@ -119,6 +127,12 @@ export function createMetrics(options: {
     outboxParked: new Gauge({
       name: 'outbox_parked',
       help: 'Events that can never be published as they are, and wait for a human.',
+      registers: registers(database && broker),
+    }),
+    outboxHeld: new Gauge({
+      name: 'outbox_held',
+      help: 'Events held back because a queue rejects those of their routing key (`key`); 0 when it accepts them again.',
+      labelNames: ['key'],
       registers: registers(database && broker),
     }),
     tasksPending: new Gauge({

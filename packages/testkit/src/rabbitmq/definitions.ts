@@ -67,10 +67,12 @@ export interface Keys {
  * What the platform gives to services of these names: the shared exchanges, and a user each that can touch nothing of another's.
  * For tests of services that no definitions file knows.
  * @param keysOf what a service may subscribe to, call and answer; default: all
+ * @param mayGoUnconsumed routing keys of events that do not go to `unrouted` when nobody consumes them
  */
 export function platformDefinitions(
   services: string[],
   keysOf: (service: string) => Keys | undefined = () => undefined,
+  mayGoUnconsumed: readonly string[] = [],
 ): Definitions {
   const vhost = '/';
   return {
@@ -78,6 +80,8 @@ export function platformDefinitions(
       exchange('events', 'topic', { 'alternate-exchange': 'unrouted' }),
       exchange('rpc', 'topic'),
       exchange('unrouted', 'fanout'),
+      // It has no queue. A binding to it is a route, so the alternate exchange is not asked.
+      exchange('unconsumed', 'fanout', {}, true),
     ],
     queues: [
       {
@@ -97,6 +101,14 @@ export function platformDefinitions(
         routing_key: '',
         arguments: {},
       },
+      ...mayGoUnconsumed.map((routing_key) => ({
+        source: 'events',
+        vhost,
+        destination: 'unconsumed',
+        destination_type: 'exchange',
+        routing_key,
+        arguments: {},
+      })),
     ],
     users: services.map((name) => ({ name, tags: [] })),
     permissions: services.map((user) => ({
@@ -276,8 +288,8 @@ export async function loadDefinitions(options: LoadOptions): Promise<Loaded> {
 
 const everything = { configure: '.*', write: '.*', read: '.*' };
 
-function exchange(name: string, type: string, args: object = {}): DefinedExchange {
-  return { name, vhost: '/', type, durable: true, auto_delete: false, internal: false, arguments: args };
+function exchange(name: string, type: string, args: object = {}, internal = false): DefinedExchange {
+  return { name, vhost: '/', type, durable: true, auto_delete: false, internal, arguments: args };
 }
 
 const literally = (name: string) => name.replace(/[.*+?^${}()|[\]\\]/g, '\\$&');
