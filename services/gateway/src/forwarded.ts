@@ -37,7 +37,7 @@ const simpleHop = (text: string): Hop => ({ address: addressOf(text.trim()) });
  * The IP address of a node, which may have a port (Azure, IIS), and brackets if it is of IPv6.
  * https://www.rfc-editor.org/rfc/rfc7239#section-6
  */
-export function addressOf(node: string): string | undefined {
+function addressOf(node: string): string | undefined {
   const [, bracketed, plain] = /^(?:\[([^\]]*)\]|([\d.]+))(?::(?:\d{1,5}|_[\w.-]+))?$/.exec(node) ?? [];
   const address = bracketed ?? plain ?? node;
   const version = isIP(address);
