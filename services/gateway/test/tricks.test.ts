@@ -68,6 +68,7 @@ describe('tricks', () => {
       'http://evil.example/users/../orders',
       'http://evil.example@127.0.0.1/users',
       'ftp://evil.example/users',
+      'ahttp://x',
       'http://evil.example',
       '*',
       'users',

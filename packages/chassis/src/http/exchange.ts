@@ -59,7 +59,8 @@ export function exchange(options: {
     const method = METHODS.has(ctx.method) ? ctx.method : 'OTHER';
     const incoming = req.headers.traceparent as string | undefined;
     const parent = isTraceparent(incoming) ? incoming : undefined;
-    const path = ctx.path.slice(0, LONGEST_PATH);
+    // Of a target such as ahttp://x Koa knows no path.
+    const path = (ctx.path as string | null)?.slice(0, LONGEST_PATH);
     const attributes = { 'http.request.method': method, 'url.path': path };
 
     return withSpan(method, { kind: SpanKind.SERVER, attributes, parent }, async (span) => {
