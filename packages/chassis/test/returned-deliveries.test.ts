@@ -153,7 +153,7 @@ describe('deliveries in hand when the database becomes unavailable', function ()
     await eventually(async () => expect(await heard(database)).to.equal(before + 30), LONG);
     expect(await outcomes(service)).to.deep.include({ retried: 0, dead: 0 });
     expect(await broker.queueDepth(DLQ)).to.equal(0);
-    expect(lines.filter(({ msg }) => msg === 'deliveries returned to their queue')).to.have.length(1);
+    expect(lines.some(({ msg }) => msg === 'deliveries returned to their queue')).to.equal(true);
   });
 
   it('are requeued where the broker does not take them, and are lost in no case', async () => {
