@@ -1,6 +1,7 @@
 // The environment, read once at the start: one Joi schema, every mistake at once, a frozen object.
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
+import { dirname } from 'node:path';
 import { Joi } from '@warren/contracts';
 import { distance } from 'fastest-levenshtein';
 import { oneHost } from './database/url.ts';
@@ -73,18 +74,19 @@ const NO_PORT = Object.fromEntries(
   ]),
 );
 
-/** A URL of one of these schemes, e.g. `url('amqp', 'amqps')`. Its password is never printed. */
+/** A URL of one of these schemes, e.g. `url('amqp', 'amqps')`. It is never printed. */
 export const url = (...schemes: [string, ...string[]]): Joi.StringSchema => {
   const starts = schemes.map((scheme) => `${scheme}://`).join(' or ');
   return Joi.string()
     .custom((value: string, helpers) => {
       if (!schemes.some((scheme) => value.toLowerCase().startsWith(`${scheme}://`)))
-        return helpers.error('url.scheme');
+        return helpers.error(/^\s*\w+\s*=/.test(value) ? 'url.settings' : 'url.scheme');
       if (!URL.canParse(value)) return helpers.error('url.form');
       return value;
     })
     .messages({
       'url.scheme': `must start with ${starts}`,
+      'url.settings': `must be a URL that starts with ${starts}, not a list of settings`,
       'url.form':
         'is no URL (special characters in a user name or password are percent-encoded, e.g. %23 for #)',
     });
@@ -235,11 +237,17 @@ function collect(names: string[], env: Environment): Given {
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;
       const reason = code === 'ENOENT' ? 'does not exist' : `cannot be read (${code})`;
-      given.mistakes.set(name, `the file ${file} of ${name + FILE} ${reason}`);
+      given.mistakes.set(
+        name,
+        `${isPath(file) ? `the file ${file} of` : 'the file of'} ${name + FILE} ${reason}`,
+      );
     }
   }
   return given;
 }
+
+/** Whether it may be printed: `NAME_FILE` with the secret itself in it is a common mistake. */
+const isPath = (text: string): boolean => dirname(text).length > 1 && existsSync(dirname(text));
 
 function firstOfEach(details: Joi.ValidationErrorItem[]): Joi.ValidationErrorItem[] {
   return details.filter((detail, at) => details.findIndex(({ path }) => path[0] === detail.path[0]) === at);
@@ -252,29 +260,44 @@ function describe(detail: Joi.ValidationErrorItem, schema: Joi.ObjectSchema, giv
     return `${name}: is required${example === undefined ? '' : `, e.g. ${example}`}`;
   }
   const raw = given.values[name] ?? '';
-  const shown = given.files.has(name) ? undefined : presentable(name, raw);
-  // A message of Joi's may quote the value, and the value may be a secret.
-  const message = shown === raw ? detail.message : detail.message.replaceAll(raw, '…');
-  return `${name}: ${message}, got ${shown === undefined ? whence(given.files.get(name)) : JSON.stringify(shown)}`;
+  const file = given.files.get(name);
+  if (file === undefined && isPresentable(name, raw, detail))
+    return `${name}: ${detail.message}, got ${JSON.stringify(raw.length > 200 ? `${raw.slice(0, 200)}…` : raw)}`;
+  const message = quotes(detail, raw, schema.extract(name)) ? 'is invalid' : detail.message;
+  return `${name}: ${message}${file === undefined ? '' : `, got something else from ${file}`} (the value is not shown, it may be secret)`;
 }
 
-const whence = (file: string | undefined): string =>
-  file === undefined ? 'something else (not shown, it may be secret)' : `something else from ${file}`;
+const SECRET_NAME =
+  /SECRET|PASS|PWD|TOKEN|CREDENTIAL|AUTHORIZATION|COOKIE|(^|_)(KEYS?|URLS?|URI|DSN|HEADERS|ENDPOINT|CONNECTION)(_|$)/;
+/** In any variable: a URL, `user:password@`, a setting such as libpq's `password=`. */
+const SECRET_SHAPE = /:\/\/|:[^\s@]*@|=|pass(word|wd)?|secret|token/i;
 
-/** The value as it may be printed; undefined when it may not. */
-function presentable(name: string, value: string): string | undefined {
-  if (/SECRET|PASS|TOKEN|CREDENTIAL|(^|_)KEY(S|_|$)/.test(name)) return undefined;
-  const masked = maskCredentials(value);
-  if (/(^|_)(URL|URI|DSN)(_|$)/.test(name) && masked === value && value.includes('@')) return undefined;
-  return masked.length > 200 ? `${masked.slice(0, 200)}…` : masked;
+/** Whether a value may be printed: neither the name, nor the type, nor the shape of the value is that of a secret. */
+const isPresentable = (name: string, value: string, { type }: Joi.ValidationErrorItem): boolean =>
+  !SECRET_NAME.test(name.toUpperCase()) && !type.startsWith('url.') && !SECRET_SHAPE.test(value);
+
+/** Whether a message repeats four characters of the value that the schema does not say itself: Joi quotes what it refuses. */
+function quotes({ message }: Joi.ValidationErrorItem, value: string, schema: Joi.Schema): boolean {
+  const text = message.toLowerCase();
+  const known = JSON.stringify(schema.describe()).toLowerCase();
+  const given = value.trim().toLowerCase();
+  for (let at = 0; at === 0 || at + 4 <= given.length; at += 1) {
+    const part = given.slice(at, at + 4);
+    if (text.includes(part) && !known.includes(part)) return true;
+  }
+  return false;
 }
 
-/** Hides passwords in URLs, also those that do not parse, and leaves everything else as it is. */
+/** Hides passwords in URLs, also those that do not parse, and in settings such as libpq's `password=…`. */
 export function maskCredentials(text: string): string {
-  if (!text.includes('://')) return text;
+  if (!text.includes('=') && !text.includes('://')) return text;
   return text
     .replace(/(:\/\/[^\s:/?#"'@]{0,128}):[^\s"']{0,512}@/g, '$1:***@')
-    .replace(/([?&][\w.]{0,32}(?:pass|password|secret|token)=)[^\s&"']*/gi, '$1***');
+    .replace(
+      /(\b\w{0,32}(?:password|passwd|secret|token)\s{0,8}=\s{0,8})(?:'(?:[^'\\]|\\.){0,512}'|[^\s&"']+)/gi,
+      '$1***',
+    )
+    .replace(/([?&][\w.]{0,32}pass=)[^\s&"']*/gi, '$1***');
 }
 
 // --- Names nobody knows ---

@@ -34,6 +34,8 @@ const urls = { AMQP_URL: 'amqp://rabbit', DATABASE_URL: 'postgres://localhost/us
 const load = (env: Environment, needs = { database: true, broker: true }): Settings & ChassisConfig =>
   loadConfig<Settings>({ schema, ...needs, env });
 
+const HIDDEN = '(the value is not shown, it may be secret)';
+
 function mistakesOf(env: Environment, needs?: { database: boolean; broker: boolean }): readonly string[] {
   try {
     load(env, needs);
@@ -108,7 +110,7 @@ describe('the configuration', () => {
     };
     expect(mistakesOf(env)).to.have.members([
       'DATABASE_URL: is required, e.g. postgres://user:password@host:5432/database',
-      'AMQP_URL: must start with amqp:// or amqps://, got "http://rabbit"',
+      `AMQP_URL: must start with amqp:// or amqps:// ${HIDDEN}`,
       'PORT: must be a port, 1 to 65535, got "99999"',
       'ADMIN_PORT: must be a port, 1 to 65535, got "nine"',
       'LOG_LEVEL: must be one of [trace, debug, info, warn, error, fatal, silent], got "loud"',
@@ -132,7 +134,7 @@ describe('the configuration', () => {
       DATABASE_URL: 'postgres://user:hunter2#x@host/db',
       API_TOKEN: 'hunter2',
     }).join('\n');
-    expect(mistakes).to.match(/AMQP_URL.*guest:\*\*\*@rabbit/);
+    expect(mistakes).to.match(/AMQP_URL: must start with/);
     expect(mistakes).to.match(/DATABASE_URL: is no URL .*percent-encoded/);
     expect(mistakes).to.match(/API_TOKEN/);
     expect(mistakes).not.to.contain('hunter2');
@@ -174,6 +176,57 @@ describe('the configuration', () => {
     );
   });
 
+  const shapes = {
+    'a URL without @': 'notaurl:hunter2',
+    'a URL whose host is the secret': 'http://hunter2',
+    'the form of libpq': "host=db password = 'hun ter2 hunter2' user=postgres",
+    'the form of libpq, of one setting': 'password=hunter2',
+    'the form of JDBC': 'jdbc:postgresql://db/user?user=a&password=hunter2',
+    'a bare secret': 'hunter2',
+    'upper case and spaces': '  HUNTER2 hunter2  ',
+    'a URL that does not parse': 'postgres://user:hunter2@[db',
+  };
+  for (const [title, value] of Object.entries(shapes))
+    it(`never shows a value that may hold a secret: ${title}`, () => {
+      const schema = {
+        API_KEY: Joi.string().lowercase().trim().pattern(/^k-/),
+        API_PASSWORD: Joi.string().valid('swordfish'),
+        SMTP_HEADERS: Joi.string().custom((text: string, { message }) =>
+          message({ custom: `{#label} has no ${text.slice(1, -1)}` }),
+        ),
+        DATABASE_URL: Joi.forbidden(),
+      };
+      const env = { AMQP_URL: value, API_KEY: value, API_PASSWORD: value, SMTP_HEADERS: value };
+      const mistakes: string[] = [];
+      for (const [schema_, env_] of [
+        [schema, { ...env, DATABASE_URL: value }],
+        [{}, { ...urls, DATABASE_URL: value, PORT: /:\/\/|=/.test(value) ? value : '0' }],
+      ] as [Joi.SchemaMap, Environment][])
+        try {
+          loadConfig({ schema: schema_, database: true, broker: true, env: env_ });
+          expect.fail('it was accepted');
+        } catch (error) {
+          if (!(error instanceof ConfigError)) throw error;
+          mistakes.push(...error.mistakes);
+        }
+      for (const name of [...Object.keys(env), 'DATABASE_URL'])
+        expect(mistakes.filter((line) => line.startsWith(`${name}: `))).to.have.length.above(0);
+      expect(mistakes.join('\n')).to.not.match(/hun.?ter|unter2/i);
+    });
+
+  it('says that libpq’s form is not understood', () => {
+    expect(mistakesOf({ ...urls, DATABASE_URL: 'host=db user=postgres password=hunter2' })).to.deep.equal([
+      `DATABASE_URL: must be a URL that starts with postgres:// or postgresql://, not a list of settings ${HIDDEN}`,
+    ]);
+  });
+
+  it('masks a password in the form of libpq wherever it is logged', () => {
+    expect(maskCredentials("cannot parse host=db password='hun ter2' sslmode=require")).to.equal(
+      'cannot parse host=db password=*** sslmode=require',
+    );
+    expect(maskCredentials('host=db PGPASSWORD = hunter2')).to.equal('host=db PGPASSWORD = ***');
+  });
+
   describe('with secrets in files', () => {
     let directory: string;
     before(() => {
@@ -190,6 +243,13 @@ describe('the configuration', () => {
       expect(config.AMQP_URL).to.equal('amqps://u:p@h');
     });
 
+    it('does not print a secret that is in NAME_FILE itself', () => {
+      for (const secret of ['hunter2', '/hunter2', 'amqp://u:hunter2@rabbit', './hunter2'])
+        expect(mistakesOf({ ...urls, API_TOKEN_FILE: secret })).to.deep.equal([
+          'API_TOKEN: the file of API_TOKEN_FILE does not exist',
+        ]);
+    });
+
     it('names a file that is missing, empty or wrong, and a variable that is set twice', () => {
       const missing = join(directory, 'missing');
       const wrong = file('wrong', 'http://u:hunter2@h');
@@ -198,7 +258,7 @@ describe('the configuration', () => {
       ]);
       expect(mistakesOf({ ...urls, API_TOKEN_FILE: file('empty', '\n') }).join()).to.contain('is empty');
       expect(mistakesOf({ ...urls, AMQP_URL: '', AMQP_URL_FILE: wrong })).to.deep.equal([
-        `AMQP_URL: must start with amqp:// or amqps://, got something else from ${wrong}`,
+        `AMQP_URL: must start with amqp:// or amqps://, got something else from ${wrong} ${HIDDEN}`,
       ]);
       expect(mistakesOf({ ...urls, AMQP_URL_FILE: wrong })).to.deep.equal([
         'AMQP_URL: is set, and so is AMQP_URL_FILE; keep one of them',
