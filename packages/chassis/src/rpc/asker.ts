@@ -95,6 +95,15 @@ export class Asker {
   readonly requestFor: RequestFor =
     (origin) =>
     (method, data, { timeout = DEFAULT_TIMEOUT } = {}) => {
+      const { service } = this.#options;
+      // The broker would refuse it, and close the channel under all other requests.
+      if (!method.callers.includes(service))
+        return Promise.reject(
+          new WarrenError(
+            'invalid_service',
+            `${method.method} may not be called by ${service}: its contract names ${method.callers.join(', ') || 'no callers'}`,
+          ),
+        );
       const started = performance.now();
       const observe = (outcome: Outcome) =>
         this.#options.metrics.rpcDuration.observe(

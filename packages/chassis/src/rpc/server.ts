@@ -61,6 +61,8 @@ interface Answer {
 export class RpcServer {
   readonly #options: RpcServerOptions;
   readonly #methods: ReadonlyMap<string, Served>;
+  /** Of all methods. */
+  readonly #callers: readonly string[];
   readonly #turns: Turns;
   readonly #warn: ReturnType<typeof limitedWarnings>;
 
@@ -68,6 +70,7 @@ export class RpcServer {
     this.#options = options;
     this.#warn = limitedWarnings(options.log);
     this.#turns = new Turns(options.concurrency, SHARE);
+    this.#callers = [...new Set(options.methods.flatMap(({ method }) => method.callers))];
     options.producers.expect(requestQueue(options.service));
     this.#methods = new Map(options.methods.map((served) => [served.method.routingKey, served]));
   }
@@ -107,9 +110,11 @@ export class RpcServer {
       return;
     }
     const { caller } = question;
-    // Its reply would go to the queue of the one whom it names: who asks must be that one, and one that may.
-    const callers = (definition?.callers ?? [caller]).filter((each) => each === caller);
-    if (producers.refuse(message, requestQueue(service), callers) !== undefined) {
+    // Its reply would go to the queue of the one whom it names: who asks must be that one, and one that may. A reply to any other
+    // would be refused by the broker, which closes the channel under all of them.
+    const callers = (definition?.callers ?? this.#callers).filter((each) => each === caller);
+    const forged = producers.refuse(message, requestQueue(service), callers);
+    if (forged !== undefined || callers.length === 0) {
       count('forged');
       return;
     }
