@@ -16,6 +16,8 @@ export { ConfigError } from './errors.ts';
 export interface ChassisConfig {
   PORT: number;
   ADMIN_PORT: number;
+  /** Address or host name that both ports are bound to; `::` is all interfaces. */
+  LISTEN_HOST: string;
   AMQP_URL?: string;
   DATABASE_URL?: string;
   LOG_LEVEL: 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal' | 'silent';
@@ -150,6 +152,12 @@ function chassisSchema(needs: { database: boolean; broker: boolean }): Joi.Schem
   return {
     PORT: port(3000),
     ADMIN_PORT: port(9000),
+    LISTEN_HOST: Joi.string()
+      .hostname()
+      .messages({
+        'string.hostname': 'must be an address or a host name, such as 127.0.0.1, or :: for all interfaces',
+      })
+      .default('127.0.0.1'),
     AMQP_URL: needs.broker ? amqp.required() : amqp,
     DATABASE_URL: needs.database ? postgres.required() : postgres,
     LOG_LEVEL: Joi.valid('trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent').default('info'),

@@ -11,8 +11,9 @@ export const catalogue = {
     remedy: 'Stop it, or set PORT or ADMIN_PORT to a free one.',
   },
   listen_failed: {
-    cause: 'The operating system refused to listen on that port.',
-    remedy: 'Ports below 1024 need a privilege; the cause says what was refused.',
+    cause: 'The operating system refused to listen on that port, or on LISTEN_HOST.',
+    remedy:
+      'Ports below 1024 need a privilege, and LISTEN_HOST is an address of this machine; the cause says what was refused.',
   },
   invalid_route: {
     cause:

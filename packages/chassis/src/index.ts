@@ -7,7 +7,15 @@ export { ConfigError, Problem, problem, WarrenError } from './errors.ts';
 export type { Front, FrontContext, FrontTools } from './http/front.ts';
 export { type JsonSchema, jsonSchemaOf } from './http/json-schema.ts';
 export { combineApis, describeApi, type OpenApiDocument } from './http/openapi.ts';
-export { type Page, type Paging, pageOf, paging, toPage } from './http/pages.ts';
+export {
+  CURSOR_UNKNOWN,
+  type Page,
+  type Paging,
+  pageOf,
+  paging,
+  requireCursor,
+  toPage,
+} from './http/pages.ts';
 export * from './http/routes.ts';
 export { newId } from './id.ts';
 export { type Handler, on, type Subscription } from './messaging/consumer.ts';

@@ -58,7 +58,7 @@ export interface ServiceDescription<Config = any, Schema = any> {
 }
 
 export interface RunningService {
-  /** `http://127.0.0.1:PORT` */
+  /** `http://LISTEN_HOST:PORT`; 127.0.0.1 where it listens on all interfaces. */
   url: string;
   adminUrl: string;
   port: number;
@@ -384,7 +384,7 @@ export async function start(
   let adminPort = 0;
   let port = 0;
   try {
-    adminPort = await admin.listen(config.ADMIN_PORT);
+    adminPort = await admin.listen(config.ADMIN_PORT, config.LISTEN_HOST);
     if (background !== undefined) {
       await whenAvailable(
         () =>
@@ -406,7 +406,7 @@ export async function start(
       );
       queuesDeclared ||= await queuesKnown(background, queues);
     }
-    port = await http.listen(config.PORT);
+    port = await http.listen(config.PORT, config.LISTEN_HOST);
   } catch (error) {
     await closeAll();
     throw error;
@@ -459,8 +459,8 @@ export async function start(
 
   let stopping: Promise<boolean> | undefined;
   return {
-    url: `http://127.0.0.1:${port}`,
-    adminUrl: `http://127.0.0.1:${adminPort}`,
+    url: `http://${hostOf(config)}:${port}`,
+    adminUrl: `http://${hostOf(config)}:${adminPort}`,
     port,
     adminPort,
     log,
@@ -486,6 +486,11 @@ export async function start(
       return stopping;
     },
   };
+}
+
+function hostOf({ LISTEN_HOST: host }: ChassisConfig): string {
+  if (host === '::' || host === '0.0.0.0') return '127.0.0.1';
+  return host.includes(':') ? `[${host}]` : host;
 }
 
 const publishedKeys = (config: BrokerConfig | undefined): ReadonlySet<string> =>

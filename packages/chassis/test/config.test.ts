@@ -121,6 +121,16 @@ describe('the configuration', () => {
     ]);
   });
 
+  it('listens on this machine alone unless it is told otherwise', () => {
+    expect(load(urls).LISTEN_HOST).to.equal('127.0.0.1');
+    for (const host of ['::', '0.0.0.0', '::1', '10.1.2.3', 'localhost', 'fe80::1'])
+      expect(load({ ...urls, LISTEN_HOST: host }).LISTEN_HOST).to.equal(host);
+    for (const host of ['[::]', '*', '127.0.0.1:3000', 'a b', 'http://127.0.0.1'])
+      expect(mistakesOf({ ...urls, LISTEN_HOST: host })[0], host).to.match(
+        /^LISTEN_HOST: must be an address or a host name/,
+      );
+  });
+
   it('refuses one port for both', () => {
     expect(mistakesOf({ ...urls, PORT: '4000', ADMIN_PORT: '4000' })).to.deep.equal([
       'ADMIN_PORT: must be another port than PORT, got 4000 for both',

@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { Agent, request as httpRequest, type IncomingMessage } from 'node:http';
 import { connect, type Socket } from 'node:net';
+import { platform } from 'node:os';
 import { Joi } from '@warren/contracts';
 import { eventually } from '@warren/testkit';
 import { expect } from 'chai';
@@ -8,6 +9,7 @@ import type { Units } from '../src/context.ts';
 import { WarrenError } from '../src/errors.ts';
 import { createAdmin } from '../src/http/admin.ts';
 import { get, post } from '../src/http/routes.ts';
+import { createHttpServer, type Server } from '../src/http/server.ts';
 import { closeWebs, json, openWeb, type WebOptions } from './http-fixture.ts';
 
 /** A handler in whose way one can stand. */
@@ -223,6 +225,48 @@ describe('a server that drains', () => {
     void http.drain();
     await http.close();
     expect(await slow).to.be.instanceOf(TypeError);
+  });
+});
+
+describe('an address to listen on', () => {
+  const opened: Server[] = [];
+  afterEach(async () => {
+    await Promise.all(opened.splice(0).map((server) => server.close()));
+  });
+  const listen = async (host?: string) => {
+    const server = createHttpServer((_, response) => response.end('here'), { requestTimeout: 10_000 });
+    opened.push(server);
+    return server.listen(0, host);
+  };
+  const answers = (port: number, host: string) =>
+    fetch(`http://${host}:${port}/`).then(
+      async (response) => response.text(),
+      (error) => (error as { cause: { code: string } }).cause.code,
+    );
+
+  it('is this machine alone, and all of them only when asked for', async function () {
+    // Linux alone gives a machine the whole of 127.0.0.0/8.
+    if (platform() !== 'linux') {
+      console.log('skipped: this machine has no 127.0.0.2');
+      this.skip();
+    }
+    const local = await listen();
+    expect(await answers(local, '127.0.0.1')).to.equal('here');
+    expect(await answers(local, '127.0.0.2')).to.equal('ECONNREFUSED');
+    for (const host of ['::', '0.0.0.0']) {
+      const open = await listen(host);
+      expect(await answers(open, '127.0.0.1'), host).to.equal('here');
+      expect(await answers(open, '127.0.0.2'), host).to.equal('here');
+    }
+    const other = await listen('127.0.0.2');
+    expect(await answers(other, '127.0.0.2')).to.equal('here');
+    expect(await answers(other, '127.0.0.1')).to.equal('ECONNREFUSED');
+  });
+
+  it('that is not of this machine is named in one sentence', async () => {
+    const error = await listen('203.0.113.7').catch((error) => error);
+    expect(error).to.be.instanceOf(WarrenError).with.property('code', 'listen_failed');
+    expect(error.message).to.match(/^Listening on port 0 of 203\.0\.113\.7 failed: /);
   });
 });
 

@@ -166,6 +166,24 @@ describe('the web face', () => {
       expect(wrong.body.code).to.equal('invalid_input');
     });
 
+    it('a parameter or a field named __proto__, like any unknown one', async () => {
+      for (const query of [
+        '__proto__=1',
+        '__proto__',
+        'limit=1&__proto__=2',
+        '%5F_proto__=1',
+        '__proto__[x]=1',
+      ]) {
+        const refused = await call(`/users?${query}`);
+        expectProblem(refused, 400);
+        expect(refused.body.errors?.[0]?.message, query).to.match(/__proto__.* is not allowed/);
+      }
+      expectProblem(
+        await call('/users', { ...json({}), body: '{"name":"a","anything":{"__proto__":1}}' }),
+        400,
+      );
+    });
+
     it('invalid parameters, in the path and in the query', async () => {
       expect((await call('/users/7')).body.errors).to.deep.equal([
         { path: 'id', message: 'id must be a valid GUID' },

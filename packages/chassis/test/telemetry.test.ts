@@ -170,7 +170,10 @@ describe('a traceparent', () => {
       INCOMING.replace('b7ad6b7169203331', '0'.repeat(16)),
       `ff${INCOMING.slice(2)}`,
       `${INCOMING}\n`,
-      `${INCOMING}-${'x'.repeat(300)}`,
+      `${INCOMING}-extra`,
+      `${INCOMING}-`,
+      `${INCOMING}.`,
+      `01${INCOMING.slice(2)}-${'x'.repeat(300)}`,
     ];
     for (const text of wrong) expect(isTraceparent(text), text).to.equal(false);
     expect(isTraceparent(`01${INCOMING.slice(2)}-more`), 'a later version').to.equal(true);

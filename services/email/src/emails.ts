@@ -5,6 +5,7 @@ import {
   newId,
   type Page,
   type Paging,
+  requireCursor,
   sql,
   toPage,
   type Work,
@@ -230,10 +231,9 @@ export async function emailsOf(
   userId: string,
   { limit, after }: Paging,
 ): Promise<Page<Email>> {
-  const rows = await database
-    .selectFrom('emails')
-    .selectAll()
-    .where('user_id', '=', userId)
+  const own = database.selectFrom('emails').selectAll().where('user_id', '=', userId);
+  await requireCursor(after, (id) => own.where('id', '=', id).executeTakeFirst());
+  const rows = await own
     .$if(after !== undefined, (query) => query.where('id', '>', after as string))
     .orderBy('id')
     .limit(limit + 1)

@@ -1,4 +1,4 @@
-import { get, Joi, type Paging, pageOf, paging, type Route } from '@warren/chassis';
+import { CURSOR_UNKNOWN, get, Joi, type Paging, pageOf, paging, type Route } from '@warren/chassis';
 import { uuid } from '@warren/contracts';
 import type { EmailConfig } from './config.ts';
 import { type Email, type EmailSchema, emailsOf } from './emails.ts';
@@ -23,7 +23,7 @@ export const routes: Route<EmailSchema, EmailConfig>[] = [
       summary: 'The e-mails to a user, oldest first, page by page',
       description: '`to` is missing while the user is not known yet; `sentAt` while the e-mail is pending.',
       query: Joi.object<Paging & { userId: string }>({ userId: id.required(), ...paging }),
-      responses: { 200: pageOf(email) },
+      responses: { 200: pageOf(email), 400: Joi.valid(CURSOR_UNKNOWN) },
     },
     async ({ query }, { database }) => emailsOf(database, query.userId, query),
   ),

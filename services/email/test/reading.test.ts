@@ -52,6 +52,13 @@ describe('without a mail server', () => {
     expect(page.body.items).to.deep.equal(items.slice(0, 2));
     const rest = await http.get(`/emails?userId=${ada.userId}&limit=2&after=${page.body.next}`);
     expect(rest.body).to.deep.equal({ items: items.slice(2), next: null });
+    for (const query of [
+      `userId=${ada.userId}&after=${randomUUID()}`,
+      `userId=${randomUUID()}&after=${page.body.next}`,
+    ]) {
+      const refused = await http.get(`/emails?${query}`);
+      expect([refused.status, refused.body.code], query).to.deep.equal([400, 'cursor_unknown']);
+    }
     for (const item of items) {
       expect(item).to.have.all.keys('id', 'userId', 'to', 'template', 'subject', 'status', 'sentAt');
       expect(item).to.include({ userId: ada.userId, to: ada.email });

@@ -6,6 +6,7 @@ import {
   newId,
   type Page,
   type Paging,
+  requireCursor,
   sql,
   toPage,
   type Work,
@@ -252,14 +253,11 @@ export async function ordersOf(
   userId: string,
   { limit, after }: Paging,
 ): Promise<Page<Order>> {
-  const rows = await database
-    .selectFrom('orders')
-    .selectAll()
-    .where('user_id', '=', userId)
+  const own = database.selectFrom('orders').selectAll().where('user_id', '=', userId);
+  await requireCursor(after, (id) => own.where('id', '=', id).executeTakeFirst());
+  const rows = await own
     .$if(after !== undefined, (query) =>
-      query.where(
-        sql<boolean>`(created_at, id) > (select created_at, id from orders where id = ${after} and user_id = ${userId})`,
-      ),
+      query.where(sql<boolean>`(created_at, id) > (select created_at, id from orders where id = ${after})`),
     )
     .orderBy('created_at')
     .orderBy('id')

@@ -1,4 +1,5 @@
 import {
+  CURSOR_UNKNOWN,
   created,
   get,
   Joi,
@@ -73,7 +74,7 @@ export const routes: Route<OrderSchema, OrderConfig>[] = [
     {
       summary: 'The orders of a user, oldest first, page by page',
       query: Joi.object<Paging & { userId: string }>({ userId: id.required(), ...paging }),
-      responses: { 200: pageOf(order) },
+      responses: { 200: pageOf(order), 400: Joi.valid(CURSOR_UNKNOWN) },
     },
     async ({ query }, { database }) => ordersOf(database, query.userId, query),
   ),

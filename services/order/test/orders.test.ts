@@ -220,6 +220,17 @@ describe('placing orders', () => {
       expect(seen, 'page by page').to.deep.equal(body.items);
     });
 
+    it('refuses a cursor that is unknown or of another user, which is not an empty last page', async () => {
+      const [customer, other] = [await orders.signUp(), await orders.signUp()];
+      const foreign = await orders.place(other);
+      for (const after of [foreign.orderId, randomUUID()]) {
+        const { status, body } = await orders.http().get(`/orders?userId=${customer}&after=${after}`);
+        expect([status, body.code]).to.deep.equal([400, 'cursor_unknown']);
+      }
+      const own = await orders.http().get(`/orders?userId=${other}&after=${foreign.orderId}`);
+      expect(own.body).to.deep.equal({ items: [], next: null });
+    });
+
     it('answers an empty list for a user without orders', async () => {
       expect((await orders.http().get(`/orders?userId=${randomUUID()}`)).body).to.deep.equal({
         items: [],

@@ -1,5 +1,13 @@
 // What a payment is: taken once for an order, and given back once when that order is cancelled, in whatever order the two are heard.
-import { type Kysely, newId, type Page, type Paging, toPage, type Work } from '@warren/chassis';
+import {
+  type Kysely,
+  newId,
+  type Page,
+  type Paging,
+  requireCursor,
+  toPage,
+  type Work,
+} from '@warren/chassis';
 import {
   type Currency,
   fromMinorUnits,
@@ -111,11 +119,13 @@ export async function paymentsOf(
   database: Kysely<PaymentSchema>,
   { orderId, userId, limit, after }: Paging & { orderId?: string; userId?: string },
 ): Promise<Page<Payment>> {
-  const rows = await database
+  const asked = database
     .selectFrom('payments')
     .selectAll()
     .$if(orderId !== undefined, (query) => query.where('order_id', '=', orderId as string))
-    .$if(userId !== undefined, (query) => query.where('user_id', '=', userId as string))
+    .$if(userId !== undefined, (query) => query.where('user_id', '=', userId as string));
+  await requireCursor(after, (id) => asked.where('id', '=', id).executeTakeFirst());
+  const rows = await asked
     .$if(after !== undefined, (query) => query.where('id', '>', after as string))
     .orderBy('id')
     .limit(limit + 1)

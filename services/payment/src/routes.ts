@@ -1,4 +1,4 @@
-import { get, Joi, type Paging, pageOf, paging, problem, type Route } from '@warren/chassis';
+import { CURSOR_UNKNOWN, get, Joi, type Paging, pageOf, paging, problem, type Route } from '@warren/chassis';
 import { currency, money, type Payment, uuid } from '@warren/contracts';
 import type { PaymentConfig } from './config.ts';
 import { findPayment, type PaymentSchema, paymentsOf } from './payments.ts';
@@ -26,7 +26,7 @@ export const routes: Route<PaymentSchema, PaymentConfig>[] = [
         userId: id,
         ...paging,
       }).or('orderId', 'userId'),
-      responses: { 200: pageOf(payment) },
+      responses: { 200: pageOf(payment), 400: Joi.valid(CURSOR_UNKNOWN) },
     },
     async ({ query }, { database }) => paymentsOf(database, query),
   ),

@@ -38,6 +38,14 @@ describe('reading payments', () => {
       `orderId=${first!.orderId.toUpperCase()}&userId=${userId}`,
     ])
       expect((await http.get(`/payments?${query}`)).body.items).to.deep.equal([body.items[0]]);
+    for (const query of [
+      `userId=${userId}&after=${randomUUID()}`,
+      `userId=${randomUUID()}&after=${page.body.next}`,
+      `orderId=${first!.orderId}&after=${page.body.next}`,
+    ]) {
+      const refused = await http.get(`/payments?${query}`);
+      expect([refused.status, refused.body.code], query).to.deep.equal([400, 'cursor_unknown']);
+    }
     const other = `/payments?orderId=${first!.orderId}&userId=${randomUUID()}`;
     expect((await http.get(other)).body).to.deep.equal({ items: [], next: null });
   });

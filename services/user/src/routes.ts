@@ -1,4 +1,15 @@
-import { created, get, Joi, type Paging, pageOf, paging, post, problem, type Route } from '@warren/chassis';
+import {
+  CURSOR_UNKNOWN,
+  created,
+  get,
+  Joi,
+  type Paging,
+  pageOf,
+  paging,
+  post,
+  problem,
+  type Route,
+} from '@warren/chassis';
 import { type User, uuid } from '@warren/contracts';
 import type { UserConfig } from './config.ts';
 import {
@@ -72,7 +83,7 @@ export const routes: Route<UserSchema, UserConfig>[] = [
     {
       summary: 'Users in the order they signed up, page by page',
       query: Joi.object<Paging>(paging),
-      responses: { 200: pageOf(user) },
+      responses: { 200: pageOf(user), 400: Joi.valid(CURSOR_UNKNOWN) },
     },
     async ({ query }, { database }) => listUsers(database, query),
   ),

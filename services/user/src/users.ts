@@ -1,5 +1,14 @@
 // What a user is: who may sign up, under which address, and how they are listed.
-import { type Kysely, newId, type Page, type Paging, problem, toPage, type Work } from '@warren/chassis';
+import {
+  type Kysely,
+  newId,
+  type Page,
+  type Paging,
+  problem,
+  requireCursor,
+  toPage,
+  type Work,
+} from '@warren/chassis';
 import { type User, userCreated } from '@warren/contracts';
 import type { UserConfig } from './config.ts';
 
@@ -47,6 +56,7 @@ export const unknownUser = (id: string) =>
 
 /** In the order of their ids, which is the order they signed up in. */
 export async function listUsers(database: Kysely<UserSchema>, { limit, after }: Paging): Promise<Page<User>> {
+  await requireCursor(after, (id) => findUser(database, id));
   const rows = await database
     .selectFrom('users')
     .selectAll()

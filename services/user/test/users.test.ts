@@ -61,6 +61,11 @@ describe('reading users', () => {
     expect(past.body).to.deep.equal({ items: [], next: null });
   });
 
+  it('refuses a cursor that is not on the list, which is not an empty last page', async () => {
+    const { status, body } = await http.get(`/users?after=${randomUUID()}`);
+    expect([status, body.code]).to.deep.equal([400, 'cursor_unknown']);
+  });
+
   for (const query of ['limit=0', 'limit=101', 'limit=x', 'after=42', 'page=2'])
     it(`refuses ?${query}`, async () => {
       const { status, body } = await http.get(`/users?${query}`);

@@ -5,7 +5,7 @@ import { problem } from '../errors.ts';
 import { createHttpServer } from './server.ts';
 
 export interface Admin {
-  listen(port: number): Promise<number>;
+  listen(port: number, host?: string): Promise<number>;
   close(): Promise<void>;
 }
 
@@ -60,7 +60,7 @@ export function createAdmin(options: {
   const server = createHttpServer((request, response) => void answer(request, response), {
     requestTimeout: 10_000,
   });
-  return { listen: (port) => server.listen(port), close: () => server.close() };
+  return { listen: (port, host) => server.listen(port, host), close: () => server.close() };
 }
 
 interface Page {

@@ -23,7 +23,7 @@ import { compileValidation } from './validation.ts';
 
 export interface Http {
   /** @returns the port; another one than asked for when that was 0. @throws {WarrenError} `port_taken` */
-  listen(port: number): Promise<number>;
+  listen(port: number, host?: string): Promise<number>;
   /** From now on every answer ends its connection; new ones are still accepted. */
   retire(): void;
   /**
@@ -104,7 +104,7 @@ export function createHttp(options: HttpOptions): Http {
     malformed: onMalformed(log, metrics),
   });
   return {
-    listen: (port) => server.listen(port),
+    listen: (port, host) => server.listen(port, host),
     retire: () => server.retire(),
     async drain() {
       await server.drain();

@@ -1,5 +1,6 @@
 // Lists that are given page by page: no answer grows with what a client has piled up.
 import { Joi, uuid } from '@warren/contracts';
+import { problem } from '../errors.ts';
 
 export interface Paging {
   /** Items on the page, 1 to 100. */
@@ -26,6 +27,26 @@ export const pageOf = <Item>(item: Joi.Schema<Item>): Joi.ObjectSchema<Page<Item
     items: Joi.array().items(item).required(),
     next: uuid().lowercase().allow(null).required(),
   });
+
+/**
+ * Refuses a cursor that is not on the list: an empty page would look like its end.
+ * @param find the item of this very list with that id
+ * @throws {Problem} 400 `cursor_unknown`
+ */
+export async function requireCursor(
+  after: string | undefined,
+  find: (id: string) => Promise<unknown>,
+): Promise<void> {
+  if (after === undefined || (await find(after)) !== undefined) return;
+  throw problem(400, {
+    title: 'Cursor unknown',
+    code: CURSOR_UNKNOWN,
+    detail: `There is no item ${after} on this list: "after" is the "next" of a page of the same list.`,
+  });
+}
+
+/** The code of {@link requireCursor}, for the `responses` of a route. */
+export const CURSOR_UNKNOWN = 'cursor_unknown';
 
 /** A page of rows that were read in order; one more than `limit`, where there are more. */
 export function toPage<Row extends { id: string }, Item>(

@@ -14,8 +14,11 @@ import { CORRELATION_HEADER } from './correlation.ts';
 import type { OnMalformed } from './malformed.ts';
 
 export interface Server {
-  /** @returns the port; another one than asked for when that was 0 */
-  listen(port: number): Promise<number>;
+  /**
+   * @param host an address or a host name; `::` is all interfaces, those of IPv4 alone where there is no IPv6
+   * @returns the port; another one than asked for when that was 0
+   */
+  listen(port: number, host?: string): Promise<number>;
   /** Whether answers must end their connection. */
   readonly draining: boolean;
   /** From now on every answer ends its connection; new ones are still accepted: clients move elsewhere one by one. */
@@ -38,6 +41,7 @@ const KEEP_ALIVE = 65_000;
 const TOLD = 4_000;
 const HEADERS = 10_000;
 const HEADER_BYTES = 16 * 1024;
+const LOCAL = '127.0.0.1';
 /** A client that was busy a moment ago may have a request on the wire: it gets an answer, not a reset. ms */
 const LINGER = 250;
 
@@ -107,10 +111,12 @@ export function createHttpServer(
       return draining;
     },
 
-    listen(port) {
+    listen(port, host = LOCAL) {
       return new Promise((resolve, reject) => {
-        server.once('error', (cause) => reject(notListening(port, cause)));
-        server.listen(port, () => resolve((server.address() as AddressInfo).port));
+        server.once('error', (cause) => reject(notListening(port, host, cause)));
+        // Without a host Node.js takes `::`, or `0.0.0.0` where there is no IPv6.
+        const address = host === '::' ? { port } : { port, host };
+        server.listen(address, () => resolve((server.address() as AddressInfo).port));
       });
     },
 
@@ -141,14 +147,16 @@ export function createHttpServer(
   };
 }
 
-function notListening(port: number, cause: NodeJS.ErrnoException): WarrenError {
+function notListening(port: number, host: string, cause: NodeJS.ErrnoException): WarrenError {
   return cause.code === 'EADDRINUSE'
     ? new WarrenError(
         'port_taken',
         `Port ${port} is taken: stop what listens there, or choose another one.`,
         { cause },
       )
-    : new WarrenError('listen_failed', `Listening on port ${port} failed: ${cause.message}.`, { cause });
+    : new WarrenError('listen_failed', `Listening on port ${port} of ${host} failed: ${cause.message}.`, {
+        cause,
+      });
 }
 
 const refusalHeaders = () => ({

@@ -70,7 +70,7 @@ function schemaOf(route: Route, part: string, fields: object): Joi.Schema {
   }
 }
 
-/** Finds text that PostgreSQL refuses or changes (NUL, half a surrogate pair), and nesting no honest client sends; counts values. */
+/** Finds text that PostgreSQL refuses or changes (NUL, half a surrogate pair), `__proto__`, and nesting no honest client sends; counts values. */
 export function inspect(value: unknown): { unsound?: FieldError; values: number } {
   const open: { value: unknown; path: string[] }[] = [{ value, path: [] }];
   let values = 0;
@@ -87,7 +87,13 @@ export function inspect(value: unknown): { unsound?: FieldError; values: number 
     } else if (typeof value === 'object' && value !== null) {
       if (path.length >= DEPTH)
         return { unsound: { path: '', message: `the body is nested deeper than ${DEPTH} levels` }, values };
-      for (const [name, inner] of Object.entries(value)) open.push({ value: inner, path: [...path, name] });
+      for (const [name, inner] of Object.entries(value)) {
+        const at = [...path, name];
+        // Joi passes over it. https://github.com/hapijs/joi/issues/2221
+        if (name === '__proto__')
+          return { unsound: { path: at.join('.'), message: '__proto__ is not allowed' }, values };
+        open.push({ value: inner, path: at });
+      }
     }
   }
   return { values };

@@ -23,8 +23,12 @@ export { SpanKind } from '@opentelemetry/api';
 let active: { tracer: Tracer; shutdown(): Promise<void>; users: number } | undefined;
 const passing = new AsyncLocalStorage<string>();
 
-/** A well-formed W3C `traceparent` of version 00, or one that may be read as such. https://www.w3.org/TR/trace-context/ */
-const TRACEPARENT = /^(?!ff)[\da-f]{2}-(?!0{32})([\da-f]{32})-(?!0{16})([\da-f]{16})-([\da-f]{2})(?:-.*)?$/;
+/**
+ * A well-formed W3C `traceparent`: of version 00, which ends with the flags, or of a later one, which may go on.
+ * https://www.w3.org/TR/trace-context/#versioning-of-traceparent
+ */
+const TRACEPARENT =
+  /^(?!ff|00.{54})[\da-f]{2}-(?!0{32})([\da-f]{32})-(?!0{16})([\da-f]{16})-([\da-f]{2})(?:-.*)?$/;
 
 export function isTraceparent(text: string | undefined): text is string {
   return text !== undefined && text.length <= 255 && TRACEPARENT.test(text);

@@ -84,8 +84,8 @@ const COMPONENTS: Record<string, Record<string, object>> = {
       in: 'header',
       required: false,
       description:
-        'Names all that comes of the request, in logs, events and traces; made up where it is absent or unfit.',
-      schema: { type: 'string', pattern: '^[\\w.:@/+=-]{1,128}$' },
+        'Names all that comes of the request, in logs, events and traces: 1 to 128 letters, digits and `_.:@/+=-`. Any other value counts as absent, and a new id is made.',
+      schema: { type: 'string' },
     },
   },
   headers: {
