@@ -7,4 +7,5 @@ export * from './money.ts';
 export * from './order.ts';
 export * from './payment.ts';
 export * from './session.ts';
+export * from './text.ts';
 export * from './user.ts';
