@@ -1,5 +1,5 @@
-import Joi from 'joi';
 import { defineEvent, uuid } from './event.ts';
+import { text } from './text.ts';
 
 export interface EmailSent {
   emailId: string;
@@ -16,6 +16,6 @@ export const emailSent = defineEvent<EmailSent>({
   data: {
     emailId: uuid().required(),
     userId: uuid().required(),
-    template: Joi.string().max(100).required(),
+    template: text(100).required(),
   },
 });

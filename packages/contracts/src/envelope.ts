@@ -3,6 +3,7 @@
 import Joi from 'joi';
 import { type AnyEvent, type EventDefinition, uuid } from './event.ts';
 import { parseTimestamp, subtypeOf } from './formats.ts';
+import { text } from './text.ts';
 import { decodeUtf8 } from './utf8.ts';
 
 export const CONTENT_TYPE = 'application/cloudevents+json';
@@ -84,10 +85,10 @@ const attributes = Joi.object({
 /** Warren's own events are narrower than what CloudEvents allows. */
 const own = Joi.object({
   id: uuid().required(),
-  source: Joi.string().max(255),
-  type: Joi.string().max(255),
+  source: text(255),
+  type: text(255),
   time: Joi.string(),
-  subject: Joi.string().max(255),
+  subject: text(255),
   traceparent: Joi.string().max(255),
 }).unknown();
 

@@ -7,5 +7,6 @@ export * from './money.ts';
 export * from './order.ts';
 export * from './payment.ts';
 export * from './session.ts';
+export * from './text.ts';
 export * from './user.ts';
 export * from './utf8.ts';

@@ -2,6 +2,7 @@ import Joi from 'joi';
 import { defineEvent, uuid } from './event.ts';
 import { defineMethod } from './method.ts';
 import { type Currency, currency, money } from './money.ts';
+import { text } from './text.ts';
 
 export interface OrderCreated {
   orderId: string;
@@ -25,7 +26,7 @@ export interface Order extends OrderCreated {
 const facts = {
   orderId: uuid().required(),
   userId: uuid().required(),
-  productName: Joi.string().max(200).required(),
+  productName: text(200).required(),
   price: money().required(),
   currency: currency().required(),
 };
@@ -40,7 +41,7 @@ export const orderConfirmed = defineEvent<OrderCreated>({ type: 'order.confirmed
 export const orderCancelled = defineEvent<OrderCancelled>({
   type: 'order.cancelled',
   version: 1,
-  data: { ...facts, reason: Joi.string().max(200).required() },
+  data: { ...facts, reason: text(200).required() },
 });
 
 /** The newest 100 orders of a user, oldest first. Answered by: order. */

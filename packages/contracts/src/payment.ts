@@ -2,6 +2,7 @@ import Joi from 'joi';
 import { defineEvent, uuid } from './event.ts';
 import { defineMethod } from './method.ts';
 import { type Currency, currency, money } from './money.ts';
+import { text } from './text.ts';
 
 export interface PaymentProcessed {
   paymentId: string;
@@ -37,7 +38,7 @@ const facts = {
   currency: currency().required(),
 };
 
-const reason = Joi.string().max(200).required();
+const reason = text(200).required();
 
 /** The money for an order was taken. From: payment. */
 export const paymentProcessed = defineEvent<PaymentProcessed>({
@@ -76,7 +77,7 @@ export const listPayments = defineMethod<{ userId: string }, { items: Payment[] 
           amount: money().required(),
           currency: currency().required(),
           status: Joi.valid('pending', 'processed', 'failed', 'refunded', 'void').required(),
-          reason: Joi.string().max(200),
+          reason: text(200),
           createdAt: Joi.string().isoDate().required(),
         }),
       )

@@ -1,6 +1,7 @@
 import Joi from 'joi';
 import { defineEvent, uuid } from './event.ts';
 import { defineMethod } from './method.ts';
+import { text } from './text.ts';
 
 export interface UserCreated {
   userId: string;
@@ -14,8 +15,8 @@ export const userCreated = defineEvent<UserCreated>({
   version: 1,
   data: {
     userId: uuid().required(),
-    name: Joi.string().max(200).required(),
-    email: Joi.string().email({ tlds: false }).max(254).required(),
+    name: text(200).required(),
+    email: text(254).email({ tlds: false }).required(),
   },
 });
 

@@ -1,7 +1,6 @@
 // What an order is: placed for a known user, it waits for its payment, and ends paid or cancelled.
 import {
   type CounterDefinition,
-  Joi,
   type Kysely,
   newId,
   type Page,
@@ -14,6 +13,7 @@ import {
 import {
   type Currency,
   fromMinorUnits,
+  line,
   type Order,
   type OrderCreated,
   orderCancelled,
@@ -48,12 +48,7 @@ type Row = OrderSchema['orders'];
 type OrderWork = Work<OrderSchema, OrderConfig>;
 
 /** One line of text. */
-export const productName = Joi.string()
-  .trim()
-  .min(1)
-  .max(200)
-  .pattern(/^[^\p{Cc}\p{Cs}]*$/u)
-  .messages({ 'string.pattern.base': '{{#label}} must not contain control characters' });
+export const productName = line(200);
 
 export interface NewOrder {
   /** Chosen by the client, so that it can order again without ordering twice. */

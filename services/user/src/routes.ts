@@ -10,30 +10,23 @@ import {
   problem,
   type Route,
 } from '@warren/chassis';
-import { type User, uuid } from '@warren/contracts';
+import { emailAddress, line, type User, uuid } from '@warren/contracts';
 import type { UserConfig } from './config.ts';
 import {
+  canonicalEmail,
   findUser,
   listUsers,
   type NewUser,
   signUp,
   type UserSchema,
   unknownUser,
-  withLowerCaseDomain,
 } from './users.ts';
 
 const id = uuid().lowercase();
 
 const newUser = Joi.object<NewUser>({
-  name: Joi.string()
-    .trim()
-    .min(1)
-    .max(200)
-    .pattern(/^[^\p{Cc}\p{Cs}]*$/u)
-    .messages({ 'string.pattern.base': '{{#label}} must not contain control characters' })
-    .required(),
-  // Some letters are longer in lower case: the length counts after it.
-  email: Joi.string().trim().email({ tlds: false }).custom(withLowerCaseDomain).max(254).required(),
+  name: line(200).required(),
+  email: emailAddress(canonicalEmail).required(),
 });
 
 const user = Joi.object<User>({

@@ -85,6 +85,39 @@ describe('signing up', () => {
     expect(probe.events.map(({ body }) => body.data.name)).to.deep.equal(['Joan', 'Last']);
   });
 
+  for (const [what, spellings] of [
+    [
+      'an internationalised domain',
+      ['idn@exämple.de', 'idn@xn--exmple-cua.de', 'IDN@EXÄMPLE.de', 'idn@exa\u0308mple.de'],
+    ],
+    ['full-width letters', ['wide@wide.example', 'wide@ｗｉｄｅ.example']],
+  ] as const)
+    it(`takes every spelling of ${what} for one mailbox`, async () => {
+      const statuses: number[] = [];
+      for (const email of spellings)
+        statuses.push((await http.post('/users', { name: 'Ada', email })).status);
+      expect(statuses).to.deep.equal([201, ...spellings.slice(1).map(() => 409)]);
+    });
+
+  it('takes ß and ss for two domains, as mail servers do', async () => {
+    for (const email of ['s@faß.example', 's@fass.example'])
+      expect((await http.post('/users', { name: 'Ada', email })).status).to.equal(201);
+  });
+
+  it('takes an address that an account from before has, in the same spelling', async () => {
+    await database.admin(
+      `insert into users values (gen_random_uuid(), 'Old', 'old@exämple.de', 'old@exämple.de', now())`,
+    );
+    expect((await http.post('/users', { name: 'New', email: 'Old@exämple.de' })).status).to.equal(409);
+  });
+
+  it('takes a name of 200 emoji', async () => {
+    const name = '😀'.repeat(200);
+    const { status, body } = await http.post('/users', { name, email: 'emoji@example.com' });
+    expect(status).to.equal(201);
+    expect(body.name).to.equal(name);
+  });
+
   it('gives an address to one of many who ask for it at the same time', async () => {
     const answers = await Promise.all(
       Array.from({ length: 20 }, (_, n) =>
@@ -113,6 +146,12 @@ describe('signing up', () => {
     ['a name with a control character', { name: 'A\u0000da', email: 'a@example.com' }, ['name']],
     ['a name with half a surrogate pair', { name: 'A\ud800da', email: 'a@example.com' }, ['name']],
     ['a name that is no string', { name: 42, email: 'a@example.com' }, ['name']],
+    ['a name of 201 emoji', { name: '😀'.repeat(201), email: 'a@example.com' }, ['name']],
+    ['an invisible name', { name: '\u200b\u3164', email: 'a@example.com' }, ['name']],
+    ['a name that changes the direction of text', { name: 'A\u202eda', email: 'a@example.com' }, ['name']],
+    ['a name of two lines', { name: 'A\u2028da', email: 'a@example.com' }, ['name']],
+    ['an e-mail with an invisible mark', { name: 'Ada', email: 'a\u200bb@example.com' }, ['email']],
+    ['an e-mail at a number', { name: 'Ada', email: 'a@0x7f.1' }, ['email']],
     ['no e-mail', { name: 'Ada' }, ['email']],
     ['an e-mail without a host', { name: 'Ada', email: 'ada@' }, ['email']],
     [

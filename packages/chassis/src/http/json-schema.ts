@@ -101,7 +101,7 @@ function completeFields(node: JsonSchema, said: Description, direction: 'input' 
 // What each rule of Joi becomes, Joi knows; these are the ones it does translate, and those that change a value and refuse none.
 const TRANSLATED = new Set(
   (
-    'min max length pattern email guid isoDate uri hostname hex base64 ip domain dataUri isoDuration token ' +
+    'min max length minCharacters maxCharacters pattern email guid isoDate uri hostname hex base64 ip domain dataUri isoDuration token ' +
     'integer greater less multiple port positive negative sign unique has iso ' +
     'trim case replace truncate normalize precision items'
   ).split(' '),
