@@ -60,7 +60,7 @@ describe('a transaction', function () {
         () => activity('active', 'select pg_sleep%'),
       );
       console.log(`        ${Math.round(took)} ms after the abort`);
-      expect(took).to.be.below(1_000);
+      expect(took).to.be.below(5_000);
       expect(await counters()).to.deep.equal([]);
       expect(writer.database.stats(), 'its connection is kept').to.deep.include({ total: 1, idle: 1 });
       await run(({ transaction }) =>
@@ -78,7 +78,7 @@ describe('a transaction', function () {
           ({ transaction }) => transaction.insertInto('counters').values({ id: 'a', n: 1 }).execute(),
           () => activity('active', 'insert into%'),
         );
-        expect(took).to.be.below(1_000);
+        expect(took).to.be.below(5_000);
       } finally {
         await other.end();
       }
@@ -86,7 +86,7 @@ describe('a transaction', function () {
     });
 
     it('can be cancelled though every connection of the pool is in use', async () => {
-      const holding = run(({ transaction }) => sql`select pg_sleep(2)`.execute(transaction));
+      const holding = run(({ transaction }) => sql`select pg_sleep(8)`.execute(transaction));
       const took = await abortDuring(
         ({ transaction }) => sql`select pg_sleep(21)`.execute(transaction),
         async () => {
@@ -94,7 +94,7 @@ describe('a transaction', function () {
           expect(writer.database.stats()).to.deep.include({ total: 2, idle: 0 });
         },
       );
-      expect(took).to.be.below(1_000);
+      expect(took).to.be.below(5_000);
       await holding;
     });
 
@@ -110,7 +110,7 @@ describe('a transaction', function () {
         const since = performance.now();
         aborting.abort(new Error('enough'));
         expect((await failed).message).to.equal('enough');
-        expect(performance.now() - since).to.be.below(1_000);
+        expect(performance.now() - since).to.be.below(5_000);
       } finally {
         await database.admin(`alter role "${role}" connection limit -1`);
       }
@@ -130,7 +130,7 @@ describe('a transaction', function () {
         },
         () => eventually(() => expect(writer.database.stats().waiting).to.equal(1)),
       );
-      expect(took).to.be.below(1_000);
+      expect(took).to.be.below(5_000);
       release();
       await Promise.all(holding);
       expect(begun).to.equal(false);

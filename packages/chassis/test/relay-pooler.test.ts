@@ -118,7 +118,7 @@ describe('the relay, behind PgBouncer', function () {
     const since = performance.now();
     aborting.abort(new Error('enough'));
     expect((await failed).message).to.equal('enough');
-    expect(performance.now() - since).to.be.below(1_000);
+    expect(performance.now() - since).to.be.below(10_000);
     expect(writer.database.stats(), 'its connection is kept').to.deep.include({ total: 1 });
     await writer.close();
   });

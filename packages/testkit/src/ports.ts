@@ -12,9 +12,10 @@ const given = new Set<number>();
 export async function freePort(): Promise<number> {
   for (;;) {
     const port = randomInt(lowest, highest + 1);
-    if (given.has(port) || (await isTaken(port))) continue;
+    if (given.has(port)) continue;
+    // Before the check, which takes a while: somebody else may draw the same number meanwhile.
     given.add(port);
-    return port;
+    if (!(await isTaken(port))) return port;
   }
 }
 

