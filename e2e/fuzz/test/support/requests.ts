@@ -341,8 +341,12 @@ const idempotencyKey: fc.Arbitrary<Judged<string | undefined>> = fc.oneof(
   },
 );
 
+/** Parameters of which one at least is required: a document can say so in words alone. */
+const AT_LEAST_ONE: Record<string, readonly string[]> = { 'GET /payments': ['userId', 'orderId'] };
+
 export function requestsOf(operation: Operation): fc.Arbitrary<Request> {
   const { method, path, parameters } = operation;
+  const oneOf = AT_LEAST_ONE[`${method} ${path}`];
   const inPath = parameters.filter((one) => one.in === 'path');
   const inQuery = parameters.filter((one) => one.in === 'query');
   const record = (list: Parameter[], required: boolean) =>
@@ -377,6 +381,7 @@ export function requestsOf(operation: Operation): fc.Arbitrary<Request> {
           value && /^[\w-]+$/.test(value) ? verdict : undefined,
         ),
         ...Object.values(query).map(({ verdict }) => verdict),
+        oneOf === undefined || oneOf.some((name) => query[name]?.value !== undefined) ? 'fits' : 'unfit',
         unknown.verdict,
         key.verdict,
         ...(body === undefined ? [] : [body.verdict, body.value === '' ? 'unfit' : type.verdict]),
