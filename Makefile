@@ -1,7 +1,7 @@
 # Warren's commands. They need make and Node.js 20 or newer, and fetch what is missing for this checkout alone.
 
 .DEFAULT_GOAL := help
-.PHONY: help env node install demo services test watch e2e fuzz coverage check fix definitions docs charts topology cluster dev deploy clean
+.PHONY: help env node install demo services test watch e2e fuzz mutants coverage check fix definitions docs charts topology cluster dev deploy clean
 
 # Node.js 24, where the machine's own is older; see scripts/node.sh.
 export PATH := $(CURDIR)/.tools/node/bin:$(PATH)
@@ -37,6 +37,9 @@ e2e: install ## the tests of the current kube context, where Warren is deployed:
 
 fuzz: install ## random input from a seed against every service; SEED=1 MINUTES=5 TARGETS=http,raw CASE="…"
 	@node scripts/test.ts --fuzz
+
+mutants: install ## plants faults, one at a time, and runs the tests that must find each; NAMES="refund,lease" JOBS=2
+	@node scripts/mutants.ts
 
 coverage: install ## the same tests as `test`, with a report of the lines that no test runs
 	@node_modules/.bin/c8 node scripts/test.ts $(SUITES)

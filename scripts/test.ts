@@ -8,10 +8,10 @@
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { keptServices, startBroker, startDatabase } from '../packages/testkit/src/index.ts';
 import { type Running, runJob } from './test/job.ts';
 import { inOrder, type Job, jobsOf, scriptOf } from './test/plan.ts';
 import { type Outcome, printSlowest, printTotals } from './test/report.ts';
+import { startServices } from './test/services.ts';
 import { directories, read, root } from './tree.ts';
 
 /** ms that suites may take to end after Ctrl-C */
@@ -159,29 +159,4 @@ function printProgress(): void {
 function usesTestkit(suite: string): boolean {
   const { name, dependencies, devDependencies } = JSON.parse(read(`${suite}/package.json`));
   return [name, ...Object.keys({ ...dependencies, ...devDependencies })].includes('@warren/testkit');
-}
-
-/** What the suites would otherwise each start for themselves. */
-async function startServices(): Promise<{ environment: Record<string, string>; stop(): Promise<void> }> {
-  const env = { ...keptServices(), ...process.env };
-  const broker = await startBroker({ env });
-  const stops = [() => broker.stop()];
-  const stop = async () => {
-    for (const each of stops.splice(0)) await each();
-  };
-  try {
-    const database = await startDatabase({ env });
-    stops.unshift(() => database.stop());
-    return {
-      environment: {
-        AMQP_URL: broker.url,
-        AMQP_MANAGEMENT_URL: broker.managementUrl,
-        DATABASE_URL: database.url,
-      },
-      stop,
-    };
-  } catch (error) {
-    await stop();
-    throw error;
-  }
 }

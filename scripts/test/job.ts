@@ -24,6 +24,8 @@ export interface Running {
 }
 
 export interface RunOptions {
+  /** Where the suite is, when that is a copy of this checkout. */
+  checkout?: string;
   script: string;
   environment: Record<string, string>;
   /** Where the reporter writes. */
@@ -37,8 +39,8 @@ export interface RunOptions {
 
 /** As `npm test` does, but as one process, which a signal reaches. */
 export function runJob({ suite, files }: Job, options: RunOptions): Running {
-  const { script, environment, totals, limit, live } = options;
-  const directory = join(root, suite);
+  const { checkout = root, script, environment, totals, limit, live } = options;
+  const directory = join(checkout, suite);
   const command = files.length > 0 ? 'mocha' : script;
   const began = performance.now();
   const child = spawn(

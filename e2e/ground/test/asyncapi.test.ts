@@ -5,7 +5,7 @@ import { Ajv } from 'ajv';
 import * as formats from 'ajv-formats';
 import { expect } from 'chai';
 import { buildEvent, parseEvent, userCreated } from '../../../packages/contracts/src/index.ts';
-import { checkout } from './support/copy.ts';
+import { checkout } from '../../../scripts/copy.ts';
 
 const document = JSON.parse(readFileSync(join(checkout, 'docs/reference/asyncapi.json'), 'utf8'));
 const ajv = new Ajv({ strict: false });

@@ -1,6 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import { expect } from 'chai';
-import { type Copy, copyCheckout, type Ended } from './support/copy.ts';
+import { type Copy, copyCheckout, type Ended } from '../../../scripts/copy.ts';
 
 /** Checks that take seconds: they find all of their faults in one run, each in a file of its own. */
 const SLOW_CHECKS = ['types', 'lint', 'dead-code'];

@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { withBroker, withDatabase } from '@warren/testkit';
 import { expect } from 'chai';
-import { checkout } from './support/copy.ts';
+import { checkout } from '../../../scripts/copy.ts';
 
 describe('make demo', function () {
   this.timeout(150_000);

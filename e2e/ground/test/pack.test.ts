@@ -5,8 +5,8 @@ import { basename, join } from 'node:path';
 import { promisify } from 'node:util';
 import { freePorts, startProcess, withBroker, withDatabase } from '@warren/testkit';
 import { expect } from 'chai';
+import { checkout, runNode } from '../../../scripts/copy.ts';
 import { pack } from '../../../scripts/pack.ts';
-import { checkout, runNode } from './support/copy.ts';
 
 const run = promisify(execFile);
 

@@ -1,7 +1,7 @@
 import { globSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'chai';
-import { checkout } from './support/copy.ts';
+import { checkout } from '../../../scripts/copy.ts';
 
 const SHORT: Record<string, string> = {
   chassis: 'packages/chassis/test',

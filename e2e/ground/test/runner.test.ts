@@ -1,7 +1,7 @@
 import { mkdirSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'chai';
-import { type Copy, checkout, copyCheckout } from './support/copy.ts';
+import { type Copy, checkout, copyCheckout } from '../../../scripts/copy.ts';
 
 describe('make test', function () {
   this.timeout(60_000);

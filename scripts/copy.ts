@@ -1,3 +1,4 @@
+// Copies of this checkout to plant faults in.
 import { execFile } from 'node:child_process';
 import {
   cpSync,
@@ -13,9 +14,9 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { root as checkout } from './tree.ts';
 
-export const checkout = fileURLToPath(new URL('../../../../', import.meta.url));
+export { checkout };
 
 const made = new Set(['node_modules', '.git', '.tools', 'coverage', 'dist']);
 

@@ -1,0 +1,227 @@
+// Faults in the chassis, each of which breaks a guarantee: nothing is lost, nothing has its effect twice, order is kept, a stop
+// loses nothing. Those of the checks and tools are planted by e2e/ground.
+import type { Mutant } from './mutant.ts';
+
+const chassis = { suite: 'packages/chassis' };
+const src = 'packages/chassis/src';
+const inbox = { ...chassis, tests: ['test/inbox.test.ts'] };
+const flow = { ...chassis, tests: ['test/flow.test.ts'] };
+const relay = { ...chassis, file: `${src}/outbox/relay.ts`, tests: ['test/relay.alone.test.ts'] };
+const forwarder = { ...flow, file: `${src}/messaging/forwarder.ts` };
+const worker = { ...chassis, file: `${src}/tasks/worker.ts`, tests: ['test/worker.test.ts'] };
+const idempotency = {
+  ...chassis,
+  file: `${src}/http/idempotency.ts`,
+  tests: ['test/idempotency.test.ts'],
+};
+const termination = { suite: 'e2e/faults', tests: ['test/termination.test.ts'] };
+
+export const guarantees: Mutant[] = [
+  // --- outbox and relay ---
+  {
+    ...chassis,
+    file: `${src}/units.ts`,
+    name: 'an event is written to the outbox outside its transaction',
+    find: 'return append(transaction, event, data, {',
+    replace: 'return append(database.kysely, event, data, {',
+    tests: ['test/outbox.test.ts'],
+    title: 'holds nothing of a transaction that was rolled back',
+  },
+  {
+    ...relay,
+    name: 'two relays publish at once: the advisory lock is ignored',
+    find: 'if (rows[0].locked) return true;',
+    replace: 'if (rows.length > 0) return true;',
+    title: 'leaves the relaying to one',
+  },
+  {
+    ...relay,
+    name: 'the relay deletes an event that is not confirmed',
+    find: 'inFlight.set(row.id, row);\n',
+    replace: 'inFlight.set(row.id, row);\n      done.push(row.id);\n',
+    tests: ['test/relay-faults.test.ts'],
+    title: 'loses none when the broker is killed',
+  },
+  {
+    ...relay,
+    file: `${src}/outbox/session.ts`,
+    name: 'a relay that has lost its database goes on publishing',
+    find: 'this.publisher?.destroy();',
+    replace: '',
+    title: 'stops publishing at once when its connection to the database is gone',
+  },
+  {
+    ...relay,
+    file: `${src}/messaging/confirms.ts`,
+    name: 'a publish counts as confirmed as soon as it is sent',
+    find: 'this.#full ||= !room;',
+    replace: 'this.#full ||= !room;\n      settle();',
+    title: 'parks it with the reason',
+  },
+  {
+    ...flow,
+    file: `${src}/messaging/confirms.ts`,
+    name: 'a message that no queue took counts as confirmed',
+    find: "if (where === there) settle(new PublishError('returned'",
+    replace: "if (where === there) void settle, void (new PublishError('returned'",
+    title: 'waits for its ladder, rather than skip it',
+  },
+
+  // --- inbox, consumer, retries ---
+  {
+    ...inbox,
+    file: `${src}/inbox/inbox.ts`,
+    name: 'the inbox takes every message for a new one',
+    find: 'return numAffectedRows === 1n;',
+    replace: 'return numAffectedRows !== 2n;',
+    title: 'lets a message have its effect once',
+  },
+  {
+    ...inbox,
+    file: `${src}/messaging/consumer.ts`,
+    name: 'a consumer handles an event without the inbox check',
+    find: "if (!(await remember(work.transaction, queue, inboxId(event)))) return 'duplicate';",
+    replace: '',
+    title: '1,000 deliveries of one event one effect',
+  },
+  {
+    ...chassis,
+    file: `${src}/messaging/consumer.ts`,
+    name: 'a consumer acknowledges an event before its transaction commits',
+    find: 'outcome = await this.#handle(event, bound);',
+    replace: 'ackOrNack();\n        outcome = await this.#handle(event, bound);',
+    tests: ['test/returned-deliveries.test.ts'],
+    title: 'an event that ends every process that handles it',
+  },
+  {
+    ...forwarder,
+    name: 'failed attempts are not counted',
+    find: '[HEADERS.attempts]: attemptsOf(message) + 1,',
+    replace: '[HEADERS.attempts]: attemptsOf(message),',
+    title: 'ends in the dead-letter queue, byte for byte',
+  },
+  {
+    ...forwarder,
+    name: 'a dead letter does not say why',
+    find: '[HEADERS.reason]: failure.reason,',
+    replace: '',
+    title: 'ends in the dead-letter queue, byte for byte',
+  },
+  {
+    ...forwarder,
+    name: 'a retry does not come back to its queue',
+    find: 'CC: [queue],',
+    replace: 'CC: [],',
+    title: 'climbs the ladder when handling fails',
+  },
+  {
+    ...chassis,
+    file: `${src}/messaging/consumer.ts`,
+    name: 'an event older than the inbox remembers is handled',
+    find: 'if (!(Date.parse(event.time) >= now().getTime() - retention))',
+    replace: 'if (!(Date.parse(event.time) >= now().getTime() - 1_000 * retention))',
+    tests: ['test/poison.test.ts'],
+  },
+
+  // --- workers ---
+  {
+    ...worker,
+    name: 'a worker settles a task whose lease another one holds',
+    find: 'delete from warren.tasks where id = ${id} and lease = ${this.#holder} and attempts = ${attempts}',
+    replace: 'delete from warren.tasks where id = ${id}',
+    title: 'that died leaves its task to another one',
+  },
+  {
+    ...worker,
+    name: 'a worker whose task is gone settles it again',
+    find: 'if (numAffectedRows !== 1n) throw new LeaseLost(key);',
+    replace: 'if (numAffectedRows > 1n) throw new LeaseLost(key);',
+    title: 'that died leaves its task to another one',
+  },
+  {
+    ...worker,
+    name: 'two workers claim one task',
+    find: 'limit ${limit} for update skip locked))',
+    replace: 'limit ${limit}))',
+    title: 'shares the work with its replicas',
+  },
+  {
+    ...worker,
+    name: 'a worker does not renew its claim',
+    find: 'setInterval(() => void this.#renew(claimed), RENEW)',
+    replace: 'setInterval(() => void this.#renew, RENEW, claimed)',
+    title: 'keeps its claim for as long as it is at it',
+  },
+  {
+    ...worker,
+    name: 'a task that has begun can be taken back',
+    find: 'and key = ${key} and attempts = 0`',
+    replace: 'and key = ${key}`',
+    title: 'finishes what it has begun, whoever wants it back',
+  },
+  {
+    ...worker,
+    name: 'a task that fails is tried again without a delay',
+    find: 'Math.min(RETRY.max, RETRY.min * 2 ** (attempts - 1))',
+    replace: 'Math.min(RETRY.max, 0 * attempts)',
+    title: 'waits longer after each failure',
+  },
+
+  // --- Idempotency-Key ---
+  {
+    ...idempotency,
+    name: 'a repeat under an Idempotency-Key has a second effect',
+    find: 'if (earlier !== undefined) return { answer: replay(earlier, digest), stored: earlier };',
+    replace: '',
+    title: 'gives a repeat the stored answer',
+  },
+  {
+    ...idempotency,
+    name: 'an Idempotency-Key answers for a request with other content',
+    find: 'if (!digest.equals(asked)) {',
+    replace: 'if (digest.length !== asked.length) {',
+    title: 'refuses another body under the same key',
+  },
+  {
+    ...idempotency,
+    name: 'an error is stored under its Idempotency-Key',
+    find: 'if (status < 200 || status > 299) {',
+    replace: 'if (status < 200) {',
+    title: 'stores no answer but 2xx',
+  },
+
+  // --- stopping ---
+  {
+    ...termination,
+    file: `${src}/run.ts`,
+    name: 'SIGTERM ends a service at once',
+    find: 'void running.stop().then((inTime) => process.exit(inTime ? 0 : 1));',
+    replace: 'process.exit(0);',
+    title: 'waits for a slow request, and answers it',
+  },
+  {
+    ...termination,
+    file: `${src}/service.ts`,
+    name: 'a service that is stopping is ready',
+    find: 'const ready = () => serving && !draining && queuesDeclared;',
+    replace: 'const ready = () => serving && queuesDeclared;',
+    title: 'costs no request and no event, whichever replica goes',
+  },
+  {
+    ...chassis,
+    file: `${src}/http/server.ts`,
+    name: 'a drain does not wait for requests in flight',
+    find: '      await closed;\n      clearInterval(sweep);',
+    replace: '      clearInterval(sweep);',
+    tests: ['test/http-server.test.ts'],
+    title: 'accepts no more, finishes what is in hand',
+  },
+  {
+    ...termination,
+    file: `${src}/service.ts`,
+    name: 'a stop does not wait for the events in the outbox to be published',
+    find: 'await relay?.stop(left());',
+    replace: 'await relay?.stop(0);',
+    title: 'waits for a slow handler, whose event is then done',
+  },
+];

@@ -1,0 +1,318 @@
+// Faults in the rules of the services: what an order, a payment, a session, a user and an e-mail may become, and what is published.
+import type { Mutant } from './mutant.ts';
+
+const order = { suite: 'services/order' };
+const orders = { ...order, file: 'services/order/src/orders.ts' };
+const table = { ...order, file: 'services/order/src/saga.ts', tests: ['test/saga.test.ts'] };
+const payments = {
+  suite: 'services/payment',
+  file: 'services/payment/src/payments.ts',
+  tests: ['test/payments.test.ts'],
+};
+const cancelling = { ...payments, tests: ['test/cancelling.test.ts'] };
+const charging = { ...payments, tests: ['test/charging.test.ts'] };
+const sessions = { suite: 'services/session', file: 'services/session/src/sessions.ts' };
+const opening = { ...sessions, tests: ['test/opening.test.ts'] };
+const expiry = { ...sessions, tests: ['test/expiry.test.ts'] };
+const users = {
+  suite: 'services/user',
+  file: 'services/user/src/users.ts',
+  tests: ['test/sign-up.test.ts'],
+};
+const emails = {
+  suite: 'services/email',
+  file: 'services/email/src/emails.ts',
+  tests: ['test/sending.test.ts'],
+};
+
+export const saga: Mutant[] = [
+  // --- order ---
+  {
+    ...table,
+    name: 'a failed payment leaves its order pending',
+    find: "'payment.failed': { to: 'cancelled', tells: 'order.cancelled' },",
+    replace: "'payment.failed': { to: 'pending' },",
+  },
+  {
+    ...table,
+    name: 'an order is paid without order.confirmed',
+    find: "{ to: 'paid', tells: 'order.confirmed' }",
+    replace: "{ to: 'paid' }",
+  },
+  {
+    ...table,
+    name: 'a timeout cancels a paid order',
+    find: "timeout: { to: 'paid' },",
+    replace: "timeout: { to: 'cancelled', tells: 'order.cancelled' },",
+  },
+  {
+    ...table,
+    name: 'a payment that comes too late makes a cancelled order paid',
+    find: "'payment.processed': { to: 'cancelled' },",
+    replace: "'payment.processed': { to: 'paid', tells: 'order.confirmed' },",
+  },
+  {
+    ...orders,
+    name: 'an order is placed without order.created',
+    find: 'await work.emit(orderCreated, factsOf(row), { aggregate: row.id });',
+    replace: '',
+    tests: ['test/orders.test.ts'],
+    title: 'says so in order.created',
+  },
+  {
+    ...orders,
+    name: 'order.confirmed is not published',
+    find: "if (transition.tells === 'order.confirmed') await work.emit(orderConfirmed, factsOf(row), aggregate);",
+    replace: '',
+    tests: ['test/payments.test.ts'],
+    title: 'that was processed makes it paid',
+  },
+  {
+    ...orders,
+    name: 'order.cancelled is not published',
+    find: 'await work.emit(orderCancelled, { ...factsOf(row), reason }, aggregate);',
+    replace: '{}',
+    tests: ['test/payments.test.ts'],
+    title: 'that failed cancels it',
+  },
+  {
+    ...orders,
+    name: 'a refused transition is not counted',
+    find: 'work.count(refusals, { status, event });',
+    replace: '',
+    tests: ['test/payments.test.ts'],
+    title: 'refused is counted by status and event',
+  },
+  {
+    ...orders,
+    name: 'an order is not locked before its transition',
+    find: ".where('id', '=', id).forUpdate().executeTakeFirst();",
+    replace: ".where('id', '=', id).executeTakeFirst();",
+    tests: ['test/payments.test.ts'],
+    title: 'doubled and all at once',
+  },
+  {
+    ...orders,
+    name: 'an order that nobody pays is never cancelled',
+    find: 'await work.schedule(EXPIRE, { key: row.id, at });',
+    replace: 'void at;',
+    tests: ['test/timeout.test.ts'],
+    title: 'is cancelled PAYMENT_TIMEOUT after it was placed',
+  },
+  {
+    ...orders,
+    name: 'the timeout of a paid order stays scheduled',
+    find: 'await work.unschedule(EXPIRE, row.id);',
+    replace: '',
+    tests: ['test/payments.test.ts'],
+    title: 'that was processed makes it paid',
+  },
+  {
+    ...orders,
+    name: 'an outage of the broker counts as time to pay',
+    find: 'if (now - heardSince >= PAYMENT_TIMEOUT) return advance',
+    replace: 'if (now >= heardSince) return advance',
+    tests: ['test/timeout.test.ts'],
+    title: 'waits until the broker has been back for PAYMENT_TIMEOUT',
+  },
+  {
+    ...orders,
+    name: 'another price under an orderId in use is answered as the same order',
+    find: '  row.price === wanted.price &&\n',
+    replace: '',
+    tests: ['test/orders.test.ts'],
+    title: 'is a 409 for any other content',
+  },
+  {
+    ...order,
+    file: 'services/order/migrations/001_orders.sql',
+    name: 'a user may have several welcome orders',
+    find: 'create unique index orders_one_welcome',
+    replace: 'create index orders_one_welcome',
+    tests: ['test/welcome.test.ts'],
+    title: 'for several events about the same sign-up',
+  },
+
+  // --- payment ---
+  {
+    ...payments,
+    name: 'an order is not charged',
+    find: 'await work.schedule(CHARGE, { key: id, data: charge });',
+    replace: 'void charge;',
+    title: 'is pending until it is charged',
+  },
+  {
+    ...charging,
+    file: 'services/payment/src/workers.ts',
+    name: 'a charge that is repeated has another key, and is taken twice',
+    find: 'act: ({ data }, context) => providerOf(context).charge(data, context.signal),',
+    replace:
+      'act: ({ data, attempts }, context) => providerOf(context).charge({ ...data, key: `${data.key}:${attempts}` }, context.signal),',
+    title: 'asks again under the same key',
+  },
+  {
+    ...charging,
+    file: 'services/payment/src/simulator.ts',
+    name: 'a charge above the limit is taken',
+    find: 'const declined = amount > limit;',
+    replace: 'const declined = amount > limit * 1_000;',
+    title: 'takes nothing above the limit',
+  },
+  {
+    ...charging,
+    name: 'payment.processed is not published',
+    find: 'await work.emit(paymentProcessed, factsOf(row), { aggregate: row.id });',
+    replace: '',
+    title: 'takes the money for an order, and says so once',
+  },
+  {
+    ...charging,
+    name: 'payment.failed is not published',
+    find: 'await work.emit(paymentFailed, { ...factsOf(row), reason }, { aggregate: row.id });',
+    replace: '',
+    title: 'takes nothing above the limit',
+  },
+  {
+    ...payments,
+    name: 'a provider’s long reason is not shortened to what an event can carry',
+    find: '    .slice(0, 200)\n',
+    replace: '',
+    title: 'keeps a reason as long as a provider likes it',
+  },
+  {
+    ...payments,
+    name: 'the charge of a cancelled order is not refunded',
+    find: 'await change(work, id, { cancel_reason: reason });\n    await giveBack(work, id);',
+    replace: 'await change(work, id, { cancel_reason: reason });',
+    title: 'however often both are heard',
+  },
+  {
+    ...payments,
+    name: 'a charge in flight while its order is cancelled is not refunded',
+    find: 'if (row.cancel_reason !== null) await giveBack(work, id);',
+    replace: '',
+    title: 'stays pending until that is over, and goes back then',
+  },
+  {
+    ...payments,
+    name: 'a payment whose charge has begun is void',
+    find: "...(untouched && { status: 'void' })",
+    replace: "...(untouched || { status: 'void' as const }), status: 'void'",
+    title: 'after an attempt whose end nobody knows',
+  },
+  {
+    ...cancelling,
+    name: 'an order that was cancelled before it was created is charged',
+    find: "if ((await insert(work, order, { status: 'void', cancel_reason: reason })) !== undefined) return;",
+    replace: '',
+    title: 'are void when the cancellation comes first',
+  },
+  {
+    ...cancelling,
+    name: 'payment.refunded is not published',
+    find: 'await work.emit(paymentRefunded, { ...factsOf(row), reason: row.cancel_reason }, { aggregate: row.id });',
+    replace: '',
+    title: 'are given back once when they were charged',
+  },
+  {
+    ...cancelling,
+    name: 'a refund uses the key of its charge',
+    find: 'const refundKey = (id: string): string => `refund:${id}`;',
+    replace: 'const refundKey = (id: string): string => `charge:${id}`;',
+    title: 'are given back once when they were charged',
+  },
+  {
+    ...payments,
+    name: 'a payment is not locked before its transition',
+    find: '    .forUpdate()\n',
+    replace: '',
+    title: 'is not committed yet as',
+  },
+
+  // --- session ---
+  {
+    ...opening,
+    name: 'a session is opened without session.opened',
+    find: 'await work.emit(\n    sessionOpened,',
+    replace: 'Object.is(\n    sessionOpened,',
+    title: 'publishes session.opened once',
+  },
+  {
+    ...expiry,
+    name: 'a revoked session expires',
+    find: "    .where('status', '=', 'active')\n",
+    replace: '',
+    title: 'leaves a revoked session revoked',
+  },
+  {
+    ...expiry,
+    name: 'an expired session is revoked',
+    find: "if (statusAt(row, work.now()) === 'active')",
+    replace: 'if (row.id === id)',
+    title: 'is not undone by revoking what has expired',
+  },
+  {
+    ...expiry,
+    name: 'a session past its time is active until a worker marks it',
+    find: "row.status === 'active' && row.expires_at <= now ? 'expired' : row.status;",
+    replace:
+      "row.status === 'active' && row.expires_at <= new Date(now.getTime() - 10_000) ? 'expired' : row.status;",
+    title: 'is seen at once, also before it is written down',
+  },
+
+  // --- user ---
+  {
+    ...users,
+    name: 'a user signs up without user.created',
+    find: 'await work.emit(userCreated, { userId: row.id, name, email }, { aggregate: row.id });',
+    replace: '',
+    title: 'publishes user.created once',
+  },
+  {
+    ...users,
+    name: 'a sign-up under an address that is taken is an error of the service',
+    find: ".onConflict((conflict) => conflict.column('email_key').doNothing())",
+    replace: '',
+    title: 'refuses an address that is taken',
+  },
+
+  // --- email ---
+  {
+    ...emails,
+    file: 'services/email/src/delivery.ts',
+    name: 'an e-mail that is sent again has another Message-ID',
+    find: 'messageId: `<${id}@',
+    replace: 'messageId: `<${id}.${performance.now()}@',
+    title: 'under the id that its Message-ID is made of',
+  },
+  {
+    ...emails,
+    name: 'an e-mail that waited for its user is not sent',
+    find: 'for (const { id } of waited) await work.schedule(SEND, { key: id });',
+    replace: 'void waited;',
+    title: 'waits with an e-mail whose user is not known yet',
+  },
+  {
+    ...emails,
+    name: 'email.sent is not published',
+    find: 'await work.emit(emailSent, { emailId: id, userId: row.user_id, template: row.template }, { aggregate: id });',
+    replace: '',
+    title: 'publishes email.sent once',
+  },
+  {
+    ...emails,
+    file: 'services/email/migrations/001_emails.sql',
+    name: 'one thing may have two e-mails of a template',
+    find: 'unique (template, reference)',
+    replace: 'unique (template, reference, id)',
+    title: 'writes one e-mail about one thing',
+  },
+  {
+    ...emails,
+    file: 'services/email/src/handlers.ts',
+    name: 'nobody is told that an order was cancelled',
+    find: 'on(orderCancelled, ({ data }, work) => announceCancelledOrder(work, data)),',
+    replace: 'on(orderCancelled, async () => void announceCancelledOrder),',
+    title: 'tells that it was cancelled',
+  },
+];
