@@ -6,12 +6,13 @@ import { checkout } from '../../../scripts/copy.ts';
 const SHORT: Record<string, string> = {
   chassis: 'packages/chassis/test',
   gateway: 'services/gateway/test',
+  values: 'scripts/check-chart-values',
 };
 
 /** The last cell of each row: `chassis/http-body › title; e2e/fuzz/test/amqp`. */
 const tests = readFileSync(join(checkout, 'docs/reference/robustness.md'), 'utf8')
   .split('\n')
-  .filter((line) => line.startsWith('| ') && !line.startsWith('| #') && !line.startsWith('| attempt'))
+  .filter((line) => line.startsWith('| ') && !line.startsWith('| #') && !/^\| (attempt|report) /.test(line))
   .flatMap((line) => (line.split('|').at(-2) as string).split(';'))
   .map((test) => test.trim())
   .filter((test) => test !== '–' && !test.startsWith('('));
