@@ -165,7 +165,7 @@ export async function settlePayment(
   const fits =
     row === undefined ||
     (row.price === toMinorUnits(amount) && row.currency === currency && row.user_id === userId);
-  if (fits) return advance(work, orderId, event, reason);
+  if (fits) return advance(work, orderId, row, event, reason);
 
   work.count(refusals, { status: row.status, event });
   work.count(unfitPayments, { event });
@@ -185,15 +185,16 @@ export async function settlePayment(
 /**
  * Takes an order one step through its saga, and tells the others. A step that the table refuses changes nothing: it is logged
  * and counted, for an error would only bring the event back.
+ * @param row the order, locked; undefined when there is none
  * @param reason why, should this cancel the order
  */
 async function advance(
   work: OrderWork,
   orderId: string,
+  row: Row | undefined,
   event: SagaEvent,
   reason: string = event,
 ): Promise<void> {
-  const row = await lockOrder(work, orderId);
   const transition = row && transitions[row.status][event];
   if (row === undefined || transition === undefined) {
     const status = row?.status ?? 'unknown';
@@ -226,9 +227,8 @@ export async function expireOrder(work: OrderWork, orderId: string): Promise<voi
   const { PAYMENT_TIMEOUT } = work.config;
   const now = work.now().getTime();
   const heardSince = work.brokerSince?.getTime() ?? now;
-  if (now - heardSince >= PAYMENT_TIMEOUT) return advance(work, orderId, 'timeout', 'payment_timeout');
-
   const row = await lockOrder(work, orderId);
+  if (now - heardSince >= PAYMENT_TIMEOUT) return advance(work, orderId, row, 'timeout', 'payment_timeout');
   if (row?.status === 'pending')
     await work.schedule(EXPIRE, { key: orderId, at: new Date(heardSince + PAYMENT_TIMEOUT) });
 }
