@@ -90,7 +90,9 @@ const own = Joi.object({
   time: Joi.string(),
   subject: text(255),
   traceparent: Joi.string().max(255),
-}).unknown();
+})
+  .unknown()
+  .concat(attributes);
 
 /**
  * Builds an event to publish. The data must fit its contract to the letter: a producer's mistake is an error of the
@@ -124,7 +126,7 @@ export function buildEvent<Data extends object>(
     ...(parts.traceparent !== undefined && { traceparent: parts.traceparent }),
     data: value as Data,
   };
-  const outer = own.concat(attributes).validate(event, { convert: false });
+  const outer = own.validate(event, { convert: false });
   if (outer.error) throw invalid('invalid_attribute', definition.type, '', outer.error);
   return event;
 }
