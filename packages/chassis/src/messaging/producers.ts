@@ -4,8 +4,8 @@
 import { unescape as decode } from 'node:querystring';
 import type { Logger } from '../context.ts';
 import { ConfigError } from '../errors.ts';
-import { limitedWarnings } from '../telemetry/limited.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
+import { limitedWarnings } from '../telemetry/seldom.ts';
 import type { RascalMessage } from './rascal.ts';
 
 /** What becomes of a message from another user than its contract names: refused, accepted and reported, or not noticed. */

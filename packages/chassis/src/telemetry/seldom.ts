@@ -1,8 +1,10 @@
+// Log lines whose number strangers decide: the first is written at once, then one every ten seconds at most.
+import type { Logger } from '../context.ts';
+
 /** ms between two lines about the same thing. */
 const EVERY = 10_000;
 
 /**
- * For a log line that strangers can cause: the first is written at once, then one every ten seconds at most.
  * @param write gets how many were left out since the last one
  * @param clock ms, monotonic
  */
@@ -22,3 +24,7 @@ export function seldom<Args extends unknown[]>(
     omitted = 0;
   };
 }
+
+/** Logs a warning, unless there was one a moment ago; the field `unlogged` counts those left out since. */
+export const limitedWarnings = (log: Logger): ((fields: object, message: string) => void) =>
+  seldom((unlogged, fields, message) => log.warn({ ...fields, unlogged }, message));
