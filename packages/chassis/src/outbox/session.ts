@@ -37,8 +37,8 @@ const RESCAN = 30_000;
 /** More parked events than this are not kept in mind: the database is asked about them at every read. */
 const HELD_LIMIT = 1_000;
 
-// What is in flight is in $2, with $6 the highest of it; what has an earlier event of its aggregate parked or held waits.
-const READ = `
+/** Rows of a batch, as long as the bodies before one have less than `bytes` together. The table is `o`; `limit` is of rows. */
+const readRows = (condition: string, limit: string, bytes: string) => `
   select id, event_id, type, routing_key, aggregate, body, correlation_id, traceparent, bytes,
          floor(extract(epoch from created_at))::float8 as created
   from (
@@ -46,13 +46,20 @@ const READ = `
            sum(octet_length(body)) over (order by id rows between unbounded preceding and 1 preceding) as before
     from (
       select * from warren.outbox o
-      where id > $1 and parked_at is null and held_at is null and (id > $6 or id <> all($2::bigint[])) and aggregate <> all($3::text[])
+      where ${condition} and parked_at is null
         and not exists (select from warren.outbox p where p.aggregate = o.aggregate and (p.parked_at is not null or p.held_at is not null) and p.id < o.id)
-      order by id limit $4
+      order by id limit ${limit}
     ) batch
   ) sized
-  where coalesce(before, 0) < $5
+  where coalesce(before, 0) < ${bytes}
   order by id`;
+
+// What is in flight is in $2, with $6 the highest of it; what has an earlier event of its aggregate parked or held waits.
+const READ = readRows(
+  'id > $1 and held_at is null and (id > $6 or id <> all($2::bigint[])) and aggregate <> all($3::text[])',
+  '$4',
+  '$5',
+);
 // The select does not see what the same statement deletes: $2 has the deleted ones too.
 const DELETE_AND_READ = `with done as (delete from warren.outbox where id = any($7::bigint[])) ${READ}`;
 const DELETE = 'delete from warren.outbox where id = any($1::bigint[])';
@@ -60,21 +67,7 @@ const DELETE = 'delete from warren.outbox where id = any($1::bigint[])';
 const HOLD = 'update warren.outbox set held_at = now() where id = any($1::bigint[]) and held_at is null';
 const HELD_KEYS = 'select distinct routing_key as key from warren.outbox where held_at is not null';
 // The first of each aggregate: one is confirmed before the next is published.
-const READ_HELD = `
-  select id, event_id, type, routing_key, aggregate, body, correlation_id, traceparent, bytes,
-         floor(extract(epoch from created_at))::float8 as created
-  from (
-    select *, octet_length(body) as bytes,
-           sum(octet_length(body)) over (order by id rows between unbounded preceding and 1 preceding) as before
-    from (
-      select * from warren.outbox o
-      where held_at is not null and routing_key = $1 and parked_at is null
-        and not exists (select from warren.outbox p where p.aggregate = o.aggregate and (p.parked_at is not null or p.held_at is not null) and p.id < o.id)
-      order by id limit $2
-    ) batch
-  ) sized
-  where coalesce(before, 0) < $3
-  order by id`;
+const READ_HELD = readRows('held_at is not null and routing_key = $1', '$2', '$3');
 const RELEASE = 'update warren.outbox set held_at = null where routing_key = $1 and held_at is not null';
 
 const PARKED = `select id, aggregate from warren.outbox where parked_at is not null limit ${HELD_LIMIT + 1}`;
