@@ -62,11 +62,6 @@ export function createFront(config: GatewayConfig, tools: FrontTools): Front {
     },
 
     async fallback(request, response, context) {
-      if (isOfTheWhole(request)) {
-        const closing = context.draining && { connection: 'close' };
-        response.writeHead(204, { allow: METHODS.join(', '), ...closing }).end();
-        return;
-      }
       const { path, query } = readTarget(request.url as string);
       const { method = '' } = request;
       if (!METHODS.includes(method)) throw notAllowed(path, METHODS);
@@ -96,7 +91,7 @@ export function createFront(config: GatewayConfig, tools: FrontTools): Front {
   };
 }
 
-/** `OPTIONS *` asks the server as a whole. https://www.rfc-editor.org/rfc/rfc9110#section-9.3.7 */
+/** `OPTIONS *` asks the server as a whole, and the chassis answers it. https://www.rfc-editor.org/rfc/rfc9110#section-9.3.7 */
 const isOfTheWhole = ({ method, url }: IncomingMessage): boolean => method === 'OPTIONS' && url === '*';
 
 const BOUND_OF = new Map<string | undefined, Bound>([
