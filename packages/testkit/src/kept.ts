@@ -1,6 +1,5 @@
 // The broker and the database that `make services` keeps running for a checkout.
-import { existsSync, readFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { findJson } from './find-json.ts';
 
 /** Where they are written down, seen from the root of the checkout. */
 export const KEPT_SERVICES = '.tools/services.json';
@@ -14,17 +13,10 @@ export interface KeptFile extends KeptServices {
 
 /** As environment variables; none when no server is kept for the checkout that `directory` lies in. */
 export function keptServices(directory = process.cwd()): Partial<KeptServices> {
-  const kept = findKept(directory);
+  const kept = findJson<KeptFile>(KEPT_SERVICES, directory);
   if (!kept) return {};
   const { pid, ...variables } = kept;
   return isRunning(pid) ? variables : {};
-}
-
-function findKept(directory: string): KeptFile | undefined {
-  const file = join(directory, KEPT_SERVICES);
-  if (existsSync(file)) return JSON.parse(readFileSync(file, 'utf8'));
-  const parent = dirname(directory);
-  return parent === directory ? undefined : findKept(parent);
 }
 
 export function isRunning(pid: number): boolean {

@@ -1,6 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { existsSync, readFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { findJson } from '../find-json.ts';
 import type { Management } from './management.ts';
 
 /** RabbitMQ's definitions file, as far as Warren uses it. Objects belong to the vhost they name, whatever it is called. */
@@ -45,13 +44,8 @@ interface DefinedBinding {
 export const definitionsPath = 'charts/rabbitmq/files/definitions.json';
 
 /** The definitions file of the checkout that `from` lies in, if it has one. */
-export function findDefinitions(from = process.cwd()): Definitions | undefined {
-  for (let directory = from; ; directory = dirname(directory)) {
-    const path = join(directory, definitionsPath);
-    if (existsSync(path)) return JSON.parse(readFileSync(path, 'utf8')) as Definitions;
-    if (directory === dirname(directory)) return undefined;
-  }
-}
+export const findDefinitions = (from = process.cwd()): Definitions | undefined =>
+  findJson<Definitions>(definitionsPath, from);
 
 /** Routing keys that a service's user may use on the shared exchanges, besides those of its own name. */
 export interface Keys {
