@@ -9,6 +9,7 @@ import { type Copy, copyCheckout } from './copy.ts';
 import { guarantees } from './mutants/guarantees.ts';
 import { type Mutant, plant } from './mutants/mutant.ts';
 import { saga } from './mutants/saga.ts';
+import { jobsAtOnce, refuse } from './test/arguments.ts';
 import { type Ended, type Running, runJob } from './test/job.ts';
 import { startServices } from './test/services.ts';
 import { read } from './tree.ts';
@@ -23,8 +24,7 @@ const chosen = [...saga, ...guarantees].filter(({ name, file }) =>
   names.some((part) => name.includes(part) || file.includes(part)),
 );
 if (chosen.length === 0) refuse(`No mutant's name or file contains '${names.join("' or '")}'.`);
-const jobs = process.env.JOBS || '2';
-if (!/^[1-9]\d*$/.test(jobs)) refuse(`JOBS must be a whole number from 1, not ${jobs}.`);
+const atOnce = jobsAtOnce(2);
 for (const mutant of chosen) plant(mutant, read(mutant.file));
 
 const running = new Set<Running>();
@@ -45,7 +45,7 @@ const scratch = mkdtempSync(join(tmpdir(), 'warren-mutants-'));
 const copies: Copy[] = [];
 const services = await startServices();
 try {
-  for (let count = 0; count < Number(jobs); count += 1) copies.push(copyCheckout());
+  for (let count = 0; count < atOnce; count += 1) copies.push(copyCheckout());
   await runAll([...groups.keys()], runUnchanged);
   await runAll(chosen, runPlanted);
 } finally {
@@ -55,11 +55,6 @@ try {
 }
 console.log(`\n${passed} passed, ${failed} failed`);
 process.exitCode = interrupted ? 130 : failed > 0 ? 1 : 0;
-
-function refuse(sentence: string): never {
-  console.error(sentence);
-  process.exit(2);
-}
 
 /** Each copy has one at a time. */
 async function runAll<T>(all: T[], runOne: (copy: Copy, each: T) => Promise<void>): Promise<void> {

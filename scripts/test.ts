@@ -6,8 +6,9 @@
 // one suite after the other, then the totals; exits 1 when a test failed, a suite crashed or had no test. SLOW=1 prints the
 // slowest 20 tests.
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
-import { availableParallelism, tmpdir } from 'node:os';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { isFile, jobsAtOnce, refuse, suiteOf } from './test/arguments.ts';
 import { type Running, runJob } from './test/job.ts';
 import { inOrder, type Job, jobsOf, scriptOf } from './test/plan.ts';
 import { type Outcome, printSlowest, printTotals } from './test/report.ts';
@@ -67,32 +68,12 @@ function chooseSuites(): string[] {
   return named.length > 0 ? named : suites;
 }
 
-function isFile(name: string): boolean {
-  return name.endsWith('.test.ts');
-}
-
-function suiteOf(file: string): string {
-  return file.split('/').slice(0, 2).join('/');
-}
-
 function jobsAsked(suite: string): Job[] {
   const files = asked.filter((name) => isFile(name) && suiteOf(name) === suite);
   const missing = files.find((file) => !existsSync(join(root, file)));
   if (missing) refuse(`There is no file ${missing}.`);
   if (files.length === 0) return jobsOf(suite, scriptOf(suite, script) as string);
   return [{ suite, files: files.map((file) => file.slice(suite.length + 1)), alone: false }];
-}
-
-function jobsAtOnce(): number {
-  const { JOBS } = process.env;
-  if (!JOBS) return availableParallelism() + 1;
-  if (!/^[1-9]\d*$/.test(JOBS)) refuse(`JOBS must be a whole number from 1, not ${JOBS}.`);
-  return Number(JOBS);
-}
-
-function refuse(sentence: string): never {
-  console.error(sentence);
-  process.exit(2);
 }
 
 function interrupt(signal: NodeJS.Signals): void {

@@ -4,6 +4,8 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { watch } from 'node:fs';
 import { join } from 'node:path';
+import { isFile, suiteOf } from './test/arguments.ts';
+import { environmentOf } from './test/job.ts';
 import { scriptOf } from './test/plan.ts';
 import { directories, read, root } from './tree.ts';
 
@@ -48,11 +50,11 @@ async function runTouched(): Promise<void> {
 /** Suites with their files, none for all of them, in the order in which to run them. */
 function touched(paths: string[]): Map<string, string[]> {
   const suites = new Map<string, string[]>();
-  for (const path of paths.filter((path) => path.endsWith('.test.ts'))) {
+  for (const path of paths.filter(isFile)) {
     const suite = suiteOf(path);
     suites.set(suite, [...(suites.get(suite) ?? []), path.slice(suite.length + 1)]);
   }
-  for (const path of paths.filter((path) => !path.endsWith('.test.ts'))) {
+  for (const path of paths.filter((path) => !isFile(path))) {
     const suite = suiteOf(path);
     suites.set(suite, []);
     // What tests alone use touches no other directory, and tests of the whole take too long for a loop like this.
@@ -61,8 +63,6 @@ function touched(paths: string[]): Map<string, string[]> {
   }
   return suites;
 }
-
-const suiteOf = (path: string): string => path.split('/').slice(0, 2).join('/');
 
 function dependents(directory: string): string[] {
   const { name } = JSON.parse(read(`${directory}/package.json`));
@@ -78,7 +78,7 @@ function runMocha(suite: string, files: string[]): Promise<boolean> {
   const directory = join(root, suite);
   const running = spawn('sh', ['-c', `exec ${script}`], {
     cwd: directory,
-    env: { ...process.env, PATH: `${join(directory, 'node_modules', '.bin')}:${process.env.PATH}` },
+    env: environmentOf(directory),
     stdio: 'inherit',
   });
   child = running;

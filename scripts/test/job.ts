@@ -37,6 +37,12 @@ export interface RunOptions {
   interrupted(): boolean;
 }
 
+/** This process's environment, with the programs of a directory's dependencies on the PATH, as npm has it. */
+export const environmentOf = (directory: string): NodeJS.ProcessEnv => ({
+  ...process.env,
+  PATH: `${join(directory, 'node_modules', '.bin')}:${process.env.PATH}`,
+});
+
 /** As `npm test` does, but as one process, which a signal reaches. */
 export function runJob({ suite, files }: Job, options: RunOptions): Running {
   const { checkout = root, script, environment, totals, limit, live } = options;
@@ -56,12 +62,7 @@ export function runJob({ suite, files }: Job, options: RunOptions): Running {
     ],
     {
       cwd: directory,
-      env: {
-        ...process.env,
-        ...environment,
-        PATH: `${join(directory, 'node_modules', '.bin')}:${process.env.PATH}`,
-        WARREN_TEST_TOTALS: totals,
-      },
+      env: { ...environmentOf(directory), ...environment, WARREN_TEST_TOTALS: totals },
       stdio: ['ignore', live ? 'inherit' : 'pipe', live ? 'inherit' : 'pipe'],
     },
   );
