@@ -1,7 +1,7 @@
 # Warren's commands. They need make and Node.js 20 or newer, and fetch what is missing for this checkout alone.
 
 .DEFAULT_GOAL := help
-.PHONY: help env node install demo services test watch e2e fuzz mutants coverage check fix definitions docs charts topology cluster dev deploy clean
+.PHONY: help env node install demo services test watch e2e bench fuzz mutants coverage check fix definitions docs charts topology cluster dev deploy clean
 
 # Node.js 24, where the machine's own is older; see scripts/node.sh.
 export PATH := $(CURDIR)/.tools/node/bin:$(PATH)
@@ -34,6 +34,9 @@ test: install ## every test, against a real broker and real databases; SUITES="s
 
 e2e: install ## the tests of the current kube context, where Warren is deployed: rolled, killed, upgraded under load
 	@node scripts/test.ts --cluster $(SUITES)
+
+bench: install ## Warren and its peers in one run, to docs/performance.md; QUICK=1 FULL=1 BASE=/checkout ONLY=product SYSTEMS=warren,nest
+	@node bench/src/main.ts
 
 fuzz: install ## random input from a seed against every service; SEED=1 MINUTES=5 TARGETS=http,raw CASE="…"
 	@node scripts/test.ts --fuzz
@@ -86,5 +89,5 @@ skaffold:
 needs = @command -v $(1) >/dev/null || { echo "$(1) is not installed: $(2)" >&2; exit 1; }
 
 clean: ## removes what was installed and made here
-	rm -rf .tools coverage node_modules packages/*/node_modules services/*/node_modules e2e/*/node_modules
-	rm -rf packages/*/dist services/*/dist
+	rm -rf .tools coverage node_modules bench/node_modules packages/*/node_modules services/*/node_modules e2e/*/node_modules
+	rm -rf packages/*/dist services/*/dist bench/peers/*/dist

@@ -49,9 +49,9 @@ function faultOfPath(target: string, directory: string): string | undefined {
   return `it leads out of ${directory}: what is shared is imported by its package's name`;
 }
 
-/** Scripts and the tests of the whole may know everything but the inside of a service. */
+/** Scripts, the benchmark and the tests of the whole may know everything but the inside of a service. */
 function isOfTheWhole(directory: string): boolean {
-  return directory === 'scripts' || directory.startsWith('e2e/');
+  return ['scripts', 'bench'].includes(directory) || directory.startsWith('e2e/');
 }
 
 function faultOfPackage(name: string, directory: string, inTest: boolean): string | undefined {

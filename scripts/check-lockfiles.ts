@@ -6,13 +6,13 @@ export function checkLockfiles(): string[] {
   const wanted = ['', ...directories().map((directory) => `${directory}/`)].map(
     (path) => `${path}package-lock.json`,
   );
-  const lockfiles = files('{,*/*/}package-lock.json');
+  const lockfiles = files('{,bench/,*/*/}package-lock.json');
   return [
     ...wanted
       .filter((file) => !lockfiles.includes(file))
       .map((file) => `${file} is missing: \`make install\` writes it`),
     ...lockfiles.flatMap((file) => [...hosts(file), ...gaps(file), ...stale(file)]),
-    ...files('{,*/*/}.npmrc')
+    ...files('{,bench/,*/*/}.npmrc')
       .filter((file) => /registry *=|_auth/i.test(read(file)))
       .map((file) => `${file} names a registry: that belongs into the machine's own settings`),
   ];

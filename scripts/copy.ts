@@ -40,7 +40,8 @@ export interface Copy {
 export function copyCheckout(): Copy {
   const root = mkdtempSync(join(tmpdir(), 'warren-ground-'));
   cpSync(checkout, root, { recursive: true, filter: (source) => !made.has(basename(source)) });
-  for (const directory of ['.', ...installed('packages'), ...installed('services'), ...installed('e2e')])
+  const parents = ['packages', 'services', 'e2e'].flatMap(inside);
+  for (const directory of ['.', 'bench', ...parents].filter(isInstalled))
     linkModules(join(checkout, directory), join(root, directory));
 
   const put = (file: string, content: string | undefined) => {
@@ -78,11 +79,10 @@ export function runNode(args: string[], cwd: string): Promise<Ended> {
   });
 }
 
-function installed(parent: string): string[] {
-  return readdirSync(join(checkout, parent))
-    .map((name) => `${parent}/${name}`)
-    .filter((directory) => existsSync(join(checkout, directory, 'node_modules')));
-}
+const inside = (parent: string): string[] =>
+  readdirSync(join(checkout, parent)).map((name) => `${parent}/${name}`);
+
+const isInstalled = (directory: string): boolean => existsSync(join(checkout, directory, 'node_modules'));
 
 /** Every package is the checkout's, but our own: those are the copy's. */
 function linkModules(from: string, to: string): void {

@@ -5,12 +5,18 @@ import { fileURLToPath } from 'node:url';
 
 export const root = fileURLToPath(new URL('..', import.meta.url));
 
-/** Every directory with a package.json of its own, the root left out: `packages/contracts`, `services/user`, … */
+/**
+ * Every directory with a package.json of its own, the root left out: `packages/contracts`, `services/user`, `bench`, …
+ * @param parents those inside these alone
+ */
 export function directories(...parents: ('packages' | 'services' | 'e2e')[]): string[] {
-  return (parents.length > 0 ? parents : ['packages', 'services', 'e2e']).flatMap((parent) =>
-    (existsSync(join(root, parent)) ? readdirSync(join(root, parent)).sort() : [])
-      .map((name) => `${parent}/${name}`)
-      .filter((directory) => existsSync(join(root, directory, 'package.json'))),
+  const inside = (parents.length > 0 ? parents : ['packages', 'services', 'e2e']).flatMap((parent) =>
+    (existsSync(join(root, parent)) ? readdirSync(join(root, parent)).sort() : []).map(
+      (name) => `${parent}/${name}`,
+    ),
+  );
+  return [...inside, ...(parents.length > 0 ? [] : ['bench'])].filter((directory) =>
+    existsSync(join(root, directory, 'package.json')),
   );
 }
 

@@ -3,8 +3,8 @@ import { availableParallelism } from 'node:os';
 
 export const isFile = (name: string): boolean => name.endsWith('.test.ts');
 
-/** `services/user` of `services/user/test/users.test.ts`. */
-export const suiteOf = (file: string): string => file.split('/').slice(0, 2).join('/');
+/** `services/user` of `services/user/test/users.test.ts`, `bench` of `bench/test/accounting.test.ts`. */
+export const suiteOf = (file: string): string => file.split(/\/(?:src|test|migrations)\//)[0] as string;
 
 /** The number in JOBS, or else `fallback`. Exits with 2 and a sentence when it is not one. */
 export function jobsAtOnce(fallback = availableParallelism() + 1): number {
