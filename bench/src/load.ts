@@ -1,0 +1,48 @@
+// What the driver is told and what it reports; see driver.ts.
+import { execFile } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+
+interface Common {
+  /** Base URL of the order service. */
+  url: string;
+  /** Ids of users who order in turn. */
+  users: readonly string[];
+  /** Length of the load; of a closed loop the limit for it. */
+  seconds: number;
+}
+
+export type DriverOptions =
+  | (Common & { mode: 'closed'; orders: number; clients: number })
+  | (Common & { mode: 'open' /** Orders a second. */; rate: number });
+
+export interface Sent {
+  id: string;
+  /** When it should have been sent, ms since the epoch. */
+  due: number;
+  /** From then to the answer, ms. */
+  acceptedMs: number;
+}
+
+export interface DriverReport {
+  /** ms since the epoch */
+  began: number;
+  /** When the last answer came, ms since the epoch. */
+  ended: number;
+  /** Orders that were answered 201. */
+  sent: Sent[];
+  /** Everything else that was answered, and how often. */
+  errors: Record<string, number>;
+  cpuSeconds: number;
+}
+
+const DRIVER = fileURLToPath(new URL('./driver.ts', import.meta.url));
+const MAX_REPORT_BYTES = 512 * 1024 ** 2;
+
+/** Runs a driver to its end. */
+export async function drive(options: DriverOptions): Promise<DriverReport> {
+  const { stdout } = await promisify(execFile)(process.execPath, [DRIVER, JSON.stringify(options)], {
+    maxBuffer: MAX_REPORT_BYTES,
+  });
+  return JSON.parse(stdout) as DriverReport;
+}

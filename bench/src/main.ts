@@ -1,0 +1,77 @@
+// Warren and its peers, measured in one run:  node src/main.ts  (see `make bench` and settings.ts)
+import { spawnSync } from 'node:child_process';
+import { cpus } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { removeKept } from '@warren/testkit';
+import { type FlowResult, runFlow } from './flow.ts';
+import { printFlow, printRun } from './report/screen.ts';
+import { type Results, write } from './report/write.ts';
+import { REFERENCE, readSettings, type Settings } from './settings.ts';
+import { openStage, Refusal, type Stage } from './stage.ts';
+
+for (const signal of ['SIGINT', 'SIGTERM'] as const)
+  process.once(signal, () => {
+    void removeKept().then(() => process.exit(130));
+  });
+
+try {
+  process.exitCode = await main();
+} catch (error) {
+  if (!(error instanceof Refusal)) throw error;
+  console.error(error.message);
+  process.exitCode = 2;
+} finally {
+  await removeKept();
+}
+
+async function main(): Promise<number> {
+  const settings = readSettings(process.env);
+  compilePeers();
+  const stage = await openStage();
+  const results: Results = {
+    date: new Date().toISOString(),
+    machine: { cores: cpus().length, processor: cpus()[0]?.model ?? '', node: process.version },
+    broker: `RabbitMQ ${stage.broker.version}`,
+    database: `PostgreSQL ${stage.database.version}`,
+    size: settings.size,
+    rounds: settings.rounds,
+    flow: { settings: settings.flow, reference: REFERENCE, systems: [], runs: [] },
+  };
+  try {
+    results.flow = await runRounds(stage, settings);
+    printFlow(results.flow);
+  } finally {
+    await stage.close();
+  }
+  write(results, settings.isComplete);
+  return results.flow.runs.some(({ faults }) => faults.length > 0) ? 1 : 0;
+}
+
+/** A B C A B C …: what happens to the machine meanwhile happens to all of them. */
+async function runRounds(stage: Stage, settings: Settings): Promise<Results['flow']> {
+  const { systems, rounds, flow } = settings;
+  const runs: FlowResult[] = [];
+  let rate = settings.rate;
+  for (let round = 1; round <= rounds; round += 1) {
+    for (const system of systems) {
+      const rateOf = (paidPerSecond: number) => (rate ??= Math.max(1, Math.round(paidPerSecond / 2)));
+      const run = await runFlow(stage, system, { round, settings: flow, rateOf });
+      printRun(run);
+      runs.push(run);
+    }
+  }
+  const described = systems.map(({ name, title, work }) => ({ name, title, work }));
+  return { settings: flow, reference: REFERENCE, systems: described, runs };
+}
+
+/** The peers are TypeScript with decorators, which Node.js does not run as it stands. */
+function compilePeers(): void {
+  const home = fileURLToPath(new URL('..', import.meta.url));
+  const { status } = spawnSync(
+    process.execPath,
+    [join(home, 'node_modules/.bin/tsc'), '-p', join(home, 'tsconfig.peers.json')],
+    { stdio: 'inherit' },
+  );
+  if (status !== 0) throw new Refusal('The peers do not compile: see above.');
+}

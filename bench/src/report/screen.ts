@@ -1,0 +1,45 @@
+// Figures for whoever waits for them.
+import type { FlowResult } from '../flow.ts';
+import type { Spread } from '../statistics.ts';
+import { absolute, figures, ratio } from './compare.ts';
+import type { Results } from './write.ts';
+
+/** One line when a run has ended, and one for each fault. */
+export function printRun({ system, round, closed, open, faults }: FlowResult): void {
+  const words = [`round ${round}  ${system.padEnd(15)}`];
+  if (closed)
+    words.push(
+      `${closed.paidPerSecond.toFixed(0).padStart(5)} paid/s`,
+      `${closed.cost.total.toFixed(0).padStart(6)} µs`,
+    );
+  if (open)
+    words.push(
+      `at ${open.rate}/s: accepted p99 ${open.accepted.p99.toFixed(0)} ms, paid p99 ${open.paid.p99.toFixed(0)} ms`,
+    );
+  if (closed) words.push(`others ${closed.others.toFixed(2)} cores`);
+  console.log(words.join('  '));
+  for (const fault of faults) console.log(`  FAILED: ${fault}`);
+}
+
+export function printFlow({ systems, runs, reference }: Results['flow']): void {
+  console.log(
+    `\n${'median (ratio to the reference)'.padEnd(26)} ${['paid/s', 'CPU µs', 'services', 'broker', 'database', 'paid p99 ms'].map((name) => name.padStart(16)).join('')}`,
+  );
+  for (const { name, title } of systems) {
+    const cells = [
+      figures.paidPerSecond,
+      figures.total,
+      figures.services,
+      figures.broker,
+      figures.database,
+      figures.paidP99,
+    ].map((figure) => {
+      const own = absolute(runs, name, figure);
+      const relative = ratio(runs, name, reference, figure);
+      return `${rounded(own)} (${relative ? relative.median.toFixed(2) : '–'})`.padStart(16);
+    });
+    console.log(`${title.padEnd(32)}${cells.join('')}`);
+  }
+}
+
+const rounded = (spread: Spread | undefined): string => (spread ? spread.median.toFixed(0) : 'FAILED');

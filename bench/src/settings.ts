@@ -1,0 +1,106 @@
+// What a run of the benchmark does, from the environment of `make bench`.
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import type { FlowSettings } from './flow.ts';
+import { Refusal } from './stage.ts';
+import { findSystems, type System } from './systems.ts';
+
+export const SECTIONS = ['same-work', 'product', 'messaging', 'footprint', 'growth'] as const;
+export type Section = (typeof SECTIONS)[number];
+
+export interface Settings {
+  size: 'quick' | 'default' | 'full';
+  rounds: number;
+  sections: readonly Section[];
+  /** Of the sections `same-work` and `product`, in the order in which a round runs them. */
+  systems: readonly System[];
+  flow: FlowSettings;
+  /** Orders a second in the open loop, where it was chosen. Default: half of what the reference reaches in a closed loop. */
+  rate?: number;
+  /** Nothing was left out: the results belong into docs/performance.md. */
+  isComplete: boolean;
+}
+
+/** What all ratios are against. */
+export const REFERENCE = 'nest';
+
+const SIZES: Record<Settings['size'], { rounds: number; flow: FlowSettings }> = {
+  quick: {
+    rounds: 1,
+    flow: { orders: 1_000, closedSeconds: 6, openSeconds: 4, warmUpOrders: 300, clients: 64 },
+  },
+  default: {
+    rounds: 3,
+    flow: { orders: 3_000, closedSeconds: 12, openSeconds: 8, warmUpOrders: 1_000, clients: 64 },
+  },
+  full: {
+    rounds: 5,
+    flow: { orders: 10_000, closedSeconds: 40, openSeconds: 20, warmUpOrders: 2_000, clients: 64 },
+  },
+};
+
+/**
+ * Reads `QUICK`, `FULL`, `ONLY` (sections), `SYSTEMS` (names; `warren` is both of its kinds of work), `N` (orders), `ROUNDS`, `RATE`
+ * (orders a second) and `BASE` (another checkout of Warren).
+ * @throws {Refusal} when one of them makes no sense
+ */
+export function readSettings(env: Record<string, string | undefined>): Settings {
+  const size = env.QUICK ? 'quick' : env.FULL ? 'full' : 'default';
+  const { rounds, flow } = SIZES[size];
+  const sections = chosen(
+    'ONLY',
+    env.ONLY,
+    SECTIONS,
+    SECTIONS.filter((name) => name !== 'growth' || size === 'full'),
+  );
+  const base = env.BASE ? checkoutAt(env.BASE) : undefined;
+  const all = findSystems(base);
+  const names = all.map(({ name }) => name);
+  const wanted = chosen('SYSTEMS', env.SYSTEMS, names, names);
+  const systems = all.filter(
+    ({ name, work }) =>
+      (wanted.includes(name) || wanted.includes(name.replace(/-product$/, ''))) &&
+      (sections.includes(work) || (name === REFERENCE && sections.includes('product'))),
+  );
+  return {
+    size,
+    rounds: whole('ROUNDS', env.ROUNDS) ?? rounds,
+    sections,
+    systems,
+    flow: { ...flow, ...fewer(flow, whole('N', env.N)) },
+    rate: whole('RATE', env.RATE),
+    isComplete:
+      size !== 'quick' && ![env.ONLY, env.SYSTEMS, env.N, env.ROUNDS, env.RATE].some((each) => each),
+  };
+}
+
+/** With a number of orders, time is no limit. */
+const fewer = ({ warmUpOrders }: FlowSettings, orders?: number): Partial<FlowSettings> =>
+  orders === undefined ? {} : { orders, closedSeconds: 600, warmUpOrders: Math.min(warmUpOrders, orders) };
+
+function chosen<Name extends string>(
+  variable: string,
+  value: string | undefined,
+  names: readonly Name[],
+  fallback: readonly Name[],
+): readonly Name[] {
+  if (!value) return fallback;
+  const wanted = value.split(',').map((name) => name.trim());
+  const unknown = wanted.filter((name) => !names.includes(name as Name));
+  if (unknown.length > 0)
+    throw new Refusal(`${variable} names ${unknown.join(', ')}: there are ${names.join(', ')}.`);
+  return names.filter((name) => wanted.includes(name));
+}
+
+function whole(variable: string, value: string | undefined): number | undefined {
+  if (!value) return undefined;
+  if (!/^[1-9]\d*$/.test(value))
+    throw new Refusal(`${variable} must be a whole number from 1, not ${value}.`);
+  return Number(value);
+}
+
+function checkoutAt(path: string): string {
+  if (!existsSync(join(path, 'packages/chassis/node_modules')))
+    throw new Refusal(`BASE must be a checkout of Warren in which \`make install\` has run, not ${path}.`);
+  return path;
+}
