@@ -1,6 +1,6 @@
 // The accounts of a run: every order that was answered 201 is paid once, and nothing is left over.
 import { query } from '@warren/testkit';
-import type { System } from './systems.ts';
+import type { ServiceName, System } from './systems.ts';
 
 /** What a run has left, as databases and broker have it. */
 export interface Books {
@@ -24,7 +24,7 @@ export interface Expected {
 /** Where the books of a running system are. */
 export interface Source {
   system: Pick<System, 'leftovers' | 'hasInbox'>;
-  databaseUrl(service: 'order' | 'payment' | 'user'): string;
+  databaseUrl(service: ServiceName): string;
   queueDepths(): Promise<Record<string, number>>;
 }
 
@@ -33,7 +33,7 @@ const UNROUTED = 'unrouted';
 
 export async function readBooks(source: Source): Promise<Books> {
   const { system } = source;
-  const count = async (service: 'order' | 'payment' | 'user', sql: string) =>
+  const count = async (service: ServiceName, sql: string) =>
     (await query<{ count: number }>(source.databaseUrl(service), sql))[0]?.count ?? 0;
   const leftovers: Record<string, number> = {};
   for (const { service, what, sql } of system.leftovers)

@@ -1,13 +1,14 @@
 // One run of one system: `POST /orders` to *paid*, in a closed loop and in an open one, and the accounts afterwards.
 import { setTimeout as wait } from 'node:timers/promises';
 import { query } from '@warren/testkit';
+import pg from 'pg';
 import { faultsOf, readBooks } from './accounting.ts';
 import { type CpuTimes, readCpu } from './cpu.ts';
 import { type DriverOptions, type DriverReport, drive } from './load.ts';
 import { type RunningSystem, startSystem } from './running.ts';
 import type { Stage } from './stage.ts';
 import { percentile } from './statistics.ts';
-import type { System } from './systems.ts';
+import type { ServiceName, System } from './systems.ts';
 
 export interface FlowSettings {
   /** Orders in the closed loop. */
@@ -70,10 +71,11 @@ export async function runFlow(
   const { round, settings, rateOf } = options;
   const result: FlowResult = { system: system.name, round, faults: [], ready: {} };
   let running: RunningSystem | undefined;
+  let flow: Flow | undefined;
   try {
     running = await startSystem(stage, system);
     for (const [service, { readyMs }] of running.processes) result.ready[service] = Math.round(readyMs);
-    const flow = await Flow.begin(stage, running, settings.clients);
+    flow = await Flow.begin(stage, running, settings.clients);
     const common = { url: running.url('order'), users: flow.users, clients: settings.clients };
     await flow.load({
       mode: 'closed',
@@ -116,6 +118,7 @@ export async function runFlow(
   } catch (error) {
     result.faults.push((error as Error).message);
   } finally {
+    await flow?.disconnect();
     await running?.remove();
   }
   return result;
@@ -130,13 +133,14 @@ interface Loaded {
   others: number;
 }
 
-/** A running system and what has been asked of it so far. */
+/** A running system and what has been asked of it so far. It keeps its connections: opening one costs as much as an order. */
 class Flow {
   readonly users: string[] = [];
   readonly #stage: Stage;
   readonly #running: RunningSystem;
   readonly #accepted: string[] = [];
   readonly #faults: string[] = [];
+  readonly #connections = new Map<ServiceName, pg.Client>();
   #signUps = 0;
 
   constructor(stage: Stage, running: RunningSystem) {
@@ -147,6 +151,7 @@ class Flow {
   /** The product knows its users: one for each client signs up, and has its welcome order paid. */
   static async begin(stage: Stage, running: RunningSystem, clients: number): Promise<Flow> {
     const flow = new Flow(stage, running);
+    await flow.#connect();
     if (running.system.work !== 'product') {
       flow.users.push(...Array.from({ length: clients }, () => crypto.randomUUID()));
       return flow;
@@ -187,6 +192,10 @@ class Flow {
     return [...this.#faults, ...faultsOf(books, { accepted: this.#accepted, signUps: this.#signUps })];
   }
 
+  async disconnect(): Promise<void> {
+    await Promise.all([...this.#connections.values()].map((client) => client.end()));
+  }
+
   #readCpu(): CpuTimes {
     const { broker, database } = this.#stage.pids;
     const services = [...this.#running.processes.values()].map(({ pid }) => pid);
@@ -202,8 +211,8 @@ class Flow {
   }
 
   async #isDone(wanted: number): Promise<boolean> {
-    const count = async (service: 'order' | 'payment' | 'user', sql: string) =>
-      (await query<{ count: number }>(this.#running.databaseUrl(service), sql))[0]?.count ?? 0;
+    const count = async (service: ServiceName, sql: string) =>
+      (await this.#connection(service).query<{ count: number }>(sql)).rows[0]?.count ?? 0;
     if ((await count('order', "select count(*)::int as count from orders where status = 'paid'")) < wanted)
       return false;
     for (const { service, sql } of this.#running.system.leftovers)
@@ -211,10 +220,22 @@ class Flow {
     return true;
   }
 
+  async #connect(): Promise<void> {
+    for (const { service } of this.#running.system.services) {
+      const client = new pg.Client({ connectionString: this.#running.databaseUrl(service) });
+      client.on('error', () => {});
+      this.#connections.set(service, client);
+      await client.connect();
+    }
+  }
+
+  #connection(service: ServiceName): pg.Client {
+    return this.#connections.get(service) as pg.Client;
+  }
+
   /** The commit time of the last change to each order's row. */
   async #paidAt(): Promise<Map<string, number>> {
-    const rows = await query<{ id: string; at: number }>(
-      this.#running.databaseUrl('order'),
+    const { rows } = await this.#connection('order').query<{ id: string; at: number }>(
       `select id, extract(epoch from pg_xact_commit_timestamp(xmin))::float8 * 1000 as at
          from orders where status = 'paid'`,
     );

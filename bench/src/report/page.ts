@@ -1,0 +1,165 @@
+// The part of docs/performance.md that a run writes: tables in Markdown, and the plots beside it.
+import type { FlowResult } from '../flow.ts';
+import type { Spread } from '../statistics.ts';
+import type { Work } from '../systems.ts';
+import { absolute, type Figure, figures, ratio } from './compare.ts';
+import { type Bar, barChart } from './svg.ts';
+import type { Results } from './write.ts';
+
+type Flow = Results['flow'];
+
+/** Of the plots, seen from docs/. */
+const PLOTS = 'performance';
+
+export function figuresOf(results: Results): string {
+  const { machine, broker, database, date, size, rounds, flow } = results;
+  const { clients, orders, closedSeconds, openSeconds } = flow.settings;
+  return [
+    `Measured on ${date.slice(0, 10)} (\`${size}\`, ${rounds} rounds): ${machine.cores} cores of ${machine.processor.trim()}, Node.js ${machine.node.slice(1)}, ${broker}, ${database}.`,
+    `${others(flow)}`,
+    '',
+    '### Same work, closed loop',
+    '',
+    `${clients} clients place ${orders} orders, or as many as ${closedSeconds} s allow; each waits for its answer. Ratios are to ${titleOf(flow, flow.reference)} in the same round: median, least to greatest.`,
+    '',
+    `![Orders paid in a second](${PLOTS}/same-work-paid.svg)`,
+    `![CPU of an order](${PLOTS}/same-work-cpu.svg)`,
+    '',
+    ...closedTable(flow, 'same-work'),
+    '',
+    '### The product, closed loop',
+    '',
+    `![Orders paid in a second](${PLOTS}/product-paid.svg)`,
+    `![CPU of an order](${PLOTS}/product-cpu.svg)`,
+    '',
+    ...closedTable(flow, 'product'),
+    '',
+    '### Open loop',
+    '',
+    `Orders come at a fixed rate for ${openSeconds} s, whether or not earlier ones are answered: ${rateOf(flow)} a second, half of what ${titleOf(flow, flow.reference)} reached. Latency counts from the time an order was due.`,
+    '',
+    ...openTable(flow),
+    '',
+    ...failures(flow),
+  ].join('\n');
+}
+
+/** By file name, seen from docs/. */
+export function plotsOf({ flow }: Results): Map<string, string> {
+  return new Map(
+    (['same-work', 'product'] as const).flatMap((work) => [
+      [`${PLOTS}/${work}-paid.svg`, paidPlot(flow, work)],
+      [`${PLOTS}/${work}-cpu.svg`, costPlot(flow, work)],
+    ]),
+  );
+}
+
+/** What a section compares: its own systems, and the reference. */
+const systemsOf = ({ systems, reference }: Flow, work: Work) =>
+  systems.filter((system) => system.work === work || system.name === reference);
+
+const titleOf = ({ systems }: Flow, name: string): string =>
+  systems.find((system) => system.name === name)?.title ?? name;
+
+function closedTable(flow: Flow, work: Work): string[] {
+  const row = ({ name, title }: { name: string; title: string }) => [
+    title,
+    against(flow, name, figures.paidPerSecond),
+    plain(absolute(flow.runs, name, figures.paidPerSecond)),
+    against(flow, name, figures.total),
+    ...[figures.total, figures.services, figures.broker, figures.database].map((figure) =>
+      plain(absolute(flow.runs, name, figure)),
+    ),
+  ];
+  return table(
+    [
+      'system',
+      'paid/s, ratio',
+      'paid/s',
+      'CPU an order, ratio',
+      'CPU, µs',
+      'services',
+      'broker',
+      'PostgreSQL',
+    ],
+    systemsOf(flow, work).map(row),
+  );
+}
+
+function openTable(flow: Flow): string[] {
+  const row = ({ name, title }: { name: string; title: string }) => [
+    title,
+    ...[figures.acceptedP50, figures.acceptedP99, figures.paidP50, figures.paidP99].map((figure) =>
+      plain(absolute(flow.runs, name, figure)),
+    ),
+    against(flow, name, figures.acceptedP99),
+    against(flow, name, figures.paidP99),
+    against(flow, name, figures.openTotal),
+  ];
+  return table(
+    [
+      'system',
+      'accepted p50, ms',
+      'p99',
+      'paid p50, ms',
+      'p99',
+      'accepted p99, ratio',
+      'paid p99, ratio',
+      'CPU an order, ratio',
+    ],
+    flow.systems.map(row),
+  );
+}
+
+const paidPlot = (flow: Flow, work: Work): string =>
+  barChart(
+    `Orders paid in a second, ${titleOf(flow, flow.reference)} = 1`,
+    systemsOf(flow, work).flatMap(({ name, title }): Bar[] => {
+      const spread = ratio(flow.runs, name, flow.reference, figures.paidPerSecond);
+      return spread ? [{ label: title, parts: [spread.median], spread }] : [];
+    }),
+    { line: 1, digits: 2 },
+  );
+
+const costPlot = (flow: Flow, work: Work): string =>
+  barChart(
+    'CPU of an order, ms',
+    systemsOf(flow, work).map(({ name, title }) => ({
+      label: title,
+      parts: [figures.services, figures.broker, figures.database].map(
+        (figure) => (absolute(flow.runs, name, figure)?.median ?? 0) / 1_000,
+      ),
+    })),
+    { parts: ['services', 'broker', 'PostgreSQL'], digits: 2 },
+  );
+
+function others({ runs }: Flow): string {
+  const cores = runs.map(({ closed }) => closed?.others ?? 0);
+  return `Other programs used ${Math.min(...cores).toFixed(2)} to ${Math.max(...cores).toFixed(2)} cores of the machine meanwhile.`;
+}
+
+const rateOf = ({ runs }: Flow): string =>
+  [...new Set(runs.flatMap(({ open }) => open?.rate ?? []))].join(', ');
+
+function failures({ runs, systems }: Flow): string[] {
+  const failed = runs.filter(({ faults }) => faults.length > 0);
+  if (failed.length === 0) return ['Every run kept its accounts: no order was lost, none was paid twice.'];
+  const title = (run: FlowResult) => systems.find(({ name }) => name === run.system)?.title ?? run.system;
+  return failed.map(
+    (run) => `**FAILED**, and not counted: ${title(run)}, round ${run.round}: ${run.faults.join('; ')}.`,
+  );
+}
+
+const against = (flow: Flow, name: string, figure: Figure): string => {
+  const spread = ratio(flow.runs, name, flow.reference, figure);
+  return spread
+    ? `**${spread.median.toFixed(2)}** (${spread.least.toFixed(2)} – ${spread.greatest.toFixed(2)})`
+    : '–';
+};
+
+const plain = (spread: Spread | undefined): string => (spread ? spread.median.toFixed(0) : 'FAILED');
+
+const table = (head: readonly string[], rows: readonly (readonly string[])[]): string[] =>
+  [head, head.map((_, index) => (index === 0 ? '---' : '--:')), ...rows].map(
+    (cells) => `| ${cells.join(' | ')} |`,
+  );
