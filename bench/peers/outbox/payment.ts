@@ -51,6 +51,8 @@ const outbox: PollingListenerConfig = {
     nextMessagesFunctionName: 'next_outbox_messages',
     nextMessagesBatchSize: 50,
     nextMessagesPollingIntervalInMs: 50,
+    // A poll may take the lock that a message's own transaction wants; that message then waits for this long. Default: 5,000.
+    nextMessagesLockInMs: 1_000,
     enableMaxAttemptsProtection: false,
     enablePoisonousMessageProtection: false,
     messageCleanupIntervalInMs: 5_000,
