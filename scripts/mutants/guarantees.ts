@@ -5,6 +5,7 @@ import type { Mutant } from './mutant.ts';
 const chassis = { suite: 'packages/chassis' };
 const src = 'packages/chassis/src';
 const inbox = { ...chassis, tests: ['test/inbox.test.ts'] };
+const batches = { ...chassis, tests: ['test/batches.test.ts'] };
 const flow = { ...chassis, tests: ['test/flow.test.ts'] };
 const relay = { ...chassis, file: `${src}/outbox/relay.ts`, tests: ['test/relay.alone.test.ts'] };
 const forwarder = { ...flow, file: `${src}/messaging/forwarder.ts` };
@@ -21,11 +22,10 @@ export const guarantees: Mutant[] = [
   {
     ...chassis,
     file: `${src}/units.ts`,
-    name: 'an event is written to the outbox outside its transaction',
-    find: 'return append(transaction, event, data, {',
-    replace: 'return append(database.kysely, event, data, {',
+    name: 'an event is not written to the outbox',
+    find: '...(left.events.length > 0 ? [insertEvents(left.events)] : []),',
+    replace: '',
     tests: ['test/outbox.test.ts'],
-    title: 'holds nothing of a transaction that was rolled back',
   },
   {
     ...relay,
@@ -72,24 +72,24 @@ export const guarantees: Mutant[] = [
     ...inbox,
     file: `${src}/inbox/inbox.ts`,
     name: 'the inbox takes every message for a new one',
-    find: 'return numAffectedRows === 1n;',
-    replace: 'return numAffectedRows !== 2n;',
+    find: 'on conflict do nothing returning message_id',
+    replace: 'on conflict (consumer, message_id) do update set attempts = null returning message_id',
     title: 'lets a message have its effect once',
   },
   {
     ...inbox,
     file: `${src}/messaging/consumer.ts`,
     name: 'a consumer handles an event without the inbox check',
-    find: "if (!(await remember(work.transaction, queue, inboxId(event)))) return 'duplicate';",
-    replace: '',
+    find: 'return [...handled];',
+    replace: 'return pieces;',
     title: '1,000 deliveries of one event one effect',
   },
   {
     ...chassis,
     file: `${src}/messaging/consumer.ts`,
     name: 'a consumer acknowledges an event before its transaction commits',
-    find: 'outcome = await this.#handle(event, bound);',
-    replace: 'ackOrNack();\n        outcome = await this.#handle(event, bound);',
+    find: 'const handled = await this.#runBatch([piece], timeout);',
+    replace: 'this.#acknowledge([arrival]);\n        const handled = await this.#runBatch([piece], timeout);',
     tests: ['test/returned-deliveries.test.ts'],
     title: 'an event that ends every process that handles it',
   },
@@ -123,19 +123,53 @@ export const guarantees: Mutant[] = [
     tests: ['test/poison.test.ts'],
   },
 
+  // --- batches ---
+  {
+    ...batches,
+    file: `${src}/units.ts`,
+    name: 'events of one key in one batch are handled at once',
+    find: 'Map.groupBy(chosen, ({ key }) => key)',
+    replace: 'Map.groupBy(chosen, (piece) => `${piece.key} ${Math.random()}`)',
+    title: 'one after the other',
+  },
+  {
+    ...batches,
+    file: `${src}/parts.ts`,
+    name: 'the neighbours of a culprit are retried with it',
+    find: 'const others = left.filter((piece) => !culprits.has(piece));\n',
+    replace: 'const others: Piece[] = [];\n',
+    title: 'costs its neighbours nothing',
+  },
+  {
+    ...batches,
+    file: `${src}/messaging/acks.ts`,
+    name: 'a range is acknowledged over a delivery that is not done',
+    find: 'if (!isDone) break;',
+    replace: 'if (!isDone) continue;',
+    title: 'acknowledges nothing that is not done',
+  },
+  {
+    ...batches,
+    file: `${src}/database/database.ts`,
+    name: 'a transaction whose error was ignored counts as committed',
+    find: 'throw new RolledBackError()',
+    replace: 'void RolledBackError',
+    title: 'an error that a handler ignores',
+  },
+
   // --- workers ---
   {
     ...worker,
     name: 'a worker settles a task whose lease another one holds',
-    find: 'delete from warren.tasks where id = ${id} and lease = ${this.#holder} and attempts = ${attempts}',
-    replace: 'delete from warren.tasks where id = ${id}',
+    find: 'where id = any($1::bigint[]) and lease = $2 returning id',
+    replace: 'where id = any($1::bigint[]) and $2::uuid is not null returning id',
     title: 'that died leaves its task to another one',
   },
   {
     ...worker,
     name: 'a worker whose task is gone settles it again',
-    find: 'if (numAffectedRows !== 1n) throw new LeaseLost(key);',
-    replace: 'if (numAffectedRows > 1n) throw new LeaseLost(key);',
+    find: 'return pieces.filter((piece) => !lost.has(piece));',
+    replace: 'return pieces;',
     title: 'that died leaves its task to another one',
   },
   {
@@ -148,15 +182,16 @@ export const guarantees: Mutant[] = [
   {
     ...worker,
     name: 'a worker does not renew its claim',
-    find: 'setInterval(() => void this.#renew(claimed), RENEW)',
-    replace: 'setInterval(() => void this.#renew, RENEW, claimed)',
+    find: 'setInterval(() => void this.#renew(), RENEW)',
+    replace: 'setInterval(() => void this.#renew, RENEW)',
     title: 'keeps its claim for as long as it is at it',
   },
   {
     ...worker,
+    file: `${src}/tasks/pending.ts`,
     name: 'a task that has begun can be taken back',
-    find: 'and key = ${key} and attempts = 0`',
-    replace: 'and key = ${key}`',
+    find: 'and key = any($2::text[]) and attempts = 0',
+    replace: 'and key = any($2::text[])',
     title: 'finishes what it has begun, whoever wants it back',
   },
   {

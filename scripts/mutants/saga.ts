@@ -102,7 +102,7 @@ export const saga: Mutant[] = [
   {
     ...orders,
     name: 'the timeout of a paid order stays scheduled',
-    find: 'await work.unschedule(EXPIRE, row.id);',
+    find: 'work.discard(EXPIRE, row.id);',
     replace: '',
     tests: ['test/payments.test.ts'],
     title: 'that was processed makes it paid',
@@ -311,8 +311,8 @@ export const saga: Mutant[] = [
     ...emails,
     file: 'services/email/src/handlers.ts',
     name: 'nobody is told that an order was cancelled',
-    find: 'on(orderCancelled, ({ data }, work) => announceCancelledOrder(work, data)),',
-    replace: 'on(orderCancelled, async () => void announceCancelledOrder),',
+    find: 'on(orderCancelled, ({ data }, work) => announceCancelledOrder(work, data), byUser),',
+    replace: 'on(orderCancelled, async () => void announceCancelledOrder, byUser),',
     title: 'tells that it was cancelled',
   },
 ];

@@ -1,6 +1,7 @@
 import type { EventDefinition } from '@warren/contracts';
 import type { Kysely, Transaction } from 'kysely';
 import type { Logger } from 'pino';
+import type { Result, Statement } from './database/pipeline.ts';
 import type { CounterDefinition } from './telemetry/counters.ts';
 
 export type { Logger } from 'pino';
@@ -8,6 +9,8 @@ export type { Logger } from 'pino';
 /** Where a piece of work came from: it names the log lines, and the events it emits carry it on. */
 export interface Origin {
   correlationId: string;
+  /** Id of the event that caused this, when there is one: the events that it emits name it. */
+  causationId?: string;
   /** W3C trace context of the caller, when there is one. */
   traceparent?: string;
   log: Logger;
@@ -29,22 +32,25 @@ export interface ScheduledTask {
 export interface Work<Schema = any, Config = any> {
   transaction: Transaction<Schema>;
   /**
-   * Appends an event to the outbox, in this transaction. It is published after the commit, in commit order
-   * per aggregate: lock or write the aggregate's row before.
+   * Appends an event to the outbox: it is written at the end of this transaction, and published after the commit, in commit
+   * order per aggregate. Lock or write the aggregate's row before.
    * @returns the event's id
+   * @throws {ContractError} when the data does not fit the event's contract
    */
   emit<Data extends object>(
     event: EventDefinition<Data>,
     data: Data,
     options: { aggregate: string },
   ): Promise<string>;
-  /** Writes a pending row for the worker of that kind, in this transaction. */
+  /** Leaves a pending row for the worker of that kind: it is written at the end of this transaction. */
   schedule(kind: string, task: ScheduledTask): Promise<void>;
   /**
    * Takes a pending row back, in this transaction, when no worker has begun it yet.
    * @returns whether it was taken back; when not, it has been begun at least once, is done, or never was
    */
   unschedule(kind: string, key: string): Promise<boolean>;
+  /** Does the same without an answer, and so without a round trip of its own: at the end of this transaction. */
+  discard(kind: string, key: string): void;
   /** Counts something that this transaction made true, once it has committed. */
   count<Labels extends Record<string, string>>(counter: CounterDefinition<Labels>, labels: Labels): void;
   /**
@@ -66,4 +72,44 @@ export interface Units<Schema = any, Config = any> {
   database: Kysely<Schema>;
   /** Runs `run` in one transaction; commits when it resolves, rolls back and rejects with its error when it does not. */
   work<T>(origin: Origin, run: (work: Work<Schema, Config>) => Promise<T>): Promise<T>;
+  /**
+   * Runs pieces of work in one transaction: those of one key one after the other, in their order; those of different keys at
+   * once, begun in the order of the keys. They commit together, or none does.
+   * @throws {BatchError} when the transaction failed after it had begun
+   */
+  batch<Piece extends PieceOfWork<Schema, Config>>(
+    pieces: readonly Piece[],
+    options?: BatchOptions<Piece>,
+  ): Promise<void>;
+}
+
+// biome-ignore lint/suspicious/noExplicitAny: see Work
+export interface PieceOfWork<Schema = any, Config = any> {
+  /** What it locks, in words: within one transaction a row lock keeps nobody apart. */
+  key: string;
+  /** Its signal is not used: the batch has one. */
+  origin: Origin;
+  run(work: Work<Schema, Config>, member: { hasWritten(): boolean }): Promise<void>;
+}
+
+export interface BatchOptions<Piece> {
+  signal?: AbortSignal;
+  /**
+   * Runs in one write with the BEGIN.
+   * @returns the pieces that are to be run
+   */
+  first?(run: (statement: Statement) => Promise<Result>): Promise<readonly Piece[]>;
+}
+
+/** Why a batch was rolled back. */
+// biome-ignore lint/suspicious/noExplicitAny: of pieces of whatever kind
+export class BatchError<Piece = any> extends Error {
+  override readonly name = 'BatchError';
+  /** Those that failed on their own account, or had not ended when the time was over. Empty: it is not known which. */
+  readonly culprits: ReadonlySet<Piece>;
+
+  constructor(cause: unknown, culprits: ReadonlySet<Piece>) {
+    super('a batch was rolled back', { cause });
+    this.culprits = culprits;
+  }
 }

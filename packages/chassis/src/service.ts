@@ -308,7 +308,10 @@ export async function start(
       });
       intake = taking;
       availability.onChange((available) => (available ? taking.resume() : taking.suspend()));
-      const forwards = new Forwarder(name, producers.user, () => connection.connect());
+      const forwards = new Forwarder(name, producers.user, () => connection.connect(), {
+        instance: config.INSTANCE,
+        version,
+      });
       forwarder = forwards;
       for (const queue of queues) {
         const consumer = new Consumer({

@@ -1,8 +1,18 @@
 // Units of work: one transaction, with the outbox and the tasks in it.
-import type { Origin, Units, Work } from './context.ts';
-import type { Database } from './database/database.ts';
-import { append } from './outbox/outbox.ts';
-import { scheduleTask, unscheduleTask } from './tasks/worker.ts';
+import {
+  BatchError,
+  type BatchOptions,
+  type Origin,
+  type PieceOfWork,
+  type Units,
+  type Work,
+} from './context.ts';
+import type { Database, Member } from './database/database.ts';
+import { isStaleStatement } from './database/names.ts';
+import { isDatabaseUnavailable } from './database/outage.ts';
+import { FAILED_BEFORE, type Result, type Statement } from './database/pipeline.ts';
+import { insertEvents, type OutboxRow, outboxRow } from './outbox/outbox.ts';
+import { PendingTasks } from './tasks/pending.ts';
 import type { Counters } from './telemetry/counters.ts';
 
 export interface UnitsOptions<Schema, Config> {
@@ -24,60 +34,192 @@ export interface UnitsOptions<Schema, Config> {
 const ATTEMPTS = 3;
 const LOST_RACE = new Set(['40001', '40P01']);
 
+const codeOf = (error: unknown): string => String((error as { code?: unknown } | undefined)?.code);
+
+/** Lost against another transaction: the same again may succeed. */
+export const isLostRace = (error: unknown): boolean => LOST_RACE.has(codeOf(error));
+
+/** What pieces of work leave to be written at the end of their transaction, and to be done after it. */
+interface Left {
+  events: OutboxRow[];
+  tasks: PendingTasks;
+  /** Kinds of tasks that are due at once. */
+  kinds: Set<string>;
+  counts: (() => void)[];
+}
+
 export function createUnits<Schema, Config>(options: UnitsOptions<Schema, Config>): Units<Schema, Config> {
   const { service, database, config, now, publications, onCommit, brokerSince = () => undefined } = options;
   const { counters = () => () => {} } = options;
   const source = `/${service}`;
 
-  async function attempt<T>(origin: Origin, run: (work: Work<Schema, Config>) => Promise<T>): Promise<T> {
-    const kinds = new Set<string>();
-    const counts: (() => void)[] = [];
-    let events = false;
-    const result = await database.transaction(
-      (transaction) =>
-        run({
-          transaction,
-          config,
-          log: origin.log,
-          now,
-          correlationId: origin.correlationId,
-          ...(origin.signal !== undefined && { signal: origin.signal }),
-          emit: (event, data, { aggregate }) => {
-            events = true;
-            return append(transaction, event, data, {
-              ...origin,
-              source,
-              aggregate,
-              time: now(),
-              publications,
-            });
-          },
-          schedule: (kind, task) => {
-            if (task.at === undefined || task.at <= now()) kinds.add(kind);
-            return scheduleTask(transaction, kind, task, origin);
-          },
-          unschedule: (kind, key) => unscheduleTask(transaction, kind, key),
-          count: (counter, labels) => void counts.push(counters(counter, labels)),
-          brokerSince: brokerSince(),
-        }),
-      origin.signal,
+  const workOf = (
+    origin: Origin,
+    { transaction, wrote }: Member<Schema>,
+    left: Left,
+    run: (statement: Statement) => Promise<Result>,
+    signal: AbortSignal | undefined,
+  ): Work<Schema, Config> => ({
+    transaction,
+    config,
+    get log() {
+      return origin.log;
+    },
+    now,
+    correlationId: origin.correlationId,
+    ...(signal !== undefined && { signal }),
+    async emit(event, data, { aggregate }) {
+      const { correlationId, causationId, traceparent } = origin;
+      const row = outboxRow(event, data, {
+        source,
+        aggregate,
+        time: now(),
+        publications,
+        correlationId,
+        ...(causationId !== undefined && { causationId }),
+        ...(traceparent !== undefined && { traceparent }),
+      });
+      left.events.push(row);
+      wrote();
+      return row.id;
+    },
+    async schedule(kind, task) {
+      left.tasks.schedule(kind, task, origin);
+      wrote();
+      if (task.at === undefined || task.at <= now()) left.kinds.add(kind);
+    },
+    unschedule(kind, key) {
+      wrote();
+      return left.tasks.unschedule(kind, key, run);
+    },
+    discard(kind, key) {
+      wrote();
+      left.tasks.discard(kind, key);
+    },
+    count(counter, labels) {
+      wrote();
+      left.counts.push(counters(counter, labels));
+    },
+    brokerSince: brokerSince(),
+  });
+
+  /** Runs what is given one transaction, writes what it leaves with the COMMIT, and does what follows it. */
+  async function commit(
+    signal: AbortSignal | undefined,
+    run: (open: (origin: Origin) => Opened<Work<Schema, Config>>, send: Send) => Promise<void>,
+  ): Promise<void> {
+    const left: Left = { events: [], tasks: new PendingTasks(), kinds: new Set(), counts: [] };
+    await database.unit(
+      (unit) =>
+        run((origin) => {
+          const member = unit.member();
+          const work = workOf(origin, member, left, unit.run, signal);
+          return { work, member };
+        }, unit.run),
+      {
+        signal,
+        last: () => [
+          ...(left.events.length > 0 ? [insertEvents(left.events)] : []),
+          ...left.tasks.statements(),
+        ],
+      },
     );
-    for (const each of counts) each();
-    if (events || kinds.size > 0) onCommit({ events, kinds });
-    return result;
+    for (const each of left.counts) each();
+    const events = left.events.length > 0;
+    if (events || left.kinds.size > 0) onCommit({ events, kinds: left.kinds });
   }
 
   return {
     database: database.kysely,
-    async work(origin, run) {
+
+    async work<T>(origin: Origin, run: (work: Work<Schema, Config>) => Promise<T>) {
       for (let number = 1; ; number += 1) {
         try {
-          return await attempt(origin, run);
+          let result: T | undefined;
+          await commit(origin.signal, async (open) => {
+            result = await run(open(origin).work);
+          });
+          return result as T;
         } catch (error) {
-          const code = String((error as { code?: unknown } | undefined)?.code);
-          if (number === ATTEMPTS || !LOST_RACE.has(code) || origin.signal?.aborted) throw error;
+          const again = isLostRace(error) || isStaleStatement(error);
+          if (number === ATTEMPTS || !again || origin.signal?.aborted) throw error;
+        }
+      }
+    },
+
+    async batch(pieces, batchOptions = {}) {
+      for (let number = 1; ; number += 1) {
+        const failures = new Map<(typeof pieces)[number], unknown>();
+        try {
+          return await commit(batchOptions.signal, (open, send) =>
+            runPieces(pieces, batchOptions, { open, send, failures }),
+          );
+        } catch (error) {
+          if (isStaleStatement(error) && number < ATTEMPTS) continue;
+          throw new BatchError(error, culpritsOf(failures));
         }
       }
     },
   };
+}
+
+type Send = (statement: Statement) => Promise<Result>;
+
+interface Opened<Work> {
+  work: Work;
+  member: Pick<Member<unknown>, 'end' | 'hasWritten'>;
+}
+
+async function runPieces<Piece extends PieceOfWork>(
+  pieces: readonly Piece[],
+  { first, signal }: BatchOptions<Piece>,
+  unit: {
+    open: (origin: Origin) => Opened<Work>;
+    send: Send;
+    failures: Map<Piece, unknown>;
+  },
+): Promise<void> {
+  const { open, send, failures } = unit;
+  const chosen = first === undefined ? pieces : await first(send);
+  const unfinished = new Set<Piece>();
+  const onAbort = () => {
+    for (const piece of unfinished) failures.set(piece, signal?.reason);
+  };
+  signal?.addEventListener('abort', onAbort, { once: true });
+  const runLane = async (lane: readonly Piece[]) => {
+    for (const piece of lane) {
+      if (failures.size > 0) return;
+      const { work, member } = open(piece.origin);
+      unfinished.add(piece);
+      try {
+        await piece.run(work, member);
+      } catch (error) {
+        if (!failures.has(piece)) failures.set(piece, error);
+      } finally {
+        unfinished.delete(piece);
+        member.end();
+      }
+    }
+  };
+  try {
+    const lanes = [...Map.groupBy(chosen, ({ key }) => key)].sort(([a], [b]) => (a < b ? -1 : 1));
+    // To the end, also where one has failed: nothing of this transaction may come after its rollback.
+    await Promise.all(lanes.map(([, lane]) => runLane(lane)));
+  } finally {
+    signal?.removeEventListener('abort', onAbort);
+  }
+  if (failures.size > 0) throw blameOf(failures);
+}
+
+/** The error that a batch failed with, rather than what became of the neighbours. */
+function blameOf(failures: ReadonlyMap<unknown, unknown>): unknown {
+  const errors = [...failures.values()];
+  return errors.find((error) => codeOf(error) !== FAILED_BEFORE) ?? errors[0];
+}
+
+/** Whoever lost a race, or met an outage or a neighbour's failure, is none. */
+function culpritsOf<Piece>(failures: ReadonlyMap<Piece, unknown>): ReadonlySet<Piece> {
+  const isOwn = (error: unknown) =>
+    codeOf(error) !== FAILED_BEFORE && !isLostRace(error) && !isDatabaseUnavailable(error);
+  return new Set([...failures].filter(([, error]) => isOwn(error)).map(([piece]) => piece));
 }

@@ -2,7 +2,7 @@ import { EventEmitter } from 'node:events';
 import { buildEvent } from '@warren/contracts';
 import { eventually } from '@warren/testkit';
 import { expect } from 'chai';
-import type { Units, Work } from '../src/context.ts';
+import type { BatchOptions, PieceOfWork, Units, Work } from '../src/context.ts';
 import { newId } from '../src/id.ts';
 import { Consumer } from '../src/messaging/consumer.ts';
 import type { Forwarder } from '../src/messaging/forwarder.ts';
@@ -24,17 +24,15 @@ describe('a consumer', () => {
   const session = new EventEmitter() as RascalSession;
   let handled = 0;
   // Nothing is known of before, and every transaction commits.
-  const executor = {
-    getExecutor: () => ({
-      adapter: {},
-      transformQuery: (node: unknown) => node,
-      compileQuery: () => ({}),
-      executeQuery: async () => ({ numAffectedRows: 1n, rows: [] }),
-    }),
-  };
   const units = {
-    work: (_origin: unknown, run: (work: Work) => Promise<unknown>) =>
-      run({ transaction: executor } as unknown as Work),
+    async batch(
+      pieces: readonly (PieceOfWork & { inboxId: string })[],
+      { first }: BatchOptions<PieceOfWork> = {},
+    ) {
+      const rows = pieces.map(({ inboxId }) => ({ message_id: inboxId }));
+      const fresh = await first?.(async () => ({ command: 'INSERT', rowCount: rows.length, rows }));
+      for (const piece of fresh ?? pieces) await piece.run({} as Work, { hasWritten: () => false });
+    },
   } as unknown as Units;
   const forwarder = { deadLetter: () => new Promise(() => {}) } as unknown as Forwarder;
 

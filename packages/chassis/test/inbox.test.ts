@@ -1,10 +1,11 @@
 import { buildEvent } from '@warren/contracts';
 import { eventually, withBroker, withDatabase } from '@warren/testkit';
 import { expect } from 'chai';
+import type { BatchOptions, Work } from '../src/context.ts';
 import { newId } from '../src/id.ts';
-import { pruneInbox, remember } from '../src/inbox/inbox.ts';
+import { insertMessages, pruneInbox } from '../src/inbox/inbox.ts';
 import { type RunningService, start } from '../src/service.ts';
-import { openWriter, prepare, silent, type Writer } from './fixtures/relay.ts';
+import { openWriter, prepare, type Schema, silent, type Writer } from './fixtures/relay.ts';
 import { listener, written } from './fixtures/services.ts';
 
 describe('the inbox', function () {
@@ -23,19 +24,28 @@ describe('the inbox', function () {
 
     const origin = { correlationId: 'test', log: silent };
     /** What a consumer does with a message: whether it had its effect. */
-    const handle = (consumer: string, id: string, end = Promise.resolve()) =>
-      writer.units.work(origin, async ({ transaction }) => {
-        if (!(await remember(transaction, consumer, id))) return false;
-        await transaction
-          .insertInto('effects')
-          .values({ id: `${consumer} ${id}`, n: 1 })
-          .onConflict((conflict) =>
-            conflict.column('id').doUpdateSet((eb) => ({ n: eb('effects.n', '+', 1) })),
-          )
-          .execute();
-        await end;
-        return true;
-      });
+    const handle = async (consumer: string, id: string, end = Promise.resolve()) => {
+      let hadEffect = false;
+      const piece = {
+        key: id,
+        origin,
+        run: async ({ transaction }: Work<Schema>) => {
+          await transaction
+            .insertInto('effects')
+            .values({ id: `${consumer} ${id}`, n: 1 })
+            .onConflict((conflict) =>
+              conflict.column('id').doUpdateSet((eb) => ({ n: eb('effects.n', '+', 1) })),
+            )
+            .execute();
+          await end;
+          hadEffect = true;
+        },
+      };
+      const first: BatchOptions<typeof piece>['first'] = async (run) =>
+        (await run(insertMessages(consumer, [{ id }]))).rows.length === 1 ? [piece] : [];
+      await writer.units.batch([piece], { first });
+      return hadEffect;
+    };
     const effects = () => database.admin<{ id: string; n: number }>('select id, n from effects order by id');
 
     it('lets a message have its effect once, and tells of a repeat', async () => {
@@ -60,7 +70,7 @@ describe('the inbox', function () {
     it('forgets a message whose handling failed, also for one that waits for the outcome', async () => {
       const id = newId();
       const failing = Promise.withResolvers<void>();
-      const first = handle('q', id, failing.promise).catch((error) => error.message);
+      const first = handle('q', id, failing.promise).catch((error) => error.cause.message);
       await eventually(async () =>
         expect(
           await database.admin(`select 1 from pg_locks where relation = 'effects'::regclass`),

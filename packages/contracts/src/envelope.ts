@@ -22,6 +22,8 @@ export interface CloudEvent<Data extends object = object> {
   /** Id of the aggregate it is about: events of one subject are published in the order of their commits. */
   subject?: string;
   correlationid?: string;
+  /** Id of the event that caused this one, directly or through a task. https://github.com/cloudevents/spec/blob/main/cloudevents/extensions/correlation.md */
+  causationid?: string;
   traceparent?: string;
   data: Data;
 }
@@ -78,6 +80,7 @@ const attributes = Joi.object({
   dataschema: Joi.string(),
   subject: Joi.string(),
   correlationid: Joi.string().max(PROPERTY_BYTES, 'utf8').empty(''),
+  causationid: Joi.string().max(PROPERTY_BYTES, 'utf8').empty(''),
   // One that is too long to be one counts as absent, as W3C Trace Context wants it.
   traceparent: Joi.string().empty(Joi.alternatives('', Joi.string().min(256))),
 }).unknown();
@@ -108,6 +111,7 @@ export function buildEvent<Data extends object>(
     data: Data;
     subject?: string;
     correlationId?: string;
+    causationId?: string;
     traceparent?: string;
   },
 ): CloudEvent<Data> {
@@ -123,6 +127,7 @@ export function buildEvent<Data extends object>(
     dataschema: definition.dataschema,
     ...(parts.subject !== undefined && { subject: parts.subject }),
     ...(parts.correlationId !== undefined && { correlationid: parts.correlationId }),
+    ...(parts.causationId !== undefined && { causationid: parts.causationId }),
     ...(parts.traceparent !== undefined && { traceparent: parts.traceparent }),
     data: value as Data,
   };

@@ -212,7 +212,7 @@ async function advance(
     .set({ status: transition.to, reason: transition.to === 'cancelled' ? reason : null })
     .where('id', '=', row.id)
     .execute();
-  await work.unschedule(EXPIRE, row.id);
+  work.discard(EXPIRE, row.id);
   const aggregate = { aggregate: row.id };
   if (transition.tells === 'order.confirmed') await work.emit(orderConfirmed, factsOf(row), aggregate);
   if (transition.tells === 'order.cancelled')

@@ -3,6 +3,7 @@ import {
   created,
   get,
   Joi,
+  newId,
   type Paging,
   pageOf,
   paging,
@@ -43,6 +44,7 @@ export const routes: Route<OrderSchema, OrderConfig>[] = [
       description:
         'Under an orderId that has been used for the same order before, it answers that order with 200.',
       body: newOrder,
+      shared: ({ body }) => body.orderId ?? newId(),
       responses: { 200: order, 201: order, 404: Joi.valid('user_unknown'), 409: Joi.valid('order_id_taken') },
     },
     async ({ body }, work) => {

@@ -43,6 +43,7 @@ export const routes: Route<UserSchema, UserConfig>[] = [
       aliases: ['/users/save', '/create_user'],
       summary: 'Sign a user up',
       body: newUser,
+      shared: ({ body }) => body.email,
       responses: { 201: user, 409: Joi.valid('email_taken') },
     },
     async ({ body }, work) => {

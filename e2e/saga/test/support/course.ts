@@ -3,8 +3,8 @@
 import { randomUUID } from 'node:crypto';
 import { newId, type Subscription, sql, type Worker } from '@warren/chassis';
 import { buildEvent, type CloudEvent, fromMinorUnits, parseEvent, userCreated } from '@warren/contracts';
-import type { Units } from '../../../../packages/chassis/src/context.ts';
-import { remember } from '../../../../packages/chassis/src/inbox/inbox.ts';
+import type { BatchOptions, Units, Work } from '../../../../packages/chassis/src/context.ts';
+import { insertMessages } from '../../../../packages/chassis/src/inbox/inbox.ts';
 import { workQueueName } from '../../../../packages/chassis/src/messaging/topology.ts';
 import { createUnits } from '../../../../packages/chassis/src/units.ts';
 import { LIMIT, log, type Name, PAYMENT_TIMEOUT, type Parties, type Party } from './parties.ts';
@@ -240,17 +240,24 @@ export class Course {
     const event = parseEvent(Buffer.from(body), [handler.event]);
     const flight = to === 'payment' && this.#held.some((held) => held.at === 'payment');
     const origin = { correlationId: event.correlationid ?? event.id, log };
-    const outcome = await this.#units[to]
-      .work(origin, async (work) => {
-        const fresh = await remember(work.transaction, workQueueName(to, handler.event), event.id);
-        if (fresh) await handler.handle(event, work);
+    let outcome = 'a duplicate';
+    const piece = {
+      key: event.subject ?? event.id,
+      origin,
+      run: async (work: Work) => {
+        await handler.handle(event, work);
         if (ack === 'failed') throw new RolledBack();
-        return fresh ? 'handled' : 'a duplicate';
-      })
-      .catch((error) => {
-        if (error instanceof RolledBack) return 'rolled back';
-        throw error;
-      });
+        outcome = 'handled';
+      },
+    };
+    const first: BatchOptions<typeof piece>['first'] = async (run) => {
+      const { rows } = await run(insertMessages(workQueueName(to, handler.event), [{ id: event.id }]));
+      return rows.length === 1 ? [piece] : [];
+    };
+    await this.#units[to].batch([piece], { first }).catch((error: Error) => {
+      if (!(error.cause instanceof RolledBack)) throw error;
+      outcome = 'rolled back';
+    });
     this.story.push(`${type} is delivered to ${to}: ${outcome}${ack === 'lost' ? ', not acknowledged' : ''}`);
     const place = this.#network.indexOf(message);
     if (ack === 'given' && place >= 0) this.#network.splice(place, 1);

@@ -1,11 +1,12 @@
 // PostgreSQL: a pool, Kysely on it, and transactions that a signal can cancel.
-import { AsyncLocalStorage } from 'node:async_hooks';
 import { createConnection, type Socket } from 'node:net';
-import { Kysely, type KyselyPlugin, PostgresDialect, type Transaction } from 'kysely';
+import type { Kysely, Transaction } from 'kysely';
 import pg from 'pg';
 import type { Logger } from '../context.ts';
 import { SESSION_SETTINGS } from './connect.ts';
+import { kyselyOn, transactionOn } from './dialect.ts';
 import { ConnectError, isDatabaseUnavailable } from './outage.ts';
+import { Pipeline, type Result, RolledBackError, type Statement } from './pipeline.ts';
 
 export interface DatabaseOptions {
   url: string;
@@ -20,25 +21,38 @@ export interface DatabaseOptions {
   onUnavailable?: (error: unknown) => void;
 }
 
+/** What a transaction is used through. */
+export interface Unit<Schema> {
+  /** For one user of it; of several, each has its own. Its statements and those of the others leave together. */
+  member(): Member<Schema>;
+  /** Sends a statement, in one write with the others of the same turn. */
+  run(statement: Statement): Promise<Result>;
+}
+
+export interface Member<Schema> {
+  transaction: Transaction<Schema>;
+  /** Refuses further statements of this member. */
+  end(): void;
+  /** Whether a statement of its has changed something or failed, or runs; or `wrote` was called. */
+  hasWritten(): boolean;
+  wrote(): void;
+}
+
+export interface TransactionOptions {
+  /** Aborting it cancels the running statement, refuses further ones, rolls back, and rejects with the signal's reason. */
+  signal?: AbortSignal | undefined;
+  /** Called when the work is done: statements that leave in one write with the COMMIT. */
+  last?: () => readonly Statement[];
+}
+
 export interface Database<Schema> {
   kysely: Kysely<Schema>;
-  /**
-   * One READ COMMITTED transaction. Aborting the signal cancels the running statement, refuses further ones,
-   * rolls back, and rejects with the signal's reason.
-   */
+  /** One READ COMMITTED transaction: commits when `run` resolves, rolls back and rejects with its error when it does not. */
+  unit<T>(run: (unit: Unit<Schema>) => Promise<T>, options?: TransactionOptions): Promise<T>;
+  /** The same, for one user of it. */
   transaction<T>(run: (transaction: Transaction<Schema>) => Promise<T>, signal?: AbortSignal): Promise<T>;
   stats(): { total: number; idle: number; waiting: number };
   close(): Promise<void>;
-}
-
-/** One transaction, as its connection and its statements see it. */
-interface Unit {
-  signal: AbortSignal | undefined;
-  client?: pg.PoolClient;
-  /** Its work is done, or has failed: no statement may follow. */
-  ended: boolean;
-  /** It met an outage: its connection is not used again, e.g. one that is read-only for as long as it lives. */
-  isSpoilt: boolean;
 }
 
 const CANCEL_REQUEST = 80_877_102;
@@ -71,94 +85,161 @@ export function openDatabase<Schema>({
   });
   pool.on('error', (error) => log.debug({ err: error }, 'an idle database connection was lost'));
 
-  const current = new AsyncLocalStorage<Unit>();
   const connect = async () => {
-    const unit = current.getStore();
-    const connecting = pool.connect().catch((error) => {
+    try {
+      return await pool.connect();
+    } catch (error) {
       const unavailable = new ConnectError(error);
       onUnavailable(unavailable);
       throw unavailable;
-    });
-    if (unit === undefined || unit.client !== undefined) return connecting;
-    try {
-      const client = await abortable(connecting, unit.signal);
-      const release = client.release.bind(client);
-      client.release = (destroy) => release(destroy || unit.isSpoilt);
-      unit.client = client;
-      return client;
-    } catch (error) {
-      connecting.then((client) => client.release()).catch(() => {});
-      throw error;
     }
   };
-  const kysely = new Kysely<Schema>({
-    dialect: new PostgresDialect({
-      pool: { options: {}, connect, end: () => pool.end() } as ConstructorParameters<
-        typeof PostgresDialect
-      >[0]['pool'],
-    }),
-  });
+  const kysely = kyselyOn<Schema>(connect, () => pool.end());
+
+  async function inTransaction<T>(
+    client: pg.PoolClient,
+    run: (unit: Unit<Schema>) => Promise<T>,
+    { signal, last = () => [] }: TransactionOptions,
+  ): Promise<T> {
+    const state = { ended: false };
+    const pipeline = new Pipeline(client);
+    const begun = pipeline.add({ text: 'begin' });
+    begun.catch(() => {});
+    let hasBegun = false;
+    const send = (statement: Statement) => {
+      signal?.throwIfAborted();
+      if (state.ended) throw new Error('this transaction has ended: wait for its statements before it does');
+      hasBegun = true;
+      return pipeline.run(statement);
+    };
+    const cancellation = cancelOnAbort(client, signal, state, log);
+    let spoilt: boolean | Error = false;
+    try {
+      const unit: Unit<Schema> = {
+        run: send,
+        member() {
+          let ended = false;
+          let hasWritten = false;
+          let running = 0;
+          const transaction = transactionOn<Schema>(async (statement) => {
+            if (ended) throw new Error('this member of a transaction has ended');
+            running += 1;
+            try {
+              const result = await send(statement);
+              hasWritten ||= result.command !== 'SELECT' && result.rowCount !== 0;
+              return result;
+            } catch (error) {
+              hasWritten = true;
+              throw error;
+            } finally {
+              running -= 1;
+            }
+          });
+          return {
+            transaction,
+            end() {
+              ended = true;
+            },
+            hasWritten: () => hasWritten || running > 0,
+            wrote() {
+              hasWritten = true;
+            },
+          };
+        },
+      };
+      const result = await Promise.race([run(unit), cancellation.givenUp]);
+      signal?.throwIfAborted();
+      state.ended = true;
+      await cancellation.settled();
+      const statements = last();
+      if (hasBegun || statements.length > 0) await commit(pipeline, statements);
+      return result;
+    } catch (error) {
+      state.ended = true;
+      const failure = signal?.aborted ? signal.reason : error;
+      // It is not used again: it may be read-only for as long as it lives.
+      spoilt = isDatabaseUnavailable(failure);
+      await cancellation.settled();
+      if (hasBegun)
+        await pipeline.run({ text: 'rollback' }).catch(() => {
+          spoilt = true;
+        });
+      throw failure;
+    } finally {
+      cancellation.close();
+      client.release(spoilt);
+    }
+  }
+
+  async function unit<T>(
+    run: (unit: Unit<Schema>) => Promise<T>,
+    options: TransactionOptions = {},
+  ): Promise<T> {
+    const { signal } = options;
+    signal?.throwIfAborted();
+    const connecting = connect();
+    const client = await abortable(connecting, signal).catch((error) => {
+      connecting.then((late) => late.release()).catch(() => {});
+      throw error;
+    });
+    try {
+      return await inTransaction(client, run, options);
+    } catch (error) {
+      if (!(error instanceof ConnectError) && isDatabaseUnavailable(error)) onUnavailable(error);
+      throw error;
+    }
+  }
 
   return {
     kysely,
-
-    async transaction(run, signal) {
-      const unit: Unit = { signal, ended: false, isSpoilt: false };
-      let failure: unknown;
-      let cancelling: Promise<void> | undefined;
-      let timer: NodeJS.Timeout | undefined;
-      const givenUp = Promise.withResolvers<never>();
-      givenUp.promise.catch(() => {});
-      const onAbort = () => {
-        const { client } = unit;
-        if (client === undefined) return;
-        timer = setTimeout(() => {
-          streamOf(client).destroy();
-          givenUp.reject(signal?.reason);
-        }, PATIENCE);
-        // What is being committed is not cancelled.
-        if (!unit.ended)
-          cancelling = cancel(client).catch((error) =>
-            log.warn({ err: error }, 'a statement past its deadline could not be cancelled'),
-          );
-      };
-      signal?.throwIfAborted();
-      signal?.addEventListener('abort', onAbort, { once: true });
-      try {
-        return await current.run(unit, () =>
-          kysely.transaction().execute(async (transaction) => {
-            try {
-              signal?.throwIfAborted();
-              const result = await Promise.race([
-                run(transaction.withPlugin(refuseAfter(unit))),
-                givenUp.promise,
-              ]);
-              signal?.throwIfAborted();
-              return result;
-            } catch (error) {
-              failure = signal?.aborted ? signal.reason : error;
-              unit.isSpoilt = isDatabaseUnavailable(failure);
-              throw failure;
-            } finally {
-              unit.ended = true;
-              // The connection must not go back to the pool while a cancel request for it is on its way.
-              await cancelling;
-            }
-          }),
-        );
-      } catch (error) {
-        // Not what came of the rollback: where that failed too, the connection is gone and nothing was kept.
-        const reason = failure ?? (signal?.aborted ? signal.reason : error);
-        if (!(reason instanceof ConnectError) && isDatabaseUnavailable(reason)) onUnavailable(reason);
-        throw reason;
-      } finally {
-        signal?.removeEventListener('abort', onAbort);
-        clearTimeout(timer);
-      }
-    },
+    unit,
+    transaction: (run, signal) => unit((opened) => run(opened.member().transaction), { signal }),
 
     stats: () => ({ total: pool.totalCount, idle: pool.idleCount, waiting: pool.waitingCount }),
     close: () => kysely.destroy(),
+  };
+}
+
+/** Sends the last statements and the COMMIT in one write; rejects with the first error. */
+async function commit(pipeline: Pipeline, statements: readonly Statement[]): Promise<void> {
+  const running = [...statements, { text: 'commit' }].map((statement) => pipeline.run(statement));
+  const [failed] = (await Promise.allSettled(running)).filter(({ status }) => status === 'rejected');
+  if (failed !== undefined) throw (failed as PromiseRejectedResult).reason;
+  // PostgreSQL answers ROLLBACK where a statement has failed.
+  if ((await running.at(-1))?.command !== 'COMMIT') throw new RolledBackError();
+}
+
+/** Cancels what a transaction runs when the signal aborts; gives its connection up where that takes too long. */
+function cancelOnAbort(
+  client: pg.PoolClient,
+  signal: AbortSignal | undefined,
+  state: { ended: boolean },
+  log: Logger,
+) {
+  const { promise: givenUp, reject } = Promise.withResolvers<never>();
+  givenUp.catch(() => {});
+  let cancelling: Promise<void> | undefined;
+  let timer: NodeJS.Timeout | undefined;
+  const onAbort = () => {
+    timer = setTimeout(() => {
+      streamOf(client).destroy();
+      reject(signal?.reason);
+    }, PATIENCE);
+    // What is being committed is not cancelled.
+    if (!state.ended)
+      cancelling = cancel(client).catch((error) =>
+        log.warn({ err: error }, 'a statement past its deadline could not be cancelled'),
+      );
+  };
+  signal?.addEventListener('abort', onAbort, { once: true });
+  return {
+    givenUp,
+    /** The connection must not be used by others while a cancel request for it is in flight. */
+    settled: async () => cancelling,
+    close() {
+      signal?.removeEventListener('abort', onAbort);
+      clearTimeout(timer);
+    },
   };
 }
 
@@ -172,15 +253,6 @@ function abortable<T>(promise: Promise<T>, signal: AbortSignal | undefined): Pro
     promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort));
   });
 }
-
-const refuseAfter = (unit: Unit): KyselyPlugin => ({
-  transformQuery({ node }) {
-    unit.signal?.throwIfAborted();
-    if (unit.ended) throw new Error('this transaction has ended: wait for its statements before it does');
-    return node;
-  },
-  transformResult: async ({ result }) => result,
-});
 
 const streamOf = (client: pg.PoolClient) =>
   (client as unknown as { connection: { stream: Socket } }).connection.stream;

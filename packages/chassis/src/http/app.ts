@@ -3,7 +3,7 @@ import Router from '@koa/router';
 import Koa, { type Context, type Middleware } from 'koa';
 import helmet from 'koa-helmet';
 import type { ChassisConfig } from '../config.ts';
-import type { Logger, Units } from '../context.ts';
+import type { Logger, Units, Work } from '../context.ts';
 import { asError, problem, WarrenError } from '../errors.ts';
 import { type RequestFor, requestNothing } from '../rpc/asker.ts';
 import type { Metrics } from '../telemetry/index.ts';
@@ -19,6 +19,7 @@ import { onMalformed } from './malformed.ts';
 import { describeApi } from './openapi.ts';
 import type { Method, Read, Route } from './routes.ts';
 import { createHttpServer } from './server.ts';
+import { type SharedWork, shareCommits } from './shared.ts';
 import { compileValidation } from './validation.ts';
 
 export interface Http {
@@ -163,10 +164,11 @@ function unmatched(ctx: Context): Answer {
 function buildRouter(options: HttpOptions): Router {
   const router = new Router({ sensitive: true });
   const taken = new Set<string>();
-  const idempotent = options.units && idempotency(options.units);
+  const { units } = options;
+  const parts = units && { idempotent: idempotency(), shared: shareCommits(units) };
   serveDocument(router, options);
   for (const route of options.routes) {
-    const answer = answerRoute(route, options, idempotent);
+    const answer = answerRoute(route, options, parts);
     for (const path of [route.path, ...(route.aliases ?? [])]) {
       refuseMisfit(route, path, taken);
       router.register(path, METHODS[route.method], async (ctx) => {
@@ -229,7 +231,7 @@ function requireUtf8(query: string): void {
 function answerRoute(
   route: Route,
   options: HttpOptions,
-  idempotent?: Idempotency,
+  parts: { idempotent: Idempotency; shared: SharedWork } | undefined,
 ): (ctx: Context) => Promise<Answer> {
   const { units, config, now, requestFor = requestNothing } = options;
   const validate = compileValidation(route);
@@ -246,7 +248,7 @@ function answerRoute(
       toAnswer(await route.handler(request, context as Parameters<Route['handler']>[1]));
 
     const origin = { correlationId, traceparent, log, signal };
-    if (route.method === 'GET' || units === undefined) {
+    if (route.method === 'GET' || units === undefined || parts === undefined) {
       const read: Read = {
         database: units?.database as Read['database'],
         config,
@@ -259,7 +261,11 @@ function answerRoute(
       return run(read);
     }
     const key = route.method === 'POST' ? idempotencyKeyOf(request) : undefined;
-    if (key === undefined || idempotent === undefined) return units.work(origin, run);
-    return idempotent({ route: route.path, key, request }, origin, exchange, run);
+    const inTransaction = <T>(work: (work: Work) => Promise<T>): Promise<T> =>
+      route.shared === undefined
+        ? units.work(origin, work)
+        : parts.shared(`${route.path} ${route.shared(request)}`, origin, work);
+    if (key === undefined) return inTransaction(run);
+    return parts.idempotent({ route: route.path, key, request }, origin, exchange, run, inTransaction);
   };
 }

@@ -2,7 +2,7 @@
 // https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/
 import { createHash } from 'node:crypto';
 import { type QueryExecutorProvider, sql } from 'kysely';
-import type { Origin, Units, Work } from '../context.ts';
+import type { Origin, Work } from '../context.ts';
 import { problem } from '../errors.ts';
 import type { Answer } from './answer.ts';
 import type { Exchange } from './exchange.ts';
@@ -27,6 +27,8 @@ export type Idempotency = (
   origin: Origin & { signal: AbortSignal },
   exchange: Exchange,
   run: (work: Work) => Promise<Answer>,
+  /** `Units.work`, or one that shares commits. */
+  inTransaction: <T>(run: (work: Work) => Promise<T>) => Promise<T>,
 ) => Promise<Answer>;
 
 interface Stored {
@@ -34,12 +36,12 @@ interface Stored {
   answer: Answer;
 }
 
-export function idempotency(units: Units): Idempotency {
+export function idempotency(): Idempotency {
   // Repeats that arrive here while the first runs here wait in memory: a connection each would starve the pool, and with
   // it the first. They are told its outcome once it has committed; after a failure one of them runs.
   const running = new Map<string, Promise<Stored | undefined>>();
 
-  return async ({ route, key, request }, origin, exchange, run) => {
+  return async ({ route, key, request }, origin, exchange, run, inTransaction) => {
     const digest = digestOf(request);
     const id = `${route} ${key}`;
     exchange.late = inProgress;
@@ -53,7 +55,7 @@ export function idempotency(units: Units): Idempotency {
     running.set(id, promise);
     let outcome: Stored | undefined;
     try {
-      const { answer, stored } = await units.work(origin, async (work) => {
+      const { answer, stored } = await inTransaction(async (work) => {
         exchange.late = inProgress;
         const earlier = await claim(work, route, key, digest);
         exchange.late = undefined;

@@ -1,6 +1,7 @@
 // The idempotent inbox: a message's id is written in the transaction of its effect, so it has that effect once.
 import { createHash } from 'node:crypto';
 import { type QueryExecutorProvider, sql } from 'kysely';
+import type { Statement } from '../database/pipeline.ts';
 
 const UUID = /^[\da-f]{8}(-[\da-f]{4}){3}-[\da-f]{12}$/i;
 
@@ -16,20 +17,31 @@ export function inboxId({ source, id }: { source: string; id: string }): string 
   return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join('-');
 }
 
-/**
- * Notes that this consumer has taken this message.
- * @returns false when it had before, in which case there is nothing left to do
- */
-export async function remember(
-  transaction: QueryExecutorProvider,
-  consumer: string,
-  messageId: string,
-): Promise<boolean> {
-  const { numAffectedRows } = await sql`
-    insert into warren.inbox (consumer, message_id) values (${consumer}, ${messageId})
-    on conflict do nothing`.execute(transaction);
-  return numAffectedRows === 1n;
+/** A message that is about to be handled. */
+export interface InboxRow {
+  id: string;
+  /** Of one that has failed before. */
+  attempts?: number;
+  failures?: object;
 }
+
+/**
+ * Notes that this consumer takes these messages; returns, as `message_id`, those that it had not taken before, each once. In the
+ * order of their ids, so that two replicas with the same messages wait in one order for each other.
+ */
+export const insertMessages = (consumer: string, rows: readonly InboxRow[]): Statement => ({
+  text: `
+    insert into warren.inbox (consumer, message_id, attempts, failures)
+    select $1, id, attempts, failures
+    from unnest($2::uuid[], $3::smallint[], $4::jsonb[]) as message (id, attempts, failures) order by id
+    on conflict do nothing returning message_id`,
+  values: [
+    consumer,
+    rows.map(({ id }) => id),
+    rows.map(({ attempts = null }) => attempts),
+    rows.map(({ failures }) => (failures === undefined ? null : JSON.stringify(failures))),
+  ],
+});
 
 const BATCH = 5_000;
 

@@ -1,7 +1,10 @@
 // Publishing with pipelined confirms: one channel, hundreds of messages in flight. Rascal's pooled publications hold a
 // channel for every unconfirmed message, which is a tenth of the speed.
+
+import type { Socket } from 'node:net';
 import type { Channel, ConfirmChannel, Connection, Options } from 'amqplib/callback_api';
 import { pause } from '../backoff.ts';
+import { corkWrites } from './cork.ts';
 
 /** ms a broker may take to answer a farewell. */
 const CLOSE_TIMEOUT = 1_000;
@@ -67,6 +70,7 @@ export class Publisher {
   }
 
   private constructor(connection: Connection, channel: ConfirmChannel) {
+    corkWrites(socketOf(connection));
     this.#connection = connection;
     this.#channel = channel;
     channel.on('error', (error: Error & { code?: number }) =>
@@ -175,9 +179,7 @@ export class Publisher {
   }
 
   #cut(): void {
-    (
-      this.#connection as unknown as { connection: { stream: { destroy(): void } } }
-    ).connection.stream.destroy();
+    socketOf(this.#connection).destroy();
   }
 
   #end(reason: PublishError): void {
@@ -192,6 +194,9 @@ export class Publisher {
     this.#closing = closeQuietly(this.#connection);
   }
 }
+
+const socketOf = (connection: Connection) =>
+  (connection as unknown as { connection: { stream: Socket } }).connection.stream;
 
 const address = (exchange: string, routingKey: string) => `${exchange}[${routingKey}]`;
 

@@ -1,5 +1,6 @@
-// What happens to one message: checked against its contract, handled once in one transaction, acknowledged; or retried, or
-// dead-lettered. Handlers know nothing of it.
+// What happens to the messages of one queue: each is checked against its contract on arrival; what has arrived when the last batch
+// is through is handled in one transaction, each event once, and acknowledged. A batch that fails is rolled back and redone in
+// parts, until each message that fails is alone: that one is retried, or dead-lettered. Handlers know nothing of it.
 import {
   type AnyEvent,
   type CloudEvent,
@@ -8,23 +9,35 @@ import {
   parseEvent,
 } from '@warren/contracts';
 import { backoff, pause } from '../backoff.ts';
-import type { Logger, Units, Work } from '../context.ts';
+import { BatchError, type Logger, type Origin, type PieceOfWork, type Units, type Work } from '../context.ts';
 import type { Availability } from '../database/availability.ts';
 import { isDatabaseUnavailable } from '../database/outage.ts';
 import { asError } from '../errors.ts';
-import { inboxId, remember } from '../inbox/inbox.ts';
+import { inboxId, insertMessages } from '../inbox/inbox.ts';
+import { inParts } from '../parts.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import { SpanKind, traceIdOf, withSpan } from '../telemetry/tracing.ts';
-import { PublishError } from './confirms.ts';
-import { attemptsOf, deliveriesOf, type Failure, type Forwarder, publishedAt } from './forwarder.ts';
+import { isLostRace } from '../units.ts';
+import { Acks } from './acks.ts';
+import { type Arrival, type Delivery, requeue } from './deliveries.ts';
+import { FailedDeliveries } from './failed.ts';
+import {
+  attemptsOf,
+  deliveriesOf,
+  type Failure,
+  type Forwarder,
+  failuresOf,
+  publishedAt,
+} from './forwarder.ts';
 import type { Intake, Taker } from './intake.ts';
 import type { Producers } from './producers.ts';
 import type { AckOrNack, RascalMessage, RascalSession } from './rascal.ts';
 import { DELIVERY_LIMIT, type RetryDelay } from './topology.ts';
 
 /**
- * Handles one event in one transaction: its effect, the events it emits and the tasks it schedules commit together, once per
- * event however often it is delivered. It does database work only; what acts on the outside is scheduled as a task.
+ * Handles one event in a transaction: its effect, the events it emits and the tasks it schedules commit together, once per
+ * event however often it is delivered. It does database work only; what acts on the outside is scheduled as a task. The
+ * transaction may be shared with other events, and is redone without them when one of them fails: no savepoints, no `set local`.
  * Events may arrive in any order. An error means: roll back, and try again later.
  */
 // biome-ignore lint/suspicious/noExplicitAny: see Work
@@ -37,15 +50,29 @@ export interface Subscription {
   event: AnyEvent;
   // biome-ignore lint/suspicious/noExplicitAny: handlers of different events stand in one list
   handle: Handler<any, any, any>;
+  // biome-ignore lint/suspicious/noExplicitAny: as above
+  key?: (event: CloudEvent<any>) => string;
 }
 
-/** Says which handler hears an event: `handlers: [on(userCreated, openSession)]`. */
+export interface SubscriptionOptions<Data extends object> {
+  /**
+   * What the handler locks. Within one transaction `for update` keeps two handlers apart from nobody, so those of one key run
+   * one after the other, and only those of different keys at once. Default: the event's subject.
+   */
+  key?: (event: CloudEvent<Data>) => string;
+}
+
+/**
+ * Says which handler consumes an event.
+ * @example handlers: [on(userCreated, openSession), on(paymentProcessed, markPaid, { key: ({ data }) => data.orderId })]
+ */
 // biome-ignore lint/suspicious/noExplicitAny: see Work
 export function on<Data extends object, Schema = any, Config = any>(
   event: EventDefinition<Data>,
   handle: Handler<Data, Schema, Config>,
+  options: SubscriptionOptions<Data> = {},
 ): Subscription {
-  return { event, handle };
+  return { event, handle, ...options };
 }
 
 export interface ConsumerOptions {
@@ -58,7 +85,7 @@ export interface ConsumerOptions {
   forwarder: Forwarder;
   producers: Producers;
   retryDelays: readonly RetryDelay[];
-  /** Transactions at once. */
+  /** Transactions at once, when the first ones are slow. */
   concurrency: number;
   /** ms; an older event is refused, for the inbox may have forgotten it. */
   retention: number;
@@ -73,20 +100,47 @@ export interface ConsumerOptions {
 const ALONE = 3;
 /** Deliveries that a message has behind it when it may be what ended its consumers: from then on it is handled alone. */
 const SUSPECT = 2;
+/** Messages, and bytes of them, in one transaction: half of what the broker hands over, so that it fetches the other half meanwhile. */
+const BATCH = { messages: 100, bytes: 4 * 1024 * 1024 };
+/** ms that a batch may take before it is redone in parts; a handler alone has `timeout`. */
+const BATCH_TIMEOUT = 5_000;
+/** ms after which a batch is slow, and does not hold up the next one any more. */
+const SLOW = 250;
+
+/** An event in a batch. */
+interface Piece extends PieceOfWork {
+  arrival: Arrival;
+  inboxId: string;
+}
 
 export class Consumer implements Taker {
   readonly #options: ConsumerOptions;
+  readonly #failed: FailedDeliveries;
   readonly #stopping = new AbortController();
   /** What this consumer answers for, in the order of arrival. */
   readonly #held = new Set<Delivery>();
-  readonly #waiting: (() => void)[] = [];
+  /** Of these, what waits for its batch. */
+  #arrived: Arrival[] = [];
+  #isStarting = false;
+  /** Batches that run, and those of them that are slow. */
   #running = 0;
+  #slow = 0;
+  /** Messages in the next batch at most: fewer after one that took too long. */
+  #size = BATCH.messages;
   #interrupting = new AbortController();
   #emptying: Promise<void> = Promise.resolve();
 
   constructor(options: ConsumerOptions) {
     this.#options = options;
-    const { queue, subscriptions, producers, metrics, intake } = options;
+    const { queue, subscriptions, producers, metrics, intake, forwarder, retryDelays, log } = options;
+    this.#failed = new FailedDeliveries({
+      queue,
+      forwarder,
+      retryDelays,
+      log,
+      count: (outcome) => this.#count(outcome),
+      forget: (delivery) => this.#held.delete(delivery),
+    });
     producers.expect(queue);
     intake.add(this);
     // A counter that begins with its first event has no rate for it.
@@ -102,13 +156,24 @@ export class Consumer implements Taker {
     const lost = new AbortController();
     for (const event of ['error', 'close', 'cancel']) session.on(event, () => lost.abort());
     const signal = AbortSignal.any([lost.signal, this.#stopping.signal]);
+    const acks = session.channel && new Acks(session, session.channel);
     const take = (message: RascalMessage, _content: unknown, ackOrNack: AckOrNack) => {
+      acks?.add(message);
       // Once; and not after the connection is lost: the broker has it back, and Rascal would take the attempt for an error.
       const settle: AckOrNack = (...how) => {
         if (!this.#held.delete(delivery) || lost.signal.aborted) return;
+        acks?.remove(message);
         ackOrNack(...how);
       };
-      const delivery: Delivery = { message, ackOrNack: settle, signal, lost: lost.signal, isAlone: false };
+      const delivery: Delivery = {
+        message,
+        ackOrNack: settle,
+        acks,
+        signal,
+        lost: lost.signal,
+        isAlone: false,
+        isForwarded: false,
+      };
       this.#take(delivery).catch((error) => {
         const { queue, log } = this.#options;
         log.error(
@@ -147,13 +212,12 @@ export class Consumer implements Taker {
     const judged = this.#judge(message);
     if (judged.failure !== undefined) {
       delivery.isForwarded = true;
-      return this.#deadLetter(delivery, judged.failure, this.#options.log);
+      return this.#failed.deadLetter(delivery, judged.failure, this.#options.log);
     }
-    const handling = this.#handleInTurn(delivery, judged.event);
-    delivery.done = handling;
-    const forward = await handling;
-    if (forward !== undefined) return forward();
-    if (this.#held.has(delivery)) await this.empty();
+    const arrival: Arrival = Object.assign(delivery, { event: judged.event });
+    if (deliveriesOf(message) >= SUSPECT) return this.#handleSuspect(arrival);
+    this.#arrived.push(arrival);
+    this.#startSoon();
   }
 
   /** @returns its event; or why it can never be handled */
@@ -174,128 +238,266 @@ export class Consumer implements Taker {
     }
   }
 
-  /** @returns what is left to do with a message that failed; without it, the message is settled, or to be returned */
-  async #handleInTurn(delivery: Delivery, event: CloudEvent): Promise<Forward | undefined> {
-    const { intake, log, queue } = this.#options;
-    const deliveries = deliveriesOf(delivery.message);
-    if (deliveries < SUSPECT) return this.#inSlot(delivery, event);
-    delivery.isAlone = true;
-    const release = await intake.claim(queue);
-    if (release === undefined) {
-      delivery.isAlone = false;
-      return undefined;
-    }
-    log.warn({ queue, eventId: event.id, deliveries }, 'an event that was delivered before is handled alone');
-    try {
-      return await this.#inSlot(delivery, event);
-    } finally {
-      delivery.isAlone = false;
-      release();
-    }
-  }
+  // --- Batches ---
 
-  async #inSlot(delivery: Delivery, event: CloudEvent): Promise<Forward | undefined> {
-    const { concurrency, intake, queue } = this.#options;
-    if (this.#running >= concurrency) await new Promise<void>((resolve) => this.#waiting.push(resolve));
-    else this.#running += 1;
-    try {
-      // The broker delivers again what was held when the connection was lost.
-      if (!this.#held.has(delivery) || delivery.lost.aborted) return undefined;
-      if (!delivery.isAlone && intake.isClosed(queue)) return undefined;
-      return await this.#process(delivery, event);
-    } finally {
-      const next = this.#waiting.shift();
-      if (next === undefined) this.#running -= 1;
-      else next();
-    }
-  }
-
-  /** @returns what is left to do with a message that failed; without it, the message is settled, or to be returned */
-  async #process(delivery: Delivery, event: CloudEvent): Promise<Forward | undefined> {
-    const { ackOrNack, signal } = delivery;
-    const { queue, log, metrics, now, availability, intake } = this.#options;
-    const started = performance.now();
-    const { type } = event;
-    const traceId = traceIdOf(event.traceparent);
-    const bound = log.child({
-      eventId: event.id,
-      eventType: event.type,
-      correlationId: event.correlationid ?? event.id,
-      ...(traceId !== undefined && { traceId }),
+  /** After everything that came in the same read, so that it shares a batch. */
+  #startSoon(): void {
+    if (this.#isStarting) return;
+    this.#isStarting = true;
+    setImmediate(() => {
+      this.#isStarting = false;
+      this.#start();
     });
+  }
+
+  /** One batch at a time; another one beside those that are slow. */
+  #start(): void {
+    const { concurrency, intake, queue } = this.#options;
+    if (intake.isClosed(queue)) {
+      // In flight when the consumer was cancelled.
+      if (this.#arrived.splice(0).length > 0) void this.empty();
+      return;
+    }
+    while (this.#running < concurrency && this.#running === this.#slow) {
+      const batch = this.#next();
+      if (batch.length === 0) return;
+      let isSlow = false;
+      const timer = setTimeout(() => {
+        isSlow = true;
+        this.#slow += 1;
+        this.#start();
+      }, SLOW);
+      this.#running += 1;
+      const done = this.#handleInParts(batch).finally(() => {
+        clearTimeout(timer);
+        this.#running -= 1;
+        if (isSlow) this.#slow -= 1;
+        this.#start();
+      });
+      for (const arrival of batch) arrival.done = done;
+      void this.#finish(batch, done);
+    }
+  }
+
+  /** What has arrived, up to a number and a size. */
+  #next(): Arrival[] {
+    const batch: Arrival[] = [];
+    let bytes = 0;
+    let taken = 0;
+    for (const arrival of this.#arrived) {
+      if (batch.length === this.#size || bytes >= BATCH.bytes) break;
+      taken += 1;
+      if (!this.#isWaiting(arrival)) continue;
+      batch.push(arrival);
+      bytes += arrival.message.content.length;
+    }
+    this.#arrived.splice(0, taken);
+    return batch;
+  }
+
+  /** Not returned meanwhile, and not back at the broker, which delivers again what was held when the connection was lost. */
+  #isWaiting(delivery: Delivery): boolean {
+    return this.#held.has(delivery) && !delivery.isForwarded && !delivery.lost.aborted;
+  }
+
+  /** What is neither done nor set aside as failed is returned. */
+  async #finish(batch: readonly Arrival[], done: Promise<void>): Promise<void> {
+    const { queue, log } = this.#options;
+    try {
+      await done;
+    } catch (error) {
+      log.error({ err: error, queue }, 'the consumer failed over a batch; it is returned to its queue');
+    }
+    for (const delivery of batch) if (delivery.lost.aborted) this.#held.delete(delivery);
+    if (batch.some((delivery) => this.#held.has(delivery) && !delivery.isForwarded)) await this.empty();
+  }
+
+  #handleInParts(arrivals: readonly Arrival[]): Promise<void> {
+    const { availability, concurrency } = this.#options;
+    return inParts(
+      arrivals.map((arrival) => this.#pieceOf(arrival)),
+      {
+        together: (pieces) => this.#handleTogether(pieces),
+        alone: (piece) => this.#handleAlone(piece),
+        concurrency,
+        isLeft: ({ arrival }) => !this.#isClosedTo(arrival),
+        goesOn: async (cause) => {
+          if (cause instanceof Interrupted) return false;
+          if (isTimeout(cause)) this.#size = Math.max(1, Math.floor(this.#size / 2));
+          return (!isDatabaseUnavailable(cause) && !isTimeout(cause)) || availability.check(cause);
+        },
+      },
+    );
+  }
+
+  /** Nothing of this queue may be handled now, but what is handled alone; or the broker has it back. */
+  #isClosedTo(arrival: Arrival): boolean {
+    if (!this.#held.has(arrival) || arrival.lost.aborted) return true;
+    const { intake, queue } = this.#options;
+    return !arrival.isAlone && intake.isClosed(queue);
+  }
+
+  async #handleTogether(pieces: readonly Piece[]): Promise<void> {
+    const started = performance.now();
+    const handled = await this.#runBatch(pieces, BATCH_TIMEOUT);
+    const ms = performance.now() - started;
+    this.#size = Math.min(BATCH.messages, this.#size * 2);
+    this.#acknowledge(pieces.map(({ arrival }) => arrival));
+    for (const piece of pieces) this.#report(piece, handled.has(piece) ? 'handled' : 'duplicate', ms);
+  }
+
+  /**
+   * In one transaction: their ids, the handlers, and what these leave.
+   * @returns those that were handled; the others had been before
+   */
+  async #runBatch(pieces: readonly Piece[], timeout: number): Promise<ReadonlySet<Piece>> {
+    const { queue, units, interrupted } = { ...this.#options, interrupted: this.#interrupting.signal };
+    const handled = new Set<Piece>();
+    try {
+      await units.batch(pieces, {
+        signal: AbortSignal.any([AbortSignal.timeout(timeout), interrupted]),
+        first: async (run) => {
+          handled.clear();
+          const { rows } = await run(insertMessages(queue, pieces.map(inboxRowOf)));
+          const fresh = new Set(rows.map(({ message_id: id }) => id as string));
+          // Of one that is here twice, the first.
+          for (const piece of pieces) if (fresh.delete(piece.inboxId)) handled.add(piece);
+          return [...handled];
+        },
+      });
+    } catch (error) {
+      // Also where a handler failed because of it.
+      throw interrupted.aborted ? interrupted.reason : error;
+    }
+    return handled;
+  }
+
+  #pieceOf(arrival: Arrival): Piece {
+    const { queue, subscriptions, log } = this.#options;
+    const { event } = arrival;
+    const { handle, key } = subscriptions.find(
+      ({ event: { dataschema } }) => dataschema === event.dataschema,
+    ) as Subscription;
+    const attributes = {
+      'messaging.system': 'rabbitmq',
+      'messaging.destination.name': queue,
+      'messaging.message.id': event.id,
+    };
+    return {
+      arrival,
+      inboxId: inboxId(event),
+      key: key?.(event) ?? event.subject ?? event.id,
+      origin: originOf(event, log),
+      run: (work) =>
+        withSpan(`${queue} process`, { kind: SpanKind.CONSUMER, attributes, parent: event.traceparent }, () =>
+          handle(event, work),
+        ),
+    };
+  }
+
+  #acknowledge(arrivals: readonly Arrival[]): void {
+    const ranged = Map.groupBy(arrivals, ({ acks }) => acks);
+    for (const [acks, deliveries] of ranged) {
+      if (acks === undefined) for (const { ackOrNack } of deliveries) ackOrNack();
+      // Once, and not what is lost.
+      else
+        acks.ack(
+          deliveries
+            .filter((each) => this.#held.delete(each) && !each.lost.aborted)
+            .map((each) => each.message),
+        );
+    }
+  }
+
+  #report({ arrival: { event } }: Piece, outcome: 'handled' | 'duplicate', ms: number): void {
+    const { queue, log, metrics, now } = this.#options;
+    const { type } = event;
+    this.#count(outcome);
+    metrics.eventHandlingDuration.observe({ queue, type }, ms / 1_000);
+    if (outcome === 'handled')
+      metrics.eventLag.observe({ queue, type }, Math.max(0, now().getTime() - Date.parse(event.time)) / 1000);
+    log.info({ ...fieldsOf(event), queue, outcome, ms: Math.round(ms * 1e3) / 1e3 }, 'event');
+  }
+
+  // --- One alone ---
+
+  /** A message that may have ended its process is handled while this process holds no other. */
+  async #handleSuspect(arrival: Arrival): Promise<void> {
+    const { intake, log, queue } = this.#options;
+    arrival.isAlone = true;
+    const release = await intake.claim(queue);
+    if (release !== undefined) {
+      const { event, message } = arrival;
+      const deliveries = deliveriesOf(message);
+      log.warn(
+        { queue, eventId: event.id, deliveries },
+        'an event that was delivered before is handled alone',
+      );
+      if (!this.#isClosedTo(arrival)) arrival.done = this.#handleAlone(this.#pieceOf(arrival));
+      await arrival.done;
+    }
+    arrival.isAlone = false;
+    release?.();
+    if (this.#held.has(arrival) && !arrival.isForwarded) await this.empty();
+  }
+
+  /** Until it is settled, set aside as failed, or to be returned. */
+  async #handleAlone(piece: Piece): Promise<void> {
+    const { arrival } = piece;
+    const { signal } = arrival;
+    const { now, availability, timeout } = this.#options;
     const delays = backoff({ min: 100, max: 5_000 });
-    let outcome: 'handled' | 'duplicate' | undefined;
-    for (let alone = 0; outcome === undefined; ) {
+    const started = performance.now();
+    for (let alone = 0; ; alone += 1) {
       try {
-        outcome = await this.#handle(event, bound);
-      } catch (error) {
-        if (error instanceof Interrupted) return undefined;
+        const handled = await this.#runBatch([piece], timeout);
+        this.#acknowledge([arrival]);
+        return this.#report(piece, handled.has(piece) ? 'handled' : 'duplicate', performance.now() - started);
+      } catch (thrown) {
+        if (thrown instanceof Interrupted) return;
+        const error = thrown instanceof BatchError ? thrown.cause : thrown;
         const isOutage = isDatabaseUnavailable(error);
         // A database that has gone silent shows as a handler that takes too long. Without its database nothing can be handled:
         // the message is returned, rather than marched up the ladder.
-        if ((isOutage || isTimeout(error)) && !(await availability.check(error))) return undefined;
-        // But a database that is unavailable to this one alone, again and again, is not to blame.
-        if (!isOutage || alone === ALONE) {
+        if ((isOutage || isTimeout(error)) && !(await availability.check(error))) return;
+        // But a database that is unavailable to this one alone, again and again, is not to blame; nor is one that lost a race.
+        if ((!isOutage && !isLostRace(error)) || alone === ALONE) {
+          arrival.isForwarded = true;
           const failure = { reason: 'handler_failed', error: asError(error), at: now() };
-          delivery.isForwarded = true;
-          return () => this.#fail(delivery, failure, bound);
+          // Nobody waits for it.
+          void this.#fail(arrival, failure, piece.origin.log);
+          return;
         }
-        alone += 1;
         await pause(delays.next(), signal);
-        if (signal.aborted) requeue(delivery);
-        if (signal.aborted || (!delivery.isAlone && intake.isClosed(queue))) return undefined;
+        if (signal.aborted) requeue(arrival);
+        if (signal.aborted || this.#isClosedTo(arrival)) return;
       }
     }
-    ackOrNack();
-    this.#count(outcome);
-    const seconds = (performance.now() - started) / 1000;
-    metrics.eventHandlingDuration.observe({ queue, type }, seconds);
-    if (outcome === 'handled')
-      metrics.eventLag.observe({ queue, type }, Math.max(0, now().getTime() - Date.parse(event.time)) / 1000);
-    bound.info({ queue, outcome, ms: Math.round(seconds * 1e6) / 1e3 }, 'event');
-    return undefined;
   }
+
+  async #fail(arrival: Arrival, failure: Failure, log: Logger): Promise<void> {
+    try {
+      await this.#failed.fail(arrival, failure, log);
+    } catch (error) {
+      log.error({ err: error }, 'the consumer failed over a message; the broker dead-letters it as it is');
+      arrival.ackOrNack(asError(error), [{ strategy: 'nack' }]);
+    }
+  }
+
+  // --- What is returned ---
 
   /** In the order of arrival, once none of them is being handled any more. */
   async #returnHeld(): Promise<void> {
     const { queue, log } = this.#options;
-    const toReturn = () =>
-      [...this.#held].filter(({ isAlone, isForwarded }) => !isAlone && isForwarded !== true);
+    const toReturn = () => [...this.#held].filter(({ isAlone, isForwarded }) => !isAlone && !isForwarded);
     await Promise.allSettled(toReturn().map(({ done }) => done));
     const left = toReturn();
-    const returned = (await Promise.all(left.map((delivery) => this.#return(delivery)))).filter(Boolean);
+    for (const delivery of left) delivery.isForwarded = true;
+    const returned = (await Promise.all(left.map((delivery) => this.#failed.return(delivery)))).filter(
+      Boolean,
+    );
     if (returned.length > 0)
       log.info({ queue, returned: returned.length }, 'deliveries returned to their queue');
-  }
-
-  /**
-   * To the end of its queue by a confirmed publish, then the ack: a requeue would count against the message (up to RabbitMQ
-   * 4.2). Where the broker does not take it, it is requeued all the same.
-   * @returns whether it was returned
-   */
-  async #return(delivery: Delivery): Promise<boolean> {
-    const { queue, forwarder, log } = this.#options;
-    const { message, ackOrNack, signal, lost } = delivery;
-    const delays = backoff({ min: 100, max: 5_000 });
-    while (!lost.aborted) {
-      try {
-        await forwarder.giveBack(message, queue);
-        ackOrNack();
-        return true;
-      } catch (error) {
-        if (error instanceof PublishError && error.reason !== 'lost') {
-          log.warn({ err: error, queue }, 'cannot return a delivery by a publish; requeueing it');
-          requeue(delivery);
-          return false;
-        }
-        await pause(delays.next(), signal);
-        if (signal.aborted) requeue(delivery);
-        if (signal.aborted) return false;
-      }
-    }
-    // The broker has it.
-    this.#held.delete(delivery);
-    return false;
   }
 
   #count(outcome: (typeof OUTCOMES)[number]): void {
@@ -315,124 +517,37 @@ export class Consumer implements Taker {
       throw new Error(`the event is of ${event.time}, older than the inbox remembers`);
     return event;
   }
-
-  #handle(event: CloudEvent, log: Logger): Promise<'handled' | 'duplicate'> {
-    const { queue, subscriptions, units, timeout } = this.#options;
-    const { handle } = subscriptions.find(
-      ({ event: { dataschema } }) => dataschema === event.dataschema,
-    ) as Subscription;
-    const attributes = {
-      'messaging.system': 'rabbitmq',
-      'messaging.destination.name': queue,
-      'messaging.message.id': event.id,
-    };
-    return withSpan(
-      `${queue} process`,
-      { kind: SpanKind.CONSUMER, attributes, parent: event.traceparent },
-      () =>
-        units.work(
-          {
-            correlationId: event.correlationid ?? event.id,
-            ...(event.traceparent !== undefined && { traceparent: event.traceparent }),
-            log,
-            signal: AbortSignal.any([AbortSignal.timeout(timeout), this.#interrupting.signal]),
-          },
-          async (work) => {
-            if (!(await remember(work.transaction, queue, inboxId(event)))) return 'duplicate';
-            await handle(event, work);
-            return 'handled';
-          },
-        ),
-    );
-  }
-
-  async #fail(delivery: Delivery, failure: Failure, log: Logger): Promise<void> {
-    const { queue, forwarder, retryDelays } = this.#options;
-    const { message } = delivery;
-    const attempts = attemptsOf(message);
-    const delay = retryDelays[attempts];
-    if (delay === undefined) return this.#deadLetter(delivery, failure, log);
-    await this.#forward(
-      delivery,
-      log,
-      () => forwarder.retry(message, queue, delay, failure),
-      () => {
-        this.#count('retried');
-        log.warn(
-          { err: failure.error, queue, attempt: attempts + 1, delay: delay.name },
-          'handling failed; it will be tried again',
-        );
-      },
-    );
-  }
-
-  async #deadLetter(delivery: Delivery, failure: Failure, log: Logger): Promise<void> {
-    const { queue, forwarder } = this.#options;
-    const { message } = delivery;
-    await this.#forward(
-      delivery,
-      log,
-      () => forwarder.deadLetter(message, queue, failure),
-      () => {
-        this.#count('dead');
-        // Reported already, at a bounded rate: a forger must not fill the log.
-        if (failure.reason === 'forged') return;
-        log.error(
-          { err: failure.error, queue, reason: failure.reason, messageId: message.properties.messageId },
-          'dead-lettered',
-        );
-      },
-    );
-  }
-
-  /** The original is acknowledged when its copy is confirmed, and not before. */
-  async #forward(
-    delivery: Delivery,
-    log: Logger,
-    send: () => Promise<void>,
-    done: () => void,
-  ): Promise<void> {
-    const { ackOrNack, signal } = delivery;
-    const delays = backoff({ min: 100, max: 5_000 });
-    for (;;) {
-      try {
-        await send();
-        break;
-      } catch (error) {
-        // Where the exchange, the binding or the permission is missing, that is what has to be mended, and is.
-        if (error instanceof PublishError && error.isAboutTheMessage) {
-          log.error(
-            { err: error },
-            'a failed message could not be forwarded; the broker dead-letters it as it is',
-          );
-          return ackOrNack(error, [{ strategy: 'nack' }]);
-        }
-        await pause(delays.next(), signal);
-        if (signal.aborted) return requeue(delivery);
-      }
-    }
-    ackOrNack();
-    done();
-  }
 }
 
-interface Delivery {
-  message: RascalMessage;
-  ackOrNack: AckOrNack;
-  /** Aborts when this delivery is lost, or the consumer stops: do not wait any longer. */
-  signal: AbortSignal;
-  lost: AbortSignal;
-  /** Handled while this process holds no other. */
-  isAlone: boolean;
-  /** On its way to the ladder or the dead-letter queue. */
-  isForwarded?: boolean;
-  /** Settles when it is not being handled any more. */
-  done?: Promise<unknown>;
+const inboxRowOf = ({ inboxId: id, arrival: { message } }: Piece) => {
+  const attempts = attemptsOf(message);
+  return attempts === 0 ? { id } : { id, attempts, failures: failuresOf(message) };
+};
+
+/** What the log lines of an event name. */
+function fieldsOf(event: CloudEvent): object {
+  const { id: eventId, type: eventType } = event;
+  const traceId = traceIdOf(event.traceparent);
+  return {
+    eventId,
+    eventType,
+    correlationId: event.correlationid ?? eventId,
+    ...(traceId !== undefined && { traceId }),
+  };
 }
 
-/** To the broker, which delivers it to another replica, or later. Not a retry. */
-function requeue({ ackOrNack }: Pick<Delivery, 'ackOrNack'>): void {
-  ackOrNack(new Error('this consumer does not handle it now'), [{ strategy: 'nack', requeue: true }]);
+function originOf(event: CloudEvent, log: Logger): Origin {
+  let bound: Logger | undefined;
+  return {
+    correlationId: event.correlationid ?? event.id,
+    causationId: event.id,
+    ...(event.traceparent !== undefined && { traceparent: event.traceparent }),
+    // Most handlers log nothing.
+    get log() {
+      bound ??= log.child(fieldsOf(event));
+      return bound;
+    },
+  };
 }
 
 /** The database has become unavailable meanwhile. */
@@ -441,7 +556,5 @@ class Interrupted extends Error {
 }
 
 const isTimeout = (error: unknown): boolean => error instanceof Error && error.name === 'TimeoutError';
-
-type Forward = () => Promise<void>;
 
 const OUTCOMES = ['handled', 'duplicate', 'retried', 'dead'] as const;

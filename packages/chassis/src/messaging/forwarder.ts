@@ -17,6 +17,8 @@ export const HEADERS = {
   /** ISO 8601, UTC. */
   firstFailedAt: 'x-warren-first-failed-at',
   lastFailedAt: 'x-warren-last-failed-at',
+  /** The last ten failed attempts, oldest first: each a `FailedAttempt`. */
+  failures: 'x-warren-failures',
   /** The work queue it failed in. */
   queue: 'x-warren-queue',
   /** Deliveries that no acknowledgement ended, e.g. since the consumer died, before the message was returned to its queue. */
@@ -30,6 +32,27 @@ export interface Failure {
   reason: string;
   error: Error;
   at: Date;
+}
+
+/** One failed attempt, as the header and the inbox keep it. */
+export interface FailedAttempt {
+  /** ISO 8601, UTC. */
+  at: string;
+  /** As in `HEADERS.reason`. */
+  reason: string;
+  /** The error in words, at most 300 characters. */
+  error: string;
+  /** The replica that failed, and its version. */
+  instance: string;
+  version: string;
+}
+
+const FAILURES_KEPT = 10;
+
+/** The last failed attempts of this message, oldest first. */
+export function failuresOf(message: RascalMessage): FailedAttempt[] {
+  const failures = message.properties.headers?.[HEADERS.failures];
+  return Array.isArray(failures) ? failures : [];
 }
 
 /** Failed attempts that this message has behind it. */
@@ -63,15 +86,22 @@ export class Forwarder {
   readonly #connect: () => Promise<Connection>;
   readonly #service: string;
   readonly #user: string;
+  readonly #replica: Pick<FailedAttempt, 'instance' | 'version'>;
   #publisher: Promise<Publisher> | undefined;
   #opening: Promise<Publisher> | undefined;
   #turn: Promise<void> = Promise.resolve();
 
   /** @param user the broker user of `connect`: consumers accept what their own user returns to them */
-  constructor(service: string, user: string, connect: () => Promise<Connection>) {
+  constructor(
+    service: string,
+    user: string,
+    connect: () => Promise<Connection>,
+    replica: Pick<FailedAttempt, 'instance' | 'version'>,
+  ) {
     this.#service = service;
     this.#user = user;
     this.#connect = connect;
+    this.#replica = replica;
   }
 
   /** @throws {PublishError} when it is not certain that the message is safe in the delay queue */
@@ -123,6 +153,13 @@ export class Forwarder {
     const at = failure.at.toISOString();
     // An expiration would let it vanish.
     const { [HEADERS.deliveries]: _deliveries, ...own } = ownHeaders(message);
+    const error = maskCredentials(failure.error.message.slice(0, 2_000)).slice(0, 1_000);
+    const attempt: FailedAttempt = {
+      at,
+      reason: failure.reason,
+      error: error.slice(0, 300).toWellFormed(),
+      ...this.#replica,
+    };
     return {
       ...kept,
       timestamp: kept.timestamp ?? Math.floor(failure.at.getTime() / 1_000),
@@ -132,7 +169,8 @@ export class Forwarder {
         ...own,
         [HEADERS.attempts]: attemptsOf(message) + 1,
         [HEADERS.reason]: failure.reason,
-        [HEADERS.error]: maskCredentials(failure.error.message.slice(0, 2_000)).slice(0, 1_000),
+        [HEADERS.error]: error,
+        [HEADERS.failures]: [...failuresOf(message), attempt].slice(-FAILURES_KEPT),
         [HEADERS.firstFailedAt]: own[HEADERS.firstFailedAt] ?? at,
         [HEADERS.lastFailedAt]: at,
         [HEADERS.queue]: queue,

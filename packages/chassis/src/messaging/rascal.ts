@@ -3,7 +3,9 @@
 
 import type { EventEmitter } from 'node:events';
 import { createRequire } from 'node:module';
+import type { Socket } from 'node:net';
 import type { Channel, Connection } from 'amqplib/callback_api';
+import { corkWrites } from './cork.ts';
 
 export interface ExchangeConfig {
   type?: 'topic' | 'direct' | 'fanout' | 'headers';
@@ -97,6 +99,10 @@ type Callback<T> = (error: Error | null | undefined, result: T) => void;
 export interface RascalSession extends EventEmitter {
   name: string;
   cancel(done: Callback<void>): void;
+  /** What it consumes on; see `withChannels`. */
+  channel?: Channel;
+  /** A session that is cancelled waits for what it has delivered. */
+  _decrementUnacknowledgeMessageCount?(consumerTag: string): void;
 }
 
 /** The callback flavour: the one with promises hides `keepActive`, a timer that outlives a shutdown that fails. */
@@ -158,7 +164,29 @@ function withEarlyVhosts(): void {
     });
 }
 
+/** Rascal acknowledges message by message; a range is acknowledged on the channel itself. */
+function withChannels(): void {
+  const path = createRequire(require.resolve('rascal')).resolve('./lib/amqp/SubscriberSession');
+  const Session = require(path) as new (...settings: unknown[]) => object;
+  const Subclass = class extends Session {
+    declare channel: Channel;
+    declare _open: (channel: Channel, ...more: unknown[]) => void;
+
+    constructor(...settings: unknown[]) {
+      super(...settings);
+      const open = this._open;
+      this._open = (channel, ...more) => {
+        this.channel = channel;
+        corkWrites((channel as unknown as { connection: { stream: Socket } }).connection.stream);
+        open.call(this, channel, ...more);
+      };
+    }
+  };
+  require.cache[path] = { ...require.cache[path], exports: Subclass } as NodeJS.Module;
+}
+
 withoutXRegExp();
+withChannels();
 export const rascal = require('rascal') as Rascal;
 withEarlyVhosts();
 

@@ -3,11 +3,14 @@
 import { randomUUID } from 'node:crypto';
 import { type Kysely, type QueryExecutorProvider, sql } from 'kysely';
 import { backoff, pause } from '../backoff.ts';
-import type { Logger, ScheduledTask, Units, Work } from '../context.ts';
+import { BatchError, type Logger, type PieceOfWork, type Units, type Work } from '../context.ts';
 import type { Availability } from '../database/availability.ts';
 import { isDatabaseUnavailable } from '../database/outage.ts';
+import type { Statement } from '../database/pipeline.ts';
 import { asError } from '../errors.ts';
+import { inParts } from '../parts.ts';
 import { SpanKind, withSpan } from '../telemetry/tracing.ts';
+import { isLostRace } from '../units.ts';
 
 export interface Task<Data extends object = object> {
   /** Stable: the same for every attempt, so that the outside can recognize a repeat. */
@@ -47,48 +50,36 @@ export interface Worker<Data extends object = any, Result = any, Schema = any, C
   concurrency?: number;
 }
 
-/** Writes a pending row. While one of the same kind and key is pending, this changes nothing. */
-export async function scheduleTask(
-  transaction: QueryExecutorProvider,
-  kind: string,
-  { key, at, data = {} }: ScheduledTask,
-  origin: { correlationId: string; traceparent?: string },
-): Promise<void> {
-  await sql`
-    insert into warren.tasks (kind, key, data, due_at, correlation_id, traceparent)
-    values (${kind}, ${key}, ${JSON.stringify(data)}::jsonb, coalesce(${at ?? null}::timestamptz, now()),
-            ${origin.correlationId}, ${origin.traceparent ?? null})
-    on conflict (kind, key) do nothing`.execute(transaction);
-}
-
-/** Deletes a pending row that no worker has begun, and says whether there was one. */
-export async function unscheduleTask(
-  transaction: QueryExecutorProvider,
-  kind: string,
-  key: string,
-): Promise<boolean> {
-  const { numAffectedRows } = await sql`
-    delete from warren.tasks where kind = ${kind} and key = ${key} and attempts = 0`.execute(transaction);
-  return numAffectedRows === 1n;
-}
-
 interface Claimed {
   id: string;
   key: string;
   data: object;
   attempts: number;
   correlation_id: string;
+  causation_id: string | null;
   traceparent: string | null;
 }
 
+/** A task that has been acted upon, and is to be settled with others in one transaction. */
+interface Acted extends PieceOfWork {
+  claimed: Claimed;
+}
+
 const POLL = 1_000;
+/** Attempts of a settle that loses against another transaction. */
+const ATTEMPTS = 3;
 /** ms between the attempts of a task that fails: doubling, from the first to the last. */
 const RETRY = { min: 1_000, max: 300_000 };
-/** What settling may take, on top of acting. */
+/** ms that settling may take. */
 const SETTLE_TIMEOUT = 10_000;
 /** ms after which somebody else takes over the task of a process that died; one that lives renews its claim in time. */
 const LEASE = 20_000;
 const RENEW = 5_000;
+/** Tasks that one process has claimed at most, whatever is done at once: as many as are acted upon in `AHEAD_MS`. */
+const CLAIMED_AT_MOST = 100;
+const AHEAD_MS = 100;
+/** Share of the last act in the mean. */
+const LATEST = 0.2;
 
 export class WorkerRunner {
   readonly #worker: Worker;
@@ -98,9 +89,19 @@ export class WorkerRunner {
   readonly #availability: Pick<Availability, 'check'>;
   readonly #stopping = new AbortController();
   readonly #holder = randomUUID();
+  readonly #lanes: number;
+  /** Claimed and not settled, by id; of these, what waits for a lane, how many are acted upon, and what waits to be settled. */
+  readonly #claimed = new Map<string, Claimed>();
+  #ready: Claimed[] = [];
+  #acting = 0;
+  #acted: Acted[] = [];
+  #settling: Promise<void> | undefined;
+  /** ms that an act takes, on average. */
+  #actMs: number;
   #running: Promise<void> | undefined;
   #resume: () => void = () => {};
   #wakes = 0;
+  #failure: unknown;
   #complained = false;
 
   constructor(
@@ -112,6 +113,8 @@ export class WorkerRunner {
     this.#config = options.config;
     this.#log = options.log.child({ task: worker.kind });
     this.#availability = options.availability ?? { check: async () => false };
+    this.#lanes = worker.concurrency ?? 2;
+    this.#actMs = worker.act === undefined ? 0 : AHEAD_MS;
   }
 
   get kind(): string {
@@ -136,47 +139,52 @@ export class WorkerRunner {
     this.#worker.close?.(this.#config);
   }
 
-  /** One looks for work, for as many as are free: a statement a look, however many tasks may be done at once. */
+  /** Claims for all lanes: a statement for as many tasks as will be done soon. */
   async #run(): Promise<void> {
     const { signal } = this.#stopping;
     const delays = backoff({ min: 200, max: 5_000 });
-    const lanes = this.#worker.concurrency ?? 2;
-    const doing = new Set<Promise<void>>();
+    const renewal = setInterval(() => void this.#renew(), RENEW);
     let more = false;
-    let failure: unknown;
     while (!signal.aborted) {
       try {
-        if (failure !== undefined) throw failure;
+        if (this.#failure !== undefined) throw this.#failure;
         const wakes = this.#wakes;
-        const free = lanes - doing.size;
-        if (free > 0) {
-          const tasks = await this.#claim(free);
-          more = tasks.length === free;
+        const wanted = this.#capacity() - this.#claimed.size;
+        if (wanted > 0) {
+          const tasks = await this.#claim(wanted);
+          more = tasks.length === wanted;
           if (this.#complained) this.#log.info('tasks are being done again');
           this.#complained = false;
           delays.reset();
-          for (const task of tasks) {
-            const done = this.#do(task)
-              .catch((error) => {
-                failure ??= error;
-              })
-              .finally(() => {
-                doing.delete(done);
-                if (more || failure !== undefined) this.wake();
-              });
-            doing.add(done);
-          }
-          if (more && doing.size < lanes) continue;
+          for (const task of tasks) this.#claimed.set(task.id, task);
+          this.#ready.push(...tasks);
+          this.#act();
         }
-        await this.#idle(wakes);
+        const isOver = () =>
+          this.#wakes !== wakes || this.#failure !== undefined || (more && this.#hasRoom());
+        await this.#until(isOver, POLL);
       } catch (error) {
         this.#complain(error);
         await pause(delays.next(), signal);
-        failure = undefined;
+        this.#failure = undefined;
       }
     }
-    await Promise.all(doing);
-    if (failure !== undefined) this.#complain(failure);
+    await this.#release();
+    while (this.#claimed.size > 0) await this.#until(() => this.#claimed.size === 0, POLL);
+    clearInterval(renewal);
+    if (this.#failure !== undefined) this.#complain(this.#failure);
+  }
+
+  /** Tasks that this process may have claimed now: at least one a lane, more where acts are short. */
+  #capacity(): number {
+    const soon = (this.#lanes * AHEAD_MS) / Math.max(this.#actMs, 1);
+    return Math.max(this.#lanes, Math.min(CLAIMED_AT_MOST, Math.floor(soon)));
+  }
+
+  /** Worth a claim: a lane is free, or half of what may be claimed. */
+  #hasRoom(): boolean {
+    const room = this.#capacity() - this.#claimed.size;
+    return room > 0 && (this.#ready.length === 0 || room >= this.#capacity() / 2);
   }
 
   #complain(error: unknown): void {
@@ -196,92 +204,207 @@ export class WorkerRunner {
       where id = any(array(
         select id from warren.tasks where kind = ${this.#worker.kind} and due_at <= statement_timestamp()
         order by due_at limit ${limit} for update skip locked))
-      returning id, key, data, attempts, correlation_id, traceparent`.execute(this.#units.database);
+      returning id, key, data, attempts, correlation_id, causation_id, traceparent`.execute(
+      this.#units.database,
+    );
     return rows;
   }
 
-  async #do(claimed: Claimed): Promise<void> {
-    const { id, key, data, attempts, correlation_id: correlationId, traceparent } = claimed;
-    const task: Task = { key, data, attempts };
-    const log = this.#log.child({ key, correlationId });
-    const parent = traceparent ?? undefined;
-    const timeout = this.#worker.timeout ?? 30_000;
-    let acted = false;
-    const renewal = setInterval(() => void this.#renew(claimed), RENEW);
-    try {
-      await withSpan(`${this.#worker.kind} task`, { kind: SpanKind.INTERNAL, parent }, async () => {
-        const signal = AbortSignal.timeout(timeout);
-        const result = await Promise.race([
-          this.#worker.act?.(task, { signal, config: this.#config, log, database: this.#units.database }),
-          rejectOn(signal),
-        ]);
-        acted = true;
-        const origin = { correlationId, log, signal: AbortSignal.timeout(SETTLE_TIMEOUT) };
-        await this.#units.work(
-          parent === undefined ? origin : { ...origin, traceparent: parent },
-          async (work) => {
-            // First, so that whoever lost the lease to another writes nothing.
-            const { numAffectedRows } = await sql`
-            delete from warren.tasks where id = ${id} and lease = ${this.#holder} and attempts = ${attempts}`.execute(
-              work.transaction,
-            );
-            if (numAffectedRows !== 1n) throw new LeaseLost(key);
-            await this.#worker.settle(task, result, work);
-          },
-        );
+  // --- Acting ---
+
+  #act(): void {
+    while (this.#acting < this.#lanes) {
+      const task = this.#ready.shift();
+      if (task === undefined) return;
+      this.#acting += 1;
+      void this.#actOn(task).finally(() => {
+        this.#acting -= 1;
+        this.#act();
+        this.#settleSoon();
+        this.#resume();
       });
+    }
+  }
+
+  async #actOn(claimed: Claimed): Promise<void> {
+    const { key, data, attempts, correlation_id: correlationId, causation_id, traceparent } = claimed;
+    const { act, settle, timeout = 30_000 } = this.#worker;
+    const task: Task = { key, data, attempts };
+    const parent = traceparent ?? undefined;
+    const log = this.#log.child({ key, correlationId });
+    const started = performance.now();
+    let result: unknown;
+    try {
+      if (act !== undefined) {
+        const signal = AbortSignal.timeout(timeout);
+        const context = { signal, config: this.#config, log, database: this.#units.database };
+        result = await withSpan(`${this.#worker.kind} task`, { kind: SpanKind.INTERNAL, parent }, () =>
+          Promise.race([(async () => act.call(this.#worker, task, context))(), rejectOn(signal)]),
+        );
+        this.#actMs += LATEST * (performance.now() - started - this.#actMs);
+      }
     } catch (error) {
-      if (error instanceof LeaseLost)
-        return log.warn('another replica has taken this task over; leaving it to that one');
-      // What an act could not reach is not this database; and an outage that a probe does not meet is this task's own.
-      if (acted && isDatabaseUnavailable(error) && !(await this.#availability.check(error))) throw error;
-      const delay = Math.min(RETRY.max, RETRY.min * 2 ** (attempts - 1)) * (0.8 + Math.random() * 0.4);
-      log.warn({ err: error, attempts, delay: Math.round(delay) }, 'a task failed; it will be tried again');
-      await sql`
+      return this.#putOff(claimed, error, log);
+    }
+    this.#acted.push({
+      claimed,
+      key,
+      origin: {
+        correlationId,
+        log,
+        ...(causation_id !== null && { causationId: causation_id }),
+        ...(parent !== undefined && { traceparent: parent }),
+      },
+      run: (work) =>
+        withSpan(`${this.#worker.kind} settle`, { kind: SpanKind.INTERNAL, parent }, () =>
+          settle.call(this.#worker, task, result, work),
+        ),
+    });
+  }
+
+  // --- Settling ---
+
+  /** What has been acted upon when the last batch is through shares a transaction. */
+  #settleSoon(): void {
+    if (this.#settling !== undefined || this.#acted.length === 0) return;
+    const batch = this.#acted;
+    this.#acted = [];
+    this.#settling = this.#settle(batch).finally(() => {
+      this.#settling = undefined;
+      this.#settleSoon();
+      this.#resume();
+    });
+  }
+
+  async #settle(batch: readonly Acted[]): Promise<void> {
+    await inParts(batch, {
+      together: (pieces) => this.#settleTogether(pieces),
+      alone: (piece) => this.#settleAlone(piece),
+      concurrency: this.#lanes,
+      isLeft: ({ claimed: { id } }) => this.#claimed.has(id),
+      goesOn: async (cause) => {
+        if (!isDatabaseUnavailable(cause) || (await this.#availability.check(cause))) return true;
+        this.#failure ??= cause;
+        return false;
+      },
+    }).catch((error) => {
+      this.#failure ??= error;
+    });
+    // What could not be settled is done again when its lease is over.
+    for (const { claimed } of batch) this.#claimed.delete(claimed.id);
+  }
+
+  async #settleTogether(pieces: readonly Acted[]): Promise<void> {
+    const lost = new Set<Acted>();
+    await this.#units.batch(pieces, {
+      signal: AbortSignal.timeout(SETTLE_TIMEOUT),
+      // First, so that whoever lost the lease to another writes nothing.
+      first: async (run) => {
+        const ids = pieces.map(({ claimed: { id } }) => id);
+        const { rows } = await run(endTasks(this.#holder, ids));
+        const ended = new Set(rows.map(({ id }) => id as string));
+        lost.clear();
+        for (const piece of pieces) if (!ended.has(piece.claimed.id)) lost.add(piece);
+        return pieces.filter((piece) => !lost.has(piece));
+      },
+    });
+    for (const { origin } of lost)
+      origin.log.warn('another replica has taken this task over; leaving it to that one');
+    for (const { claimed } of pieces) this.#claimed.delete(claimed.id);
+  }
+
+  async #settleAlone(piece: Acted): Promise<void> {
+    for (let number = 1; ; number += 1) {
+      try {
+        return await this.#settleTogether([piece]);
+      } catch (thrown) {
+        const error = thrown instanceof BatchError ? thrown.cause : thrown;
+        if (isLostRace(error) && number < ATTEMPTS) continue;
+        // An outage that a probe does not meet is this task's own.
+        if (isDatabaseUnavailable(error) && !(await this.#availability.check(error))) {
+          this.#failure ??= error;
+          return;
+        }
+        return this.#putOff(piece.claimed, error, piece.origin.log);
+      }
+    }
+  }
+
+  /** To be tried again, after a delay that grows. */
+  async #putOff({ id, attempts }: Claimed, error: unknown, log: Logger): Promise<void> {
+    const delay = Math.min(RETRY.max, RETRY.min * 2 ** (attempts - 1)) * (0.8 + Math.random() * 0.4);
+    try {
+      const { numAffectedRows } = await sql`
         update warren.tasks set due_at = clock_timestamp() + make_interval(secs => ${delay / 1_000}), lease = null,
                last_error = ${asError(error).message.replaceAll('\0', '').slice(0, 1_000)}
         where id = ${id} and lease = ${this.#holder} and attempts = ${attempts}`.execute(
         this.#units.database,
       );
+      if (numAffectedRows === 1n)
+        log.warn({ err: error, attempts, delay: Math.round(delay) }, 'a task failed; it will be tried again');
+    } catch (failure) {
+      this.#failure ??= failure;
     } finally {
-      clearInterval(renewal);
+      this.#claimed.delete(id);
     }
   }
 
   /** A claim that cannot be renewed ends by itself, and then somebody else may do the task, under the same key. */
-  async #renew({ id, attempts }: Claimed): Promise<void> {
+  async #renew(): Promise<void> {
+    if (this.#claimed.size === 0) return;
     try {
       await sql`
         update warren.tasks set due_at = clock_timestamp() + make_interval(secs => ${LEASE / 1_000})
-        where id = ${id} and lease = ${this.#holder} and attempts = ${attempts}`.execute(
+        where id = any(${[...this.#claimed.keys()]}::bigint[]) and lease = ${this.#holder}`.execute(
         this.#units.database,
       );
     } catch (error) {
-      this.#log.debug({ err: error }, 'a claim could not be renewed');
+      this.#log.debug({ err: error }, 'claims could not be renewed');
     }
   }
 
-  /** Until there may be work; not at all when there has been a wake-up since the last look, at `wakes`. */
-  #idle(wakes: number): Promise<void> {
-    if (this.#stopping.signal.aborted || this.#wakes !== wakes) return Promise.resolve();
-    return new Promise((resolve) => {
-      const timer = setTimeout(resolve, POLL);
-      this.#resume = () => {
-        clearTimeout(timer);
-        resolve();
-      };
-    });
+  /** What no lane has begun is anybody's again, at once. */
+  async #release(): Promise<void> {
+    const ids = this.#ready.map(({ id }) => id);
+    this.#ready = [];
+    for (const id of ids) this.#claimed.delete(id);
+    if (ids.length === 0) return;
+    try {
+      await sql`
+        update warren.tasks set due_at = statement_timestamp(), lease = null, attempts = attempts - 1
+        where id = any(${ids}::bigint[]) and lease = ${this.#holder}`.execute(this.#units.database);
+    } catch (error) {
+      this.#log.debug({ err: error }, 'claims could not be released; they end by themselves');
+    }
+  }
+
+  /** Until something is so, which is checked at each wake-up, or `ms` have passed. */
+  async #until(isSo: () => boolean, ms: number): Promise<void> {
+    const late = Promise.withResolvers<void>();
+    let isLate = false;
+    const timer = setTimeout(() => {
+      isLate = true;
+      late.resolve();
+    }, ms);
+    while (!isSo() && !isLate) {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      this.#resume = resolve;
+      await Promise.race([promise, late.promise]);
+    }
+    clearTimeout(timer);
   }
 }
+
+/** Ends the tasks that this holder still has; returns their ids. */
+const endTasks = (holder: string, ids: readonly string[]): Statement => ({
+  text: 'delete from warren.tasks where id = any($1::bigint[]) and lease = $2 returning id',
+  values: [ids, holder],
+});
 
 const rejectOn = (signal: AbortSignal) =>
   new Promise<never>((_, reject) =>
     signal.addEventListener('abort', () => reject(signal.reason), { once: true }),
   );
-
-class LeaseLost extends Error {
-  override readonly name = 'LeaseLost';
-}
 
 /** Tasks of these kinds that should be done by now: due, or put off because they failed. */
 export async function tasksPending(

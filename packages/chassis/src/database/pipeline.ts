@@ -1,0 +1,204 @@
+// The statements of one transaction. What is given in one turn of the event loop leaves in one write with one Sync, and comes back
+// in one read: the round trip is the larger part of what a small statement costs, on both sides.
+// https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-PIPELINING
+import pg from 'pg';
+import { forgetNames, nameOf } from './names.ts';
+
+export interface Statement {
+  text: string;
+  values?: readonly unknown[];
+}
+
+/** As far as the chassis reads it. */
+export interface Result {
+  command: string | null;
+  rowCount: number | null;
+  // biome-ignore lint/suspicious/noExplicitAny: rows have the shape of their statement
+  rows: any[];
+}
+
+/** SQLSTATE in_failed_sql_transaction: another statement of the same transaction failed before this one. */
+export const FAILED_BEFORE = '25P02';
+
+/** Of a statement that the server skipped because an earlier one of the same write failed. */
+class SkippedError extends Error {
+  override readonly name = 'SkippedError';
+  readonly code = FAILED_BEFORE;
+  constructor(cause: unknown) {
+    super('the statement was skipped: an earlier one of its transaction failed', { cause });
+  }
+}
+
+/** The transaction was rolled back at its COMMIT, because a statement had failed and the error was ignored. */
+export class RolledBackError extends Error {
+  override readonly name = 'RolledBackError';
+  readonly code = FAILED_BEFORE;
+  constructor() {
+    super('nothing was committed: a statement of the transaction failed, and the error was ignored');
+  }
+}
+
+interface Waiting extends Statement {
+  resolve(result: Result): void;
+  reject(error: unknown): void;
+}
+
+/** What of a pg.Connection is used here: its types do not name it. */
+interface Wire {
+  parsedStatements: Record<string, string>;
+  stream: { cork(): void; uncork(): void };
+  parse(message: { text: string; name: string }): void;
+  bind(message: {
+    statement: string;
+    values: readonly unknown[];
+    valueMapper: (value: unknown) => unknown;
+  }): void;
+  describe(message: { type: 'P'; name: string }): void;
+  execute(message: { portal: string }): void;
+  sync(): void;
+}
+
+interface ParsedResult extends Result {
+  addFields(fields: unknown[]): void;
+  parseRow(fields: unknown[]): object;
+  addRow(row: object): void;
+  addCommandComplete(message: object): void;
+}
+
+const { Result: PgResult, utils } = pg as unknown as {
+  Result: new (mode: undefined, types: unknown) => ParsedResult;
+  utils: { prepareValue(value: unknown): unknown };
+};
+
+/** One write: pg submits it like a query of its own, and hands it the messages that come back. */
+class Bundle {
+  readonly #statements: readonly Waiting[];
+  readonly #done: () => void;
+  /** What each is prepared under; empty where it is not. */
+  readonly #names: readonly string[];
+  /** The statement whose messages come next. */
+  #current = 0;
+  #result = new PgResult(undefined, pg.types);
+  #unreadable: unknown;
+
+  constructor(statements: readonly Waiting[], done: () => void) {
+    this.#statements = statements;
+    this.#names = statements.map(({ text }) => nameOf(text) ?? '');
+    this.#done = done;
+  }
+
+  // pg notes under these, when the server has parsed a statement, that it need not be parsed again.
+  get name(): string | undefined {
+    return this.#names[this.#current];
+  }
+
+  get text(): string | undefined {
+    return this.#statements[this.#current]?.text;
+  }
+
+  submit(wire: Wire): void {
+    const parsing = new Set<string>();
+    wire.stream.cork();
+    try {
+      for (const [i, { text, values = [] }] of this.#statements.entries()) {
+        const name = this.#names[i] as string;
+        if (name === '' || (wire.parsedStatements[name] === undefined && !parsing.has(name)))
+          wire.parse({ text, name });
+        parsing.add(name);
+        wire.bind({ statement: name, values, valueMapper: utils.prepareValue });
+        wire.describe({ type: 'P', name: '' });
+        wire.execute({ portal: '' });
+      }
+      wire.sync();
+    } finally {
+      wire.stream.uncork();
+    }
+  }
+
+  handleRowDescription({ fields }: { fields: unknown[] }): void {
+    this.#result.addFields(fields);
+  }
+
+  handleDataRow({ fields }: { fields: unknown[] }): void {
+    try {
+      this.#result.addRow(this.#result.parseRow(fields));
+    } catch (error) {
+      this.#unreadable ??= error;
+    }
+  }
+
+  handleCommandComplete(message: object): void {
+    this.#result.addCommandComplete(message);
+    this.#next();
+  }
+
+  handleEmptyQuery(): void {
+    this.#next();
+  }
+
+  handleError(error: unknown): void {
+    const [failed, ...skipped] = this.#statements.slice(this.#current);
+    forgetNames(error);
+    failed?.reject(error);
+    for (const { reject } of skipped) reject(new SkippedError(error));
+    this.#done();
+  }
+
+  handleReadyForQuery(): void {
+    this.#done();
+  }
+
+  #next(): void {
+    const statement = this.#statements[this.#current];
+    if (this.#unreadable === undefined) statement?.resolve(this.#result);
+    else statement?.reject(this.#unreadable);
+    this.#current += 1;
+    this.#result = new PgResult(undefined, pg.types);
+    this.#unreadable = undefined;
+  }
+}
+
+export class Pipeline {
+  readonly #client: pg.ClientBase;
+  #waiting: Waiting[] = [];
+  #isScheduled = false;
+  #isInFlight = false;
+
+  constructor(client: pg.ClientBase) {
+    this.#client = client;
+  }
+
+  /** Sends a statement together with the others of this turn; rejects with PostgreSQL's error. */
+  run(statement: Statement): Promise<Result> {
+    const running = this.add(statement);
+    if (!this.#isScheduled && !this.#isInFlight) {
+      this.#isScheduled = true;
+      // After all microtasks of this turn: whoever goes on with a result has then given its next statement.
+      process.nextTick(() => this.#send());
+    }
+    return running;
+  }
+
+  /** Has a statement sent with the next one that is run. */
+  add({ text, values = [] }: Statement): Promise<Result> {
+    return new Promise((resolve, reject) => {
+      // Here, so that a value that cannot be written fails its own statement alone.
+      const prepared = values.map(utils.prepareValue);
+      this.#waiting.push({ text, values: prepared, resolve, reject });
+    });
+  }
+
+  #send(): void {
+    this.#isScheduled = false;
+    const statements = this.#waiting;
+    this.#waiting = [];
+    this.#isInFlight = true;
+    const bundle = new Bundle(statements, () => {
+      this.#isInFlight = false;
+      if (this.#waiting.length === 0 || this.#isScheduled) return;
+      this.#isScheduled = true;
+      process.nextTick(() => this.#send());
+    });
+    this.#client.query(bundle as unknown as pg.Submittable);
+  }
+}
