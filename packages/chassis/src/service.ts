@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import type { Joi } from '@warren/contracts';
 import { sql } from 'kysely';
-import { backoff, pause } from './backoff.ts';
+import { backoff, pause, within } from './backoff.ts';
 import { type ChassisConfig, type Environment, loadConfig } from './config.ts';
 import type { Logger, Units } from './context.ts';
 import { Availability } from './database/availability.ts';
@@ -442,16 +442,14 @@ export async function start(
     intake?.stop();
     for (const consumer of consumers) consumer.stop();
     // A request or a task that takes longer is redone, but the events of the others still go out.
-    const late = new AbortController();
-    await Promise.race([
+    await within(
+      left(0.8),
       Promise.all([
         http.drain(),
         messaging?.unsubscribe(left(0.8)),
         ...runners.map((runner) => runner.stop()),
       ]),
-      pause(left(0.8), late.signal),
-    ]);
-    late.abort();
+    );
     housekeeping.abort();
     await relay?.stop(left());
     await closeAll();
@@ -469,12 +467,11 @@ export async function start(
     stop() {
       stopping ??= (async () => {
         const began = performance.now();
-        const late = new AbortController();
-        const inTime = await Promise.race([
-          drain().then(() => true),
-          pause(config.SHUTDOWN_GRACE, late.signal).then(() => false),
-        ]);
-        late.abort();
+        const inTime =
+          (await within(
+            config.SHUTDOWN_GRACE,
+            drain().then(() => true),
+          )) ?? false;
         if (inTime) log.info({ ms: Math.round(performance.now() - began) }, 'stopped');
         else
           log.error(

@@ -1,9 +1,11 @@
-import { withBroker } from '@warren/testkit';
+import { eventually, withBroker, withDatabase } from '@warren/testkit';
 import { expect } from 'chai';
 import { pause } from '../src/backoff.ts';
 import { Messaging } from '../src/messaging/connection.ts';
 import { sharedExchanges } from '../src/messaging/topology.ts';
+import { start } from '../src/service.ts';
 import { createLog } from '../src/telemetry/index.ts';
+import { listener } from './fixtures/services.ts';
 
 /** ms of Rascal's own timer, which holds the process while a broker is open. */
 const KEEP_ACTIVE = 2 ** 31 - 1;
@@ -45,5 +47,28 @@ describe('a connection that is closed while it opens', function () {
       globalThis.setInterval = setInterval;
       globalThis.clearInterval = clearInterval;
     }
+  });
+});
+
+describe('a service that has stopped', () => {
+  const broker = withBroker({ services: ['alpha', 'beta'] });
+  const database = withDatabase();
+
+  it('leaves no timer behind that holds the process', async () => {
+    const timers = () => process.getActiveResourcesInfo().filter((name) => name === 'Timeout').length;
+    await pause(0); // Mocha's own timer begins after this function has returned its promise
+    const before = timers();
+    const beta = await start(listener('beta'), {
+      PORT: '0',
+      ADMIN_PORT: '0',
+      LOG_LEVEL: 'silent',
+      AMQP_URL: broker.url('beta'),
+      DATABASE_URL: database.url,
+    });
+    await eventually(() => expect(beta.ready()).to.equal(true));
+
+    expect(await beta.stop()).to.equal(true);
+
+    expect(timers()).to.equal(before);
   });
 });

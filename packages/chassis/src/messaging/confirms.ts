@@ -1,7 +1,7 @@
 // Publishing with pipelined confirms: one channel, hundreds of messages in flight. Rascal's pooled publications hold a
 // channel for every unconfirmed message, which is a tenth of the speed.
 import type { Channel, ConfirmChannel, Connection, Options } from 'amqplib/callback_api';
-import { pause } from '../backoff.ts';
+import { within } from '../backoff.ts';
 
 /** ms a broker may take to answer a farewell. */
 const CLOSE_TIMEOUT = 1_000;
@@ -162,9 +162,7 @@ export class Publisher {
   /** In order, unless the broker does not answer: one that blocks publishers does not read their farewells either. */
   async close(): Promise<void> {
     this.#end(new PublishError('lost', 'closed by this process'));
-    const late = new AbortController();
-    await Promise.race([this.#closing, pause(CLOSE_TIMEOUT, late.signal)]);
-    late.abort();
+    await within(CLOSE_TIMEOUT, Promise.resolve(this.#closing));
     this.#cut();
   }
 

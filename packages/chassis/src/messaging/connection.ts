@@ -1,6 +1,6 @@
 // A service's life with its broker: connect, declare, subscribe; when anything of it is lost, begin again, with backoff.
 import { type Connection, connect } from 'amqplib/callback_api';
-import { backoff, pause } from '../backoff.ts';
+import { backoff, pause, within } from '../backoff.ts';
 import type { Logger } from '../context.ts';
 import { WarrenError } from '../errors.ts';
 import { closeQuietly, withChannel } from './confirms.ts';
@@ -114,7 +114,7 @@ export class Messaging {
     const cancelled = Promise.allSettled(
       sessions.map((session) => promised<void>((done) => session.cancel(done))),
     );
-    await Promise.race([cancelled, pause(timeout, undefined)]);
+    await within(timeout, cancelled);
   }
 
   /**
@@ -227,7 +227,10 @@ export class Messaging {
    */
   async #release(broker: RascalBroker | undefined, cut: AbortController): Promise<void> {
     const shutdown = async () => {
-      await Promise.race([promised((done) => broker?.shutdown(done)).catch(() => {}), pause(FAREWELL)]);
+      await within(
+        FAREWELL,
+        promised((done) => broker?.shutdown(done)).catch(() => {}),
+      );
       clearInterval(broker?.keepActive);
     };
     if (broker !== undefined && this.#stopping.signal.aborted) await shutdown();
