@@ -308,7 +308,12 @@ export async function start(
       });
       intake = taking;
       availability.onChange((available) => (available ? taking.resume() : taking.suspend()));
-      const forwards = new Forwarder(name, producers.user, () => connection.connect());
+      const forwards = new Forwarder({
+        service: name,
+        user: producers.user,
+        connect: () => connection.connect(),
+        onMissing: () => connection.checkTopology(),
+      });
       forwarder = forwards;
       for (const queue of queues) {
         const consumer = new Consumer({
@@ -328,7 +333,7 @@ export async function start(
           now,
         });
         consumers.push(consumer);
-        connection.subscribe(queue, (session) => consumer.attach(session));
+        connection.subscribe(queue, (session, _, releasing) => consumer.attach(session, releasing));
       }
       relay = new Relay({
         service: name,

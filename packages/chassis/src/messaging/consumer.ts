@@ -98,10 +98,11 @@ export class Consumer implements Taker {
     return this.#options.queue;
   }
 
-  attach(session: RascalSession): void {
+  /** @param releasing aborts when this session's connection is about to be closed */
+  attach(session: RascalSession, releasing: AbortSignal): void {
     const lost = new AbortController();
     for (const event of ['error', 'close', 'cancel']) session.on(event, () => lost.abort());
-    const signal = AbortSignal.any([lost.signal, this.#stopping.signal]);
+    const signal = AbortSignal.any([lost.signal, releasing, this.#stopping.signal]);
     const take = (message: RascalMessage, _content: unknown, ackOrNack: AckOrNack) => {
       // Once; and not after the connection is lost: the broker has it back, and Rascal would take the attempt for an error.
       const settle: AckOrNack = (...how) => {
@@ -419,7 +420,7 @@ export class Consumer implements Taker {
 interface Delivery {
   message: RascalMessage;
   ackOrNack: AckOrNack;
-  /** Aborts when this delivery is lost, or the consumer stops: do not wait any longer. */
+  /** Aborts when this delivery is lost or about to be, or the consumer stops: do not wait any longer. */
   signal: AbortSignal;
   lost: AbortSignal;
   /** Handled while this process holds no other. */
