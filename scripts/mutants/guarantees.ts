@@ -115,6 +115,14 @@ export const guarantees: Mutant[] = [
     title: 'climbs the ladder when handling fails',
   },
   {
+    ...forwarder,
+    name: 'a retry that misses its exchange waits for the next check of the topology',
+    find: "if (error?.reason === 'returned' || error?.code === NOT_FOUND) this.#options.onMissing();",
+    replace: '',
+    tests: ['test/missing-topology.test.ts'],
+    title: 'finds its exchange declared again',
+  },
+  {
     ...chassis,
     file: `${src}/messaging/consumer.ts`,
     name: 'an event older than the inbox remembers is handled',

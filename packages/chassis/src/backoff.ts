@@ -19,6 +19,16 @@ export function backoff({ min, max }: { min: number; max: number }): { next(): n
 /** The longest a timer takes; a longer one would be over at once. */
 const LONGEST = 2 ** 31 - 1;
 
+/** What `work` resolves to; or undefined once `ms` have passed. No timer outlives it: one that does holds a process that has nothing left to do. */
+export async function within<T>(ms: number, work: Promise<T>): Promise<T | undefined> {
+  const settled = new AbortController();
+  try {
+    return await Promise.race([work, pause(ms, settled.signal).then(() => undefined)]);
+  } finally {
+    settled.abort();
+  }
+}
+
 /** Waits `ms` (24 days at most), or until the signal aborts; never rejects. */
 export function pause(ms: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve) => {

@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import type { Joi } from '@warren/contracts';
 import { sql } from 'kysely';
-import { backoff, pause } from './backoff.ts';
+import { backoff, pause, within } from './backoff.ts';
 import { type ChassisConfig, type Environment, loadConfig } from './config.ts';
 import type { Logger, Units } from './context.ts';
 import { Availability } from './database/availability.ts';
@@ -308,9 +308,12 @@ export async function start(
       });
       intake = taking;
       availability.onChange((available) => (available ? taking.resume() : taking.suspend()));
-      const forwards = new Forwarder(name, producers.user, () => connection.connect(), {
-        instance: config.INSTANCE,
-        version,
+      const forwards = new Forwarder({
+        service: name,
+        user: producers.user,
+        connect: () => connection.connect(),
+        onMissing: () => connection.checkTopology(),
+        replica: { instance: config.INSTANCE, version },
       });
       forwarder = forwards;
       for (const queue of queues) {
@@ -331,7 +334,7 @@ export async function start(
           now,
         });
         consumers.push(consumer);
-        connection.subscribe(queue, (session) => consumer.attach(session));
+        connection.subscribe(queue, (session, _, releasing) => consumer.attach(session, releasing));
       }
       relay = new Relay({
         service: name,
@@ -445,16 +448,14 @@ export async function start(
     intake?.stop();
     for (const consumer of consumers) consumer.stop();
     // A request or a task that takes longer is redone, but the events of the others still go out.
-    const late = new AbortController();
-    await Promise.race([
+    await within(
+      left(0.8),
       Promise.all([
         http.drain(),
         messaging?.unsubscribe(left(0.8)),
         ...runners.map((runner) => runner.stop()),
       ]),
-      pause(left(0.8), late.signal),
-    ]);
-    late.abort();
+    );
     housekeeping.abort();
     await relay?.stop(left());
     await closeAll();
@@ -472,12 +473,11 @@ export async function start(
     stop() {
       stopping ??= (async () => {
         const began = performance.now();
-        const late = new AbortController();
-        const inTime = await Promise.race([
-          drain().then(() => true),
-          pause(config.SHUTDOWN_GRACE, late.signal).then(() => false),
-        ]);
-        late.abort();
+        const inTime =
+          (await within(
+            config.SHUTDOWN_GRACE,
+            drain().then(() => true),
+          )) ?? false;
         if (inTime) log.info({ ms: Math.round(performance.now() - began) }, 'stopped');
         else
           log.error(

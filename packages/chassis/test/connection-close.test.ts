@@ -1,9 +1,14 @@
-import { withBroker } from '@warren/testkit';
+import { buildEvent } from '@warren/contracts';
+import { eventually, withBroker, withDatabase } from '@warren/testkit';
+import { connect } from 'amqplib';
 import { expect } from 'chai';
 import { pause } from '../src/backoff.ts';
+import { newId } from '../src/id.ts';
 import { Messaging } from '../src/messaging/connection.ts';
 import { sharedExchanges } from '../src/messaging/topology.ts';
+import { start } from '../src/service.ts';
 import { createLog } from '../src/telemetry/index.ts';
+import { hear, listener, written } from './fixtures/services.ts';
 
 /** ms of Rascal's own timer, which holds the process while a broker is open. */
 const KEEP_ACTIVE = 2 ** 31 - 1;
@@ -45,5 +50,60 @@ describe('a connection that is closed while it opens', function () {
       globalThis.setInterval = setInterval;
       globalThis.clearInterval = clearInterval;
     }
+  });
+});
+
+describe('a service that has stopped', () => {
+  const broker = withBroker({ services: ['alpha', 'beta'] });
+  const database = withDatabase();
+  const timers = () => process.getActiveResourcesInfo().filter((name) => name === 'Timeout').length;
+  const publish = () => {
+    const data = { noteId: newId(), text: 'x' };
+    const event = buildEvent(written, { id: newId(), source: '/alpha', time: new Date(), data });
+    return broker.publish('events', written.routingKey, JSON.stringify(event));
+  };
+  const launch = async (handler = hear) => {
+    const beta = await start(listener('beta', handler), {
+      PORT: '0',
+      ADMIN_PORT: '0',
+      LOG_LEVEL: 'silent',
+      AMQP_URL: broker.url('beta'),
+      DATABASE_URL: database.url,
+    });
+    await eventually(() => expect(beta.ready()).to.equal(true));
+    return beta;
+  };
+
+  before(publish); // to nobody; but the connection of the testkit, which has timers, is open from now on
+
+  it('leaves no timer behind that holds the process', async () => {
+    await pause(0); // Mocha's own timer begins after a test has returned its promise
+    const before = timers();
+    const beta = await launch();
+
+    expect(await beta.stop()).to.equal(true);
+
+    expect(timers()).to.equal(before);
+  });
+
+  it('leaves none either after a message could not be forwarded, and its connection was lost', async () => {
+    await pause(0);
+    const before = timers();
+    const admin = await connect(broker.adminUrl);
+    const channel = await admin.createChannel();
+    let attempts = 0;
+    const beta = await launch(async (event, work) => {
+      attempts += 1;
+      if (attempts > 1) return hear(event, work);
+      await channel.deleteExchange('beta.retry');
+      throw new Error('not yet');
+    });
+    await publish();
+    await eventually(async () => expect(await database.admin('select * from heard')).to.have.length(1));
+
+    expect(await beta.stop()).to.equal(true);
+
+    await admin.close();
+    expect(timers()).to.equal(before);
   });
 });

@@ -1,10 +1,9 @@
 import { buildEvent } from '@warren/contracts';
-import { eventually, withBroker, withDatabase } from '@warren/testkit';
+import { eventually, openProxy, withBroker, withDatabase } from '@warren/testkit';
 import { expect } from 'chai';
 import { sql } from 'kysely';
 import { newId } from '../src/id.ts';
 import { type RunningService, type ServiceDescription, start } from '../src/service.ts';
-import { openProxy } from './fixtures/proxy.ts';
 import { hear, listener, written } from './fixtures/services.ts';
 
 /** A little more than the 30 s that a handler may take. */

@@ -86,7 +86,7 @@ describe('a consumer', () => {
   });
 
   it('goes on while a broker that blocks publishers takes no dead letters', async () => {
-    consumer.attach(session);
+    consumer.attach(session, new AbortController().signal);
     for (let poison = 0; poison < 5; poison += 1) deliver('poison');
     const data = { noteId: newId(), text: 'x' };
     deliver(JSON.stringify(buildEvent(written, { id: newId(), source: '/alpha', time: new Date(), data })));

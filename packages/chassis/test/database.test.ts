@@ -1,9 +1,8 @@
-import { eventually, withDatabase } from '@warren/testkit';
+import { eventually, openProxy, withDatabase } from '@warren/testkit';
 import { expect } from 'chai';
 import { sql } from 'kysely';
 import pg from 'pg';
 import { isDatabaseUnavailable } from '../src/database/outage.ts';
-import { openProxy } from './fixtures/proxy.ts';
 import { openWriter, prepare, silent, type Writer } from './fixtures/relay.ts';
 
 describe('a transaction', function () {

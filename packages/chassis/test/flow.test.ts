@@ -142,27 +142,31 @@ describe('one event, from a request to another service', () => {
   });
 
   it('waits for its ladder, rather than skip it, when somebody deleted that', async () => {
+    const admin = await connect(broker.adminUrl);
+    const channel = await admin.createChannel();
     let attempts = 0;
-    const beta = await launch(
+    await launch(
       listener('beta', async (event, { transaction }) => {
         attempts += 1;
+        if (attempts === 1) {
+          await channel.deleteExchange('beta.retry');
+          throw new Error('not yet');
+        }
         await transaction
           .insertInto('heard')
           .values({ event_id: event.id, note_id: event.data.noteId })
           .execute();
-        if (attempts === 1) throw new Error('not yet');
       }),
     );
-    await eventually(() => expect(beta.ready()).to.equal(true));
     const service = await launch(alpha);
     const id = newId();
-    const admin = await connect(broker.adminUrl);
-    await (await admin.createChannel()).deleteExchange('beta.retry');
-    await admin.close();
 
     await write(service, id);
 
-    await eventually(async () => expect(await heardBy('beta', id)).to.equal(1), { timeout: 25_000 });
+    await eventually(async () => expect(await heardBy('beta', id)).to.equal(1), { timeout: 60_000 });
+    expect(attempts).to.be.at.least(2);
+    await channel.checkExchange('beta.retry');
     expect(await broker.queueDepth('beta.alpha.written.dlq')).to.equal(0);
-  }).timeout(40_000);
+    await admin.close();
+  }).timeout(90_000);
 });

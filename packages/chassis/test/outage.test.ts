@@ -1,10 +1,17 @@
 import { buildEvent } from '@warren/contracts';
-import { eventually, freePort, managementOf, withBroker, withDatabase } from '@warren/testkit';
+import {
+  type TcpProxy as Cable,
+  eventually,
+  freePort,
+  managementOf,
+  openProxy,
+  withBroker,
+  withDatabase,
+} from '@warren/testkit';
 import { expect } from 'chai';
 import { newId } from '../src/id.ts';
 import { type RunningService, start } from '../src/service.ts';
 import { createLog } from '../src/telemetry/index.ts';
-import { type Proxy as Cable, openProxy } from './fixtures/proxy.ts';
 import { silent } from './fixtures/relay.ts';
 import { hear, listener, written } from './fixtures/services.ts';
 

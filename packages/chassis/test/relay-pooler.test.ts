@@ -1,9 +1,8 @@
-import { eventually, withBroker, withDatabase } from '@warren/testkit';
+import { eventually, openProxy, withBroker, withDatabase } from '@warren/testkit';
 import { expect } from 'chai';
 import { sql } from 'kysely';
 import pg from 'pg';
 import { findPgBouncer, type PgBouncer, startPgBouncer } from './fixtures/pgbouncer.ts';
-import { openProxy } from './fixtures/proxy.ts';
 import { FILL, openWriter, prepare, silent, startRelay } from './fixtures/relay.ts';
 
 describe('the relay, behind PgBouncer', function () {

@@ -1,6 +1,7 @@
 import {
   eventually,
   managementOf,
+  openProxy,
   type Probe,
   type Recorded,
   withBroker,
@@ -9,7 +10,6 @@ import {
 import { expect } from 'chai';
 import pg from 'pg';
 import { Session } from '../src/outbox/session.ts';
-import { openProxy } from './fixtures/proxy.ts';
 import {
   FILL,
   NOTE,

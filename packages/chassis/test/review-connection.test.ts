@@ -1,5 +1,5 @@
 import { buildEvent } from '@warren/contracts';
-import { eventually, withBroker, withDatabase } from '@warren/testkit';
+import { eventually, type TcpProxy as Line, openProxy, withBroker, withDatabase } from '@warren/testkit';
 import { type Channel, type Connection, connect } from 'amqplib/callback_api';
 import { expect } from 'chai';
 import { pause } from '../src/backoff.ts';
@@ -9,7 +9,6 @@ import { guardChannels } from '../src/messaging/guard.ts';
 import { promised } from '../src/messaging/rascal.ts';
 import { type RunningService, start } from '../src/service.ts';
 import { createLog } from '../src/telemetry/index.ts';
-import { type Proxy as Line, openProxy } from './fixtures/proxy.ts';
 import { hear, listener, written } from './fixtures/services.ts';
 
 describe('a connection that is lost with work in hand', function () {

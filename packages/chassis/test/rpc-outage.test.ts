@@ -1,7 +1,6 @@
-import { eventually, withBroker } from '@warren/testkit';
+import { type TcpProxy as Cable, eventually, openProxy, withBroker } from '@warren/testkit';
 import { type Channel, type ChannelModel, connect } from 'amqplib';
 import { expect } from 'chai';
-import { type Proxy as Cable, openProxy } from './fixtures/proxy.ts';
 import { echo, gate, oracle, pilgrim, stage } from './fixtures/questions.ts';
 
 const SERVICES = ['oracle', 'pilgrim'];

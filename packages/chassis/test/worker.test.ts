@@ -1,9 +1,8 @@
-import { eventually, withDatabase } from '@warren/testkit';
+import { eventually, openProxy, withDatabase } from '@warren/testkit';
 import { expect } from 'chai';
 import type { Kysely } from 'kysely';
 import { type Task, tasksPending, type Worker, WorkerRunner } from '../src/tasks/worker.ts';
 import { createUnits } from '../src/units.ts';
-import { openProxy } from './fixtures/proxy.ts';
 import {
   NOTE,
   openWriter,

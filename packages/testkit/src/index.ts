@@ -9,6 +9,7 @@ export { startDatabase, startPrivateDatabase } from './postgres/start.ts';
 export { type Change, type Watch, watchTransactions } from './postgres/watch.ts';
 export { type TestDatabase, type WithDatabaseOptions, withDatabase } from './postgres/with-database.ts';
 export { type RunningProcess, type StartProcess, startProcess } from './process.ts';
+export { openProxy, type TcpProxy } from './proxy.ts';
 export { type Broker, type PrivateBroker, settling } from './rabbitmq/broker.ts';
 export {
   type Definitions,

@@ -1,17 +1,23 @@
-import { client, eventually, withDatabase } from '@warren/testkit';
+import { client, eventually, openProxy, type TcpProxy } from '@warren/testkit';
 import { expect } from 'chai';
 import { signUpOf, withOrders } from './support.ts';
 
 describe('an order whose payment cannot be heard of because the database is away', () => {
   const orders = withOrders();
-  const database = withDatabase({ private: true });
-  const TIMEOUT = 6_000;
+  const TIMEOUT = 3_000;
+  let line: TcpProxy;
 
-  afterEach(() => orders.stopAll());
+  before(async () => {
+    line = await openProxy(orders.database.url);
+  });
+  after(async () => {
+    await orders.stopAll();
+    await line.close();
+  });
 
   it('waits until the database has been back for PAYMENT_TIMEOUT', async function () {
     this.timeout(120_000);
-    const running = await orders.start({ DATABASE_URL: database.url, PAYMENT_TIMEOUT: `${TIMEOUT}ms` });
+    const running = await orders.start({ DATABASE_URL: line.url, PAYMENT_TIMEOUT: `${TIMEOUT}ms` });
     const user = signUpOf();
     await orders.publish(user);
     const wanted = { userId: user.userId, productName: 'A book', price: 12.5 };
@@ -21,7 +27,7 @@ describe('an order whose payment cannot be heard of because the database is away
       return body;
     });
 
-    await database.stop();
+    line.refuse(true);
     await eventually(
       async () => {
         const { body } = await client(running.adminUrl).get('/readyz');
@@ -31,7 +37,7 @@ describe('an order whose payment cannot be heard of because the database is away
       { timeout: 30_000 },
     );
     const back = Date.now();
-    await database.start();
+    line.refuse(false);
 
     await eventually(async () => expect((await orders.orderOf(orderId)).status).to.equal('cancelled'), {
       timeout: 40_000,

@@ -61,8 +61,8 @@ export const payment = {
 };
 
 /** A broker and a database for the service, and what its tests do with it. */
-export function withOrders(options: { private?: boolean } = {}) {
-  const broker = withBroker({ services: ['order'], ...options });
+export function withOrders() {
+  const broker = withBroker({ services: ['order'] });
   const database = withDatabase();
   const services: RunningService[] = [];
   let probe: Probe;

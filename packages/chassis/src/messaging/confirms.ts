@@ -3,7 +3,7 @@
 
 import type { Socket } from 'node:net';
 import type { Channel, ConfirmChannel, Connection, Options } from 'amqplib/callback_api';
-import { pause } from '../backoff.ts';
+import { within } from '../backoff.ts';
 import { corkWrites } from './cork.ts';
 
 /** ms a broker may take to answer a farewell. */
@@ -166,9 +166,7 @@ export class Publisher {
   /** In order, unless the broker does not answer: one that blocks publishers does not read their farewells either. */
   async close(): Promise<void> {
     this.#end(new PublishError('lost', 'closed by this process'));
-    const late = new AbortController();
-    await Promise.race([this.#closing, pause(CLOSE_TIMEOUT, late.signal)]);
-    late.abort();
+    await within(CLOSE_TIMEOUT, Promise.resolve(this.#closing));
     this.#cut();
   }
 

@@ -1,6 +1,6 @@
 // A service's life with its broker: connect, declare, subscribe; when anything of it is lost, begin again, with backoff.
 import { type Connection, connect } from 'amqplib/callback_api';
-import { backoff, pause } from '../backoff.ts';
+import { backoff, pause, within } from '../backoff.ts';
 import type { Logger } from '../context.ts';
 import { WarrenError } from '../errors.ts';
 import { closeQuietly, withChannel } from './confirms.ts';
@@ -24,17 +24,23 @@ export interface MessagingOptions {
   /** Called each time the topology has been declared, before the first message is taken. */
   onDeclared?: () => Promise<void>;
   onState?: (state: BrokerState) => void;
+  /**
+   * ms between two checks of the topology: the broker does not notify a service that an exchange or a binding was deleted.
+   * @defaultValue 5000
+   */
+  topologyCheckMs?: number;
 }
 
 export type BrokerState = 'connecting' | 'connected' | 'blocked' | 'closed';
 
-type Subscriber = (session: RascalSession, queue: string) => void;
+/** `releasing` aborts when the connection is about to be closed: messages that wait are requeued, and not held any longer. */
+type Subscriber = (session: RascalSession, queue: string, releasing: AbortSignal) => void;
 type Lose = (reason: Error) => void;
 
 /** ms between attempts, at most. */
 const MAX_DELAY = 5_000;
-/** ms between looks at the topology: nobody tells a service that an exchange or a binding of its was deleted. */
-const LOOK = 5_000;
+/** ms between two checks of the topology, at least. */
+const TOPOLOGY_CHECK_GAP_MS = 500;
 /** ms that a publisher waits once the exchanges are there again: whoever hears its events has to bind its queues first. */
 const BINDING = 2 * MAX_DELAY;
 /** ms that what is half dead may take to say farewell. */
@@ -58,11 +64,15 @@ export class Messaging {
   /** What `limit` has set, by subscription. */
   readonly #limits = new Map<string, number>();
   /** What subscriptions are made on, once all of a connection have been made. */
-  #subscribing: { config: BrokerConfig; broker: RascalBroker; vhost: RascalVhost; lose: Lose } | undefined;
+  #subscribing:
+    | { config: BrokerConfig; broker: RascalBroker; vhost: RascalVhost; lose: Lose; releasing: AbortSignal }
+    | undefined;
   #running: Promise<void> | undefined;
   #waiters: (() => void)[] = [];
   #lose: (reason: Error) => void = () => {};
   #cut: AbortController | undefined;
+  /** Ends the wait for the next check of the topology. */
+  #topologyDue = new AbortController();
   #state: BrokerState = 'connecting';
   /** What of this outage has been told, and when it began. */
   readonly #told = new Set<string>();
@@ -114,7 +124,7 @@ export class Messaging {
     const cancelled = Promise.allSettled(
       sessions.map((session) => promised<void>((done) => session.cancel(done))),
     );
-    await Promise.race([cancelled, pause(timeout, undefined)]);
+    await within(timeout, cancelled);
   }
 
   /**
@@ -128,6 +138,11 @@ export class Messaging {
     this.#sessions.delete(name);
     const { lose } = this.#subscribing ?? {};
     if (lose !== undefined) this.#subscribe(name).catch(lose);
+  }
+
+  /** Checks the topology now, and not at the end of its period: a publish found no exchange, or no binding. */
+  checkTopology(): void {
+    this.#topologyDue.abort();
   }
 
   /** Resolves when the broker has done what it was told on this connection before, or the connection is lost. */
@@ -157,6 +172,7 @@ export class Messaging {
       // Ends every socket of this attempt: Rascal leaves one open when a declaration fails, and may wait for one that is dead.
       const cut = new AbortController();
       this.#cut = cut;
+      const releasing = new AbortController();
       let broker: RascalBroker | undefined;
       try {
         const config = this.#options.config();
@@ -166,7 +182,7 @@ export class Messaging {
         broker = made;
         const declared = await Promise.race([this.#options.onDeclared?.(), lost]);
         if (declared instanceof Error) throw declared;
-        this.#subscribing = { config, broker, vhost, lose };
+        this.#subscribing = { config, broker, vhost, lose, releasing: releasing.signal };
         for (const name of this.#subscribers.keys()) await this.#subscribe(name);
         clearTimeout(timer);
         if (this.#wasMissing) await Promise.race([pause(BINDING, signal), lost]);
@@ -176,7 +192,7 @@ export class Messaging {
         this.#move('connected');
         for (const resume of this.#waiters.splice(0)) resume();
         delays.reset();
-        void this.#look(config, vhost, cut.signal, lose);
+        void this.#watchTopology(config, vhost, cut.signal, lose);
         throw await lost;
       } catch (error) {
         clearTimeout(timer);
@@ -185,7 +201,7 @@ export class Messaging {
           this.#move('connecting');
           this.#complain(error as Error);
         }
-        await this.#release(broker, cut);
+        await this.#release(broker, cut, releasing);
         if (!signal.aborted) await pause(delays.next(), signal);
       }
     }
@@ -225,14 +241,26 @@ export class Messaging {
    * Rascal throws when a connection ends while it is closing it, as all do when a broker stops; so what is lost is cut before
    * the rest is taken down.
    */
-  async #release(broker: RascalBroker | undefined, cut: AbortController): Promise<void> {
+  async #release(
+    broker: RascalBroker | undefined,
+    cut: AbortController,
+    releasing: AbortController,
+  ): Promise<void> {
     const shutdown = async () => {
-      await Promise.race([promised((done) => broker?.shutdown(done)).catch(() => {}), pause(FAREWELL)]);
+      await within(
+        FAREWELL,
+        promised((done) => broker?.shutdown(done)).catch(() => {}),
+      );
       clearInterval(broker?.keepActive);
     };
     if (broker !== undefined && this.#stopping.signal.aborted) await shutdown();
-    // The sessions that are still alive acknowledge what is done.
-    else await this.unsubscribe(FAREWELL);
+    else {
+      // The sessions that are still alive acknowledge what is done, and requeue what waits. Rascal cancels consumers from a
+      // setImmediate, too: what is requeued before that would be delivered to them again.
+      const unsubscribed = this.unsubscribe(FAREWELL);
+      setImmediate(() => releasing.abort());
+      await unsubscribed;
+    }
     cut.abort();
     if (broker === undefined || this.#stopping.signal.aborted) return;
     await pause(NOTICE);
@@ -240,10 +268,18 @@ export class Messaging {
   }
 
   /** Where something was deleted, the connection counts as lost: all is declared anew, or the reason is told. */
-  async #look(config: BrokerConfig, vhost: RascalVhost, cut: AbortSignal, lose: Lose): Promise<void> {
+  async #watchTopology(
+    config: BrokerConfig,
+    vhost: RascalVhost,
+    cut: AbortSignal,
+    lose: Lose,
+  ): Promise<void> {
+    const { topologyCheckMs = 5_000 } = this.#options;
     for (;;) {
-      await pause(LOOK, cut);
+      await pause(TOPOLOGY_CHECK_GAP_MS, cut);
+      await pause(topologyCheckMs - TOPOLOGY_CHECK_GAP_MS, AbortSignal.any([cut, this.#topologyDue.signal]));
       if (cut.aborted) return;
+      this.#topologyDue = new AbortController();
       try {
         await seeTopology({ createChannel: (done) => vhost.getChannel(done) }, config);
       } catch (error) {
@@ -256,7 +292,7 @@ export class Messaging {
     const { subscriber, last } = this.#subscribers.get(name) as { subscriber: Subscriber; last: boolean };
     const prefetch = this.#limits.get(name);
     if (this.#subscribing === undefined || prefetch === 0) return;
-    const { broker, config, lose } = this.#subscribing;
+    const { broker, config, lose, releasing } = this.#subscribing;
     const overrides = prefetch === undefined ? {} : { prefetch };
     const session = await promised<RascalSession>((done) => broker.subscribe(name, overrides, done));
     // A queue that was deleted, or a consumer that the broker cancelled: declare and subscribe again.
@@ -264,7 +300,7 @@ export class Messaging {
     session.on('cancel', lose);
     session.on('close', () => setImmediate(() => lose(new Error(`the subscription to ${name} was closed`))));
     if (!last) this.#sessions.set(name, session);
-    subscriber(session, queueOf(config, name));
+    subscriber(session, queueOf(config, name), releasing);
   }
 
   /** The broker has raised, or cleared, an alarm and does not read from publishers. */

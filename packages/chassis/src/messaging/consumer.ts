@@ -152,10 +152,11 @@ export class Consumer implements Taker {
     return this.#options.queue;
   }
 
-  attach(session: RascalSession): void {
+  /** @param releasing aborts when this session's connection is about to be closed */
+  attach(session: RascalSession, releasing: AbortSignal): void {
     const lost = new AbortController();
     for (const event of ['error', 'close', 'cancel']) session.on(event, () => lost.abort());
-    const signal = AbortSignal.any([lost.signal, this.#stopping.signal]);
+    const signal = AbortSignal.any([lost.signal, releasing, this.#stopping.signal]);
     const acks = session.channel && new Acks(session, session.channel);
     const take = (message: RascalMessage, _content: unknown, ackOrNack: AckOrNack) => {
       acks?.add(message);

@@ -9,7 +9,7 @@ export interface Delivery {
   ackOrNack: AckOrNack;
   /** Acknowledges by range; absent where the session has no channel to do so on. */
   acks: Acks | undefined;
-  /** Aborts when this delivery is lost, or the consumer stops: do not wait any longer. */
+  /** Aborts when this delivery is lost or about to be, or the consumer stops: do not wait any longer. */
   signal: AbortSignal;
   /** The broker delivers it again. */
   lost: AbortSignal;

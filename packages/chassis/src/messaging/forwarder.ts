@@ -81,34 +81,35 @@ export function deliveriesOf(message: RascalMessage): number {
 const count = (value: unknown): number =>
   typeof value === 'number' && Number.isInteger(value) && value > 0 ? value : 0;
 
+export interface ForwarderOptions {
+  service: string;
+  /** The broker user of `connect`: consumers accept what their own user returns to them. */
+  user: string;
+  connect: () => Promise<Connection>;
+  /** A publish found that an exchange, a queue or a binding is missing. */
+  onMissing: () => void;
+  /** Named in what failed. */
+  replica: Pick<FailedAttempt, 'instance' | 'version'>;
+}
+
+const NOT_FOUND = 404;
+
 /** Forwards the messages of one service; opens its connection with the first. */
 export class Forwarder {
-  readonly #connect: () => Promise<Connection>;
-  readonly #service: string;
-  readonly #user: string;
-  readonly #replica: Pick<FailedAttempt, 'instance' | 'version'>;
+  readonly #options: ForwarderOptions;
   #publisher: Promise<Publisher> | undefined;
   #opening: Promise<Publisher> | undefined;
   #turn: Promise<void> = Promise.resolve();
 
-  /** @param user the broker user of `connect`: consumers accept what their own user returns to them */
-  constructor(
-    service: string,
-    user: string,
-    connect: () => Promise<Connection>,
-    replica: Pick<FailedAttempt, 'instance' | 'version'>,
-  ) {
-    this.#service = service;
-    this.#user = user;
-    this.#connect = connect;
-    this.#replica = replica;
+  constructor(options: ForwarderOptions) {
+    this.#options = options;
   }
 
   /** @throws {PublishError} when it is not certain that the message is safe in the delay queue */
   retry(message: RascalMessage, queue: string, delay: RetryDelay, failure: Failure): Promise<void> {
     // Up to a fifth more or less, so that what failed together does not come back together.
     const expiration = Math.max(1, Math.round(delay.ms * (0.8 + Math.random() * 0.4)));
-    return this.#send(retryExchange(this.#service), delay.name, message, {
+    return this.#send(retryExchange(this.#options.service), delay.name, message, {
       ...this.#properties(message, queue, failure),
       expiration,
       CC: [queue],
@@ -118,7 +119,7 @@ export class Forwarder {
   /** @throws {PublishError} when it is not certain that the message is safe in the dead-letter queue */
   deadLetter(message: RascalMessage, queue: string, failure: Failure): Promise<void> {
     return this.#send(
-      returnExchange(this.#service),
+      returnExchange(this.#options.service),
       deadLetterQueue(queue),
       message,
       this.#properties(message, queue, failure),
@@ -132,7 +133,7 @@ export class Forwarder {
   giveBack(message: RascalMessage, queue: string): Promise<void> {
     const { headers: _, userId: __, ...properties } = message.properties;
     const deliveries = deliveriesOf(message);
-    return this.#send(returnExchange(this.#service), queue, message, {
+    return this.#send(returnExchange(this.#options.service), queue, message, {
       ...properties,
       mandatory: true,
       headers: {
@@ -158,7 +159,7 @@ export class Forwarder {
       at,
       reason: failure.reason,
       error: error.slice(0, 300).toWellFormed(),
-      ...this.#replica,
+      ...this.#options.replica,
     };
     return {
       ...kept,
@@ -185,13 +186,14 @@ export class Forwarder {
     message: RascalMessage,
     properties: Options.Publish,
   ): Promise<void> {
-    const options = { ...properties, userId: this.#user };
+    const options = { ...properties, userId: this.#options.user };
     const publisher = await this.#open();
     const send = (through: Publisher) =>
       new Promise<void>((resolve, reject) =>
-        through.publish(exchange, key, message.content, options, (error?: PublishError) =>
-          error === undefined ? resolve() : reject(error),
-        ),
+        through.publish(exchange, key, message.content, options, (error?: PublishError) => {
+          if (error?.reason === 'returned' || error?.code === NOT_FOUND) this.#options.onMissing();
+          return error === undefined ? resolve() : reject(error);
+        }),
       );
     try {
       await send(publisher);
@@ -205,7 +207,7 @@ export class Forwarder {
   /** One after the other, each through a connection of its own. */
   #alone(send: (through: Publisher) => Promise<void>): Promise<void> {
     const sent = this.#turn.then(async () => {
-      const publisher = await Publisher.open(this.#connect);
+      const publisher = await Publisher.open(this.#options.connect);
       try {
         await send(publisher);
       } finally {
@@ -221,7 +223,7 @@ export class Forwarder {
     if (current !== undefined && !current.closed) return current;
     // Whoever comes first opens it; the others find the promise.
     if (this.#opening === undefined) {
-      this.#opening = Publisher.open(this.#connect).finally(() => {
+      this.#opening = Publisher.open(this.#options.connect).finally(() => {
         this.#opening = undefined;
       });
       this.#publisher = this.#opening;

@@ -1,6 +1,6 @@
 // A pooler in transaction mode gives a session's lock to whoever comes next: the relay must not run behind one.
 import pg from 'pg';
-import { pause } from '../backoff.ts';
+import { within } from '../backoff.ts';
 import { WarrenError } from '../errors.ts';
 import { hangUp } from './session.ts';
 
@@ -44,7 +44,7 @@ export async function refusePooler(client: pg.Client, url: string): Promise<void
       const theirs = await backend(other);
       const still = backend(client);
       still.catch(() => {});
-      const answer = await Promise.race([still, pause(PATIENCE)]);
+      const answer = await within(PATIENCE, still);
       if (theirs === mine || answer !== mine) throw new PoolerError();
     }
   } finally {

@@ -7,7 +7,7 @@
 // inboxes know it. Nothing is ever deleted unconfirmed.
 import { CONTENT_TYPE } from '@warren/contracts';
 import pg from 'pg';
-import { backoff, pause } from '../backoff.ts';
+import { backoff, pause, within } from '../backoff.ts';
 import type { Logger } from '../context.ts';
 import { connectClient } from '../database/connect.ts';
 import { type PublishError, Publisher } from '../messaging/confirms.ts';
@@ -93,9 +93,7 @@ export class Relay {
     this.#draining.abort();
     this.wake();
     if (this.#running === undefined) return;
-    const late = new AbortController();
-    await Promise.race([this.#running, pause(timeout, late.signal)]);
-    late.abort();
+    await within(timeout, this.#running);
     this.#stopping.abort();
     this.wake();
     await this.#running;

@@ -42,7 +42,9 @@ export function createRpc(messaging: Messaging, options: RpcOptions): Rpc {
   const requestFor = asker?.requestFor ?? requestNothing;
   // What is drained may still wait for a reply.
   if (asker !== undefined)
-    messaging.subscribe(replySubscription(service), (...session) => asker.attach(...session), { last: true });
+    messaging.subscribe(replySubscription(service), (session, queue) => asker.attach(session, queue), {
+      last: true,
+    });
   if (methods.length > 0) {
     const server = new RpcServer({ ...options, line, requestFor });
     messaging.subscribe(requestQueue(service), (session) => server.attach(session));
