@@ -2,7 +2,7 @@
 import type { Logger } from '@warren/chassis';
 import type { SendMailOptions } from 'nodemailer';
 import type { EmailConfig } from './config.ts';
-import { Connections } from './smtp.ts';
+import { AddressUnsupported, Connections } from './smtp.ts';
 import type { Content } from './templates/template.ts';
 
 export interface Message extends Content {
@@ -11,6 +11,14 @@ export interface Message extends Content {
   to: { name: string; address: string };
   date: Date;
   template: string;
+}
+
+/** An e-mail that the mail server will not have. */
+export interface Refusal {
+  /** In the server's words, where it was asked. */
+  reason: string;
+  /** Whether it is offered again: a full mailbox may be emptied. */
+  again: boolean;
 }
 
 /** E-mails at once, and so connections to the mail server. */
@@ -28,7 +36,7 @@ const KEEP = 15 * 60_000;
 interface Delivery {
   connections: Connections;
   /** By the e-mail's id: attempts under way, and outcomes that no task has been told yet. */
-  attempts: Map<string, Promise<string | undefined>>;
+  attempts: Map<string, Promise<Refusal | undefined>>;
 }
 
 const deliveries = new WeakMap<EmailConfig, Delivery>();
@@ -52,13 +60,13 @@ export function closeDelivery(config: EmailConfig): void {
  * Hands an e-mail over to the mail server; without SMTP_URL, to the log. While an attempt for it is under way in this process,
  * it is waited for and no other is begun.
  * @param signal ends the attempt, unless the mail server has the whole e-mail: its answer is then for the next to ask
- * @returns what the mail server said when it refused this e-mail for good, else nothing
+ * @returns the refusal, when the mail server refused this e-mail for good or cannot take it
  * @throws when it cannot be handed over now: the server is away, busy, or does not let us in
  */
 export async function deliver(
   message: Message,
   { config, log, signal }: { config: EmailConfig; log: Logger; signal: AbortSignal },
-): Promise<string | undefined> {
+): Promise<Refusal | undefined> {
   const { id, to, template, subject, text } = message;
   const { SMTP_URL: url, MAIL_FROM: from } = config;
   if (url === undefined || from === undefined) {
@@ -91,12 +99,13 @@ async function send(
   connections: Connections,
   mail: SendMailOptions,
   signal: AbortSignal,
-): Promise<string | undefined> {
+): Promise<Refusal | undefined> {
   try {
     await connections.send(mail, signal);
     return undefined;
   } catch (error) {
-    if (isRefusal(error)) return error.message;
+    if (error instanceof AddressUnsupported) return { reason: error.message, again: false };
+    if (isRefusal(error)) return { reason: error.message, again: true };
     throw error;
   }
 }

@@ -18,11 +18,11 @@ import {
   type UserCreated,
 } from '@warren/contracts';
 import type { EmailConfig } from './config.ts';
-import type { Message } from './delivery.ts';
+import type { Message, Refusal } from './delivery.ts';
 import { type TemplateName, templates } from './templates/index.ts';
 import { moneyText, oneLine, reasonText } from './text.ts';
 
-export type Status = 'pending' | 'sent';
+export type Status = 'pending' | 'sent' | 'failed';
 
 export interface EmailSchema {
   users: {
@@ -69,7 +69,7 @@ export const SEND = 'email.send';
 /** What the mail server refused for good: offered `again` later, or `given_up`. */
 export const refusals: CounterDefinition<{ outcome: 'again' | 'given_up' }> = {
   name: 'emails_refused_total',
-  help: 'E-mails that the mail server refused for good, by what comes of them.',
+  help: 'E-mails that the mail server refused for good or cannot take, by what comes of them.',
   labels: { outcome: ['again', 'given_up'] },
 };
 
@@ -199,24 +199,23 @@ export async function markSent(work: EmailWork, id: string): Promise<void> {
 
 /**
  * Writes down that the mail server refused an e-mail for good, and has it offered again much later: what looks permanent may
- * be a full mailbox or a wrong setting of the server's. After a few days it is given up, and stays pending.
+ * be a full mailbox or a wrong setting of the server's. After a few days, or at once where nothing would change, it fails.
  */
-export async function markRefused(work: EmailWork, id: string, refusal: string): Promise<void> {
+export async function markRefused(work: EmailWork, id: string, { reason, again }: Refusal): Promise<void> {
+  const refusal = oneLine(reason).slice(0, 1_000);
   const row = await work.transaction
     .updateTable('emails')
-    .set((expression) => ({
-      refusal: oneLine(refusal).slice(0, 1_000),
-      refusals: expression('refusals', '+', 1),
-    }))
+    .set((expression) => ({ refusal, refusals: expression('refusals', '+', 1) }))
     .where('id', '=', id)
     .where('status', '=', 'pending')
     .returning('refusals')
     .executeTakeFirst();
   if (row === undefined) return;
-  const delay = AFTER_REFUSAL[row.refusals - 1];
+  const delay = again ? AFTER_REFUSAL[row.refusals - 1] : undefined;
   if (delay === undefined) {
+    await work.transaction.updateTable('emails').set({ status: 'failed' }).where('id', '=', id).execute();
     work.count(refusals, { outcome: 'given_up' });
-    work.log.error({ code: 'email_given_up', refusal }, 'the mail server refuses an e-mail; it is given up');
+    work.log.error({ code: 'email_given_up', refusal }, 'an e-mail is refused and given up');
     return;
   }
   const at = new Date(work.now().getTime() + delay);

@@ -12,7 +12,7 @@ const email = Joi.object<Email>({
   to: Joi.string(),
   template: Joi.valid(...Object.keys(templates)).required(),
   subject: Joi.string().required(),
-  status: Joi.valid('pending', 'sent').required(),
+  status: Joi.valid('pending', 'sent', 'failed').required(),
   sentAt: Joi.string().isoDate(),
 });
 
@@ -21,7 +21,7 @@ export const routes: Route<EmailSchema, EmailConfig>[] = [
     '/emails',
     {
       summary: 'The e-mails to a user, oldest first, page by page',
-      description: '`to` is missing while the user is not known yet; `sentAt` while the e-mail is pending.',
+      description: '`to` is missing while the user is not known yet; `sentAt` unless the e-mail was sent.',
       query: Joi.object<Paging & { userId: string }>({ userId: id.required(), ...paging }),
       responses: { 200: pageOf(email), 400: Joi.valid(CURSOR_UNKNOWN) },
     },

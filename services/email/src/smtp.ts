@@ -20,6 +20,13 @@ const GREETING_TIMEOUT = 5_000;
 /** ms of silence after which the network is asked whether the mail server is still there. */
 const KEEP_ALIVE = 30_000;
 
+/** The mail server does not offer SMTPUTF8, and the address of this e-mail needs it: https://www.rfc-editor.org/rfc/rfc6531 */
+export class AddressUnsupported extends Error {
+  override readonly name = 'AddressUnsupported';
+  override readonly message =
+    'the mail server does not offer SMTPUTF8, which an address with a non-ASCII local part needs';
+}
+
 /** The connections to one mail server: opened when needed, kept while they are used. */
 export class Connections {
   readonly #url: string;
@@ -36,6 +43,7 @@ export class Connections {
    * Sends over a connection of its own, which is kept afterwards if all went well. Before the mail server has the whole message
    * the attempt ends with `signal` or with its time, whichever is first, and nothing can come of it any more. After that it
    * waits for the answer, whatever `signal` says: https://www.rfc-editor.org/rfc/rfc5321#section-4.5.3.2.6
+   * @throws {AddressUnsupported} before any of it has left
    * @throws also when every connection is in use
    */
   async send(mail: SendMailOptions, signal: AbortSignal): Promise<void> {
@@ -84,6 +92,8 @@ class Connection {
   #closed: Error | undefined;
   /** Ends the attempt under way. */
   #fail: ((reason: Error) => void) | undefined;
+  /** Whether the message that is under way has an address beyond ASCII. */
+  #needsUtf8 = false;
   /** Whether the mail server has all of the message that is under way, and may take it. */
   #whole = false;
   #timer: NodeJS.Timeout | undefined;
@@ -103,10 +113,16 @@ class Connection {
       // Attempts and idle connections are timed here.
       socketTimeout: 2 * (limits.handOver + limits.answer + limits.idle),
       getSocket: (options: SMTPPoolOptions, done: SocketDone) => this.#connect(options, done),
+      // nodemailer does not say what the mail server offers, but logs each command before it sends it.
+      transactionLog: true,
+      logger: {
+        debug: ({ tnx }: { tnx?: string }, text: string) => tnx === 'client' && this.#check(text),
+      },
       disableFileAccess: true,
       disableUrlAccess: true,
     });
     this.#transport.use('stream', ({ message }, done) => {
+      this.#needsUtf8 = message.getEnvelope().to.some(isBeyondAscii);
       message.transform(gather);
       // It is read only once the mail server has said that it wants the message.
       message.processFunc((stream) => stream.once('end', () => this.#handedOver()));
@@ -149,6 +165,12 @@ class Connection {
       this.#socket?.destroy(reason);
     }
     this.#transport.close();
+  }
+
+  /** nodemailer asks for SMTPUTF8 only where the mail server offers it: without, the attempt ends before the command leaves. */
+  #check(command: string): void {
+    if (this.#needsUtf8 && command.startsWith('MAIL FROM:') && !/ SMTPUTF8\b/.test(command))
+      this.close(new AddressUnsupported());
   }
 
   #handedOver(): void {
@@ -194,6 +216,8 @@ class Connection {
 }
 
 type SocketDone = Parameters<NonNullable<SMTPPoolOptions['getSocket']>>[1];
+
+const isBeyondAscii = (text: string) => /[^\0-\x7f]/.test(text);
 
 /** Gathers a message, so that it leaves in one write and not in ten. */
 function gather(): Transform {

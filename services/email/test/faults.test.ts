@@ -1,3 +1,4 @@
+import { readFile } from 'node:fs/promises';
 import { createServer, type Server } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { type RunningService, start } from '@warren/chassis';
@@ -192,9 +193,89 @@ describe('a mail server that fails', function () {
       await hurry();
     }
     expect(await taskOf(nobody.userId)).to.equal(undefined);
-    expect(await emailOf(nobody.userId)).to.include({ status: 'pending' });
+    expect(await emailOf(nobody.userId)).to.include({ status: 'failed' });
     expect(mail.offered).to.have.length(8);
     expect(await metrics(email)).to.match(/emails_refused_total\{[^}]*outcome="given_up"[^}]*\} 1\b/);
+  });
+
+  it('is offered an e-mail again that failed, by the statement of the README', async () => {
+    let will = false;
+    const mail = await mailServer({
+      onRecipient: () => (will ? undefined : new Reply(550, 'no such user here')),
+    });
+    await launch(mail.url);
+    const ada = customer();
+    await broker.publish(...ada.created());
+    await eventually(async () => expect(await emailOf(ada.userId)).to.include({ refusals: 1 }));
+    await database.admin('update emails set refusals = 7');
+    await hurry();
+    await eventually(async () => expect(await emailOf(ada.userId)).to.include({ status: 'failed' }));
+    will = true;
+    const readme = await readFile(new URL('../README.md', import.meta.url), 'utf8');
+    await database.admin(/```sql\n([^`]*)```/.exec(readme)?.[1] as string);
+    await sent(ada.userId);
+  });
+
+  for (const [name, disabledCommands] of Object.entries({
+    'no TLS': ['AUTH', 'STARTTLS'],
+    STARTTLS: ['AUTH'],
+  }))
+    it(`that does not offer SMTPUTF8 gets no e-mail to a non-ASCII local part, which fails at once (${name})`, async () => {
+      const mail = await mailServer({ server: { hideSMTPUTF8: true, disabledCommands } });
+      const [port, adminPort] = await freePorts(2);
+      const email = startProcess({
+        cwd: fileURLToPath(new URL('..', import.meta.url)),
+        env: {
+          PORT: port,
+          ADMIN_PORT: adminPort,
+          ...environment(`${mail.url}?tls.rejectUnauthorized=false`),
+        },
+      });
+      try {
+        await email.ready();
+        const [umlaut, ada] = [
+          customer({ email: 'üser@exämple.com' }),
+          customer({ email: 'ada@exämple.com' }),
+        ];
+        for (const each of [umlaut, ada]) await broker.publish(...each.created());
+        await eventually(async () => expect(await emailOf(umlaut.userId)).to.include({ status: 'failed' }));
+        await sent(ada.userId);
+        expect(await emailOf(umlaut.userId)).to.include({ refusals: 1 });
+        expect((await emailOf(umlaut.userId))?.refusal).to.contain('SMTPUTF8');
+        expect(await taskOf(umlaut.userId)).to.equal(undefined);
+        expect(mail.received).to.have.length(1);
+        expect(mail.offered).to.have.length(1);
+        const { body } = await client(`http://127.0.0.1:${port}`).get(`/emails?userId=${umlaut.userId}`);
+        expect(body.items[0])
+          .to.include({ status: 'failed', to: umlaut.email })
+          .and.not.have.property('sentAt');
+        const line = email.logs.find(({ code }) => code === 'email_given_up');
+        expect(line).to.include({ level: 'error', refusal: (await emailOf(umlaut.userId))?.refusal });
+        expect(JSON.stringify(line)).to.not.contain('üser');
+        expect(email.logs.filter(({ code }) => code === 'email_refused')).to.deep.equal([]);
+      } finally {
+        await email.kill();
+      }
+    });
+
+  it('that offers SMTPUTF8 is asked for it where a local part is not ASCII, and nowhere else', async () => {
+    const asked: boolean[] = [];
+    const mail = await mailServer({
+      server: {
+        onMailFrom: ({ args }, _session, callback) => {
+          asked.push('SMTPUTF8' in Object(args));
+          callback();
+        },
+      },
+    });
+    await launch(mail.url);
+    for (const address of ['üser@exämple.com', 'ada@exämple.com']) {
+      const each = customer({ email: address });
+      await broker.publish(...each.created());
+      await sent(each.userId);
+    }
+    expect(asked).to.deep.equal([true, false]);
+    expect(mail.received).to.have.length(2);
   });
 
   it("that lets nobody in refuses no e-mail: that is the operator's to mend", async () => {

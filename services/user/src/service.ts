@@ -5,6 +5,7 @@ import { config, type UserConfig } from './config.ts';
 import { methods } from './methods.ts';
 import { routes } from './routes.ts';
 import type { UserSchema } from './users.ts';
+import { workers } from './workers.ts';
 
 export const service = defineService<UserConfig, UserSchema>({
   name: 'user',
@@ -14,4 +15,5 @@ export const service = defineService<UserConfig, UserSchema>({
   broker,
   routes,
   methods,
+  workers,
 });

@@ -97,14 +97,14 @@ const parts = (email: string): [local: string, domain: string] => {
   return [email.slice(0, at), email.slice(at + 1)];
 };
 
-/** As addresses were compared before; those of accounts from then have this key. */
+/** As addresses were compared before. An account from then has this key until it is recomputed, or for good when it collides. */
 const formerKey = (email: string): string => email.normalize('NFC').toLowerCase();
 
 /**
  * Two addresses that differ in case alone are one. RFC 5321 lets a host tell `Ada@` from `ada@`; hardly one does, and
  * a second account by a slip of the shift key is the likelier mistake. Two spellings of one domain are one domain.
  */
-const emailKey = (email: string): string => {
+export const emailKey = (email: string): string => {
   const [local, domain] = parts(email);
   return `${local.normalize('NFC').toLowerCase()}@${asciiDomain(domain)}`;
 };
