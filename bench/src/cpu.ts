@@ -35,6 +35,9 @@ export function readCpu(groups: CpuGroups): CpuTimes {
   };
 }
 
+/** Seconds of CPU so far of one process. */
+export const cpuOfProcess = (pid: number): number => (readProcess(pid)?.ticks ?? 0) / TICKS;
+
 interface ProcessTimes {
   parent: number;
   /** Its own, and that of children that have ended and were waited for. */

@@ -15,7 +15,11 @@ export interface RunningSystem {
   url(service: ServiceName): string;
   /** Its database, as a user with every right. */
   databaseUrl(service: ServiceName): string;
+  /** Its vhost, as the service's user, or else as one with every right. */
+  brokerUrl(service?: ServiceName): string;
   processes: Map<ServiceName, Process>;
+  /** Starts a service again, after `stop`; resolves when it is ready. */
+  launch(service: ServiceName): Promise<void>;
   /** Ends the processes; vhost and databases stay. */
   stop(): Promise<void>;
   /** Messages in each queue that has any. Exact once the processes have stopped: what they held is ready again. */
@@ -36,7 +40,6 @@ export async function startSystem(stage: Stage, system: System): Promise<Running
     brokerUrl: stage.broker.url,
     vhost: run,
     definitions: system.definitions ?? {},
-    services: system.definitions ? system.services.map(({ service }) => service) : [],
     disposable: true,
   });
   const nameOf = (service: ServiceName) => `${run}_${service}`;
@@ -44,25 +47,32 @@ export async function startSystem(stage: Stage, system: System): Promise<Running
     stage.portsOf(system.services.findIndex((program) => program.service === service));
   const processes = new Map<ServiceName, Process>();
 
-  const start = async (program: Program) => {
-    const { service, env, tables, readyPath } = program;
-    const { port, adminPort } = portsOf(service);
+  const makeDatabase = async ({ service, tables }: Program) => {
     const name = nameOf(service);
     const url = await createDatabase({ server: stage.database.url, name, role: { name, password: name } });
     if (tables) await query(url, tables);
+  };
+  const ownDatabaseUrl = (service: ServiceName) => {
+    const url = new URL(databaseUrl(stage.database.url, nameOf(service)));
+    url.username = url.password = nameOf(service);
+    return url.href;
+  };
+  const brokerUrl = (service?: ServiceName) =>
+    service !== undefined && system.definitions ? loaded.url(service) : loaded.operatorUrl;
+
+  const start = async ({ service, hasDatabase, env, readyPath, ...program }: Program) => {
+    const { port, adminPort } = portsOf(service);
     const settings = {
       NODE_ENV: 'production',
       PORT: String(port),
-      AMQP_URL: system.definitions ? loaded.url(service) : loaded.operatorUrl,
-      DATABASE_URL: url,
+      AMQP_URL: brokerUrl(service),
+      ...(hasDatabase && { DATABASE_URL: ownDatabaseUrl(service) }),
       ...(readyPath !== undefined && { ADMIN_PORT: String(adminPort), OPERATORS: loaded.operator }),
       ...env,
     };
     const readyUrl = readyPath ? `http://127.0.0.1:${adminPort}${readyPath}` : `http://127.0.0.1:${port}/`;
-    processes.set(
-      service,
-      await launch(program, { env: settings, log: join(logs, `${service}.log`), readyUrl }),
-    );
+    const options = { env: settings, log: join(logs, `${service}.log`), readyUrl };
+    processes.set(service, await launch({ service, hasDatabase, env, readyPath, ...program }, options));
   };
 
   const stop = async () => {
@@ -75,6 +85,10 @@ export async function startSystem(stage: Stage, system: System): Promise<Running
     processes,
     url: (service) => `http://127.0.0.1:${portsOf(service).port}`,
     databaseUrl: (service) => databaseUrl(stage.database.url, nameOf(service)),
+    brokerUrl,
+    async launch(service) {
+      await start(system.services.find((program) => program.service === service) as Program);
+    },
     stop,
     async queueDepths() {
       const queues = await stage.management.request<{ name: string }[]>('GET', `queues/${run}?columns=name`);
@@ -85,7 +99,7 @@ export async function startSystem(stage: Stage, system: System): Promise<Running
     },
     async remove() {
       await stop();
-      for (const { service } of system.services)
+      for (const { service } of system.services.filter(({ hasDatabase }) => hasDatabase))
         await dropDatabase(stage.database.url, nameOf(service), nameOf(service));
       await loaded.remove();
       await rm(logs, { recursive: true, force: true });
@@ -93,7 +107,10 @@ export async function startSystem(stage: Stage, system: System): Promise<Running
   };
   try {
     // One after the other: the time from start to ready is measured, too.
-    for (const program of system.services) await start(program);
+    for (const program of system.services) {
+      if (program.hasDatabase) await makeDatabase(program);
+      await start(program);
+    }
   } catch (error) {
     await running.remove();
     throw error;

@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { FlowSettings } from './flow.ts';
 import { Refusal } from './stage.ts';
-import { findSystems, type System } from './systems.ts';
+import { flowSystems, type System } from './systems.ts';
 
 export const SECTIONS = ['same-work', 'product', 'messaging', 'footprint', 'growth'] as const;
 export type Section = (typeof SECTIONS)[number];
@@ -17,24 +17,38 @@ export interface Settings {
   flow: FlowSettings;
   /** Orders a second in the open loop, where it was chosen. Default: half of what the reference reaches in a closed loop. */
   rate?: number;
+  /** Another checkout of Warren to compare with. */
+  base?: string;
+  /** Messages in the section `messaging`. */
+  messages: number;
+  /** s at rest in the section `footprint`. */
+  restSeconds: number;
+  /** Names that were chosen, of whatever section; `warren` is both of its kinds of work. */
+  isWanted(name: string): boolean;
   /** Nothing was left out: the results belong into docs/performance.md. */
   isComplete: boolean;
 }
 
-/** What all ratios are against. */
+/** What all ratios are against, where it runs; else the first system. */
 export const REFERENCE = 'nest';
 
-const SIZES: Record<Settings['size'], { rounds: number; flow: FlowSettings }> = {
+const SIZES: Record<Settings['size'], Pick<Settings, 'rounds' | 'flow' | 'messages' | 'restSeconds'>> = {
   quick: {
     rounds: 1,
+    messages: 5_000,
+    restSeconds: 5,
     flow: { orders: 1_000, closedSeconds: 6, openSeconds: 4, warmUpOrders: 300, clients: 64 },
   },
   default: {
     rounds: 3,
-    flow: { orders: 3_000, closedSeconds: 12, openSeconds: 8, warmUpOrders: 1_000, clients: 64 },
+    messages: 10_000,
+    restSeconds: 10,
+    flow: { orders: 3_000, closedSeconds: 8, openSeconds: 6, warmUpOrders: 800, clients: 64 },
   },
   full: {
     rounds: 5,
+    messages: 100_000,
+    restSeconds: 30,
     flow: { orders: 10_000, closedSeconds: 40, openSeconds: 20, warmUpOrders: 2_000, clients: 64 },
   },
 };
@@ -46,7 +60,7 @@ const SIZES: Record<Settings['size'], { rounds: number; flow: FlowSettings }> = 
  */
 export function readSettings(env: Record<string, string | undefined>): Settings {
   const size = env.QUICK ? 'quick' : env.FULL ? 'full' : 'default';
-  const { rounds, flow } = SIZES[size];
+  const { rounds, flow, messages, restSeconds } = SIZES[size];
   const sections = chosen(
     'ONLY',
     env.ONLY,
@@ -54,19 +68,23 @@ export function readSettings(env: Record<string, string | undefined>): Settings 
     SECTIONS.filter((name) => name !== 'growth' || size === 'full'),
   );
   const base = env.BASE ? checkoutAt(env.BASE) : undefined;
-  const all = findSystems(base);
+  const all = flowSystems(base);
   const names = all.map(({ name }) => name);
   const wanted = chosen('SYSTEMS', env.SYSTEMS, names, names);
+  const isWanted = (name: string) => wanted.includes(name) || wanted.includes(name.replace(/-product$/, ''));
   const systems = all.filter(
     ({ name, work }) =>
-      (wanted.includes(name) || wanted.includes(name.replace(/-product$/, ''))) &&
-      (sections.includes(work) || (name === REFERENCE && sections.includes('product'))),
+      isWanted(name) && (sections.includes(work) || (name === REFERENCE && sections.includes('product'))),
   );
   return {
     size,
     rounds: whole('ROUNDS', env.ROUNDS) ?? rounds,
     sections,
     systems,
+    base,
+    messages,
+    restSeconds,
+    isWanted,
     flow: { ...flow, ...fewer(flow, whole('N', env.N)) },
     rate: whole('RATE', env.RATE),
     isComplete:

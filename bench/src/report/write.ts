@@ -2,6 +2,8 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { FlowResult, FlowSettings } from '../flow.ts';
+import type { FootprintResult } from '../footprint.ts';
+import type { MessagingResult } from '../messaging.ts';
 import { checkout, type Work } from '../systems.ts';
 import { figuresOf, plotsOf } from './page.ts';
 
@@ -20,6 +22,8 @@ export interface Results {
     systems: { name: string; title: string; work: Work }[];
     runs: FlowResult[];
   };
+  messaging?: MessagingResult[];
+  footprint?: FootprintResult[];
 }
 
 const RESULTS = 'bench/results';
