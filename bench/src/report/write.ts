@@ -41,7 +41,7 @@ export function write(results: Results, complete: boolean): void {
 }
 
 /** The page with new figures between its markers. @throws when it has lost them */
-export function between(page: string, figures: string): string {
+function between(page: string, figures: string): string {
   const [before, rest] = page.split(BEGIN);
   const after = rest?.split(END)[1];
   if (before === undefined || after === undefined)
