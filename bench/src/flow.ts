@@ -4,8 +4,9 @@ import { query } from '@warren/testkit';
 import pg from 'pg';
 import { faultsOf, readBooks } from './accounting.ts';
 import { type CpuTimes, readCpu } from './cpu.ts';
+import { LAST_FILLER } from './fill.ts';
 import { type DriverOptions, type DriverReport, drive } from './load.ts';
-import { type RunningSystem, startSystem } from './running.ts';
+import { RunningSystem } from './running.ts';
 import type { Stage } from './stage.ts';
 import { percentile } from './statistics.ts';
 import type { ServiceName, System } from './systems.ts';
@@ -66,17 +67,26 @@ const SETTLE_MS = 500;
 export async function runFlow(
   stage: Stage,
   system: System,
-  options: { round: number; settings: FlowSettings; rateOf(paidPerSecond: number): number },
+  options: {
+    round: number;
+    settings: FlowSettings;
+    rateOf(paidPerSecond: number): number;
+    /** Of each service. Default: one. */
+    replicas?: number;
+    /** Fills the databases before anything is ordered. */
+    fill?(running: RunningSystem): Promise<void>;
+  },
 ): Promise<FlowResult> {
-  const { round, settings, rateOf } = options;
+  const { round, settings, rateOf, replicas, fill } = options;
   const result: FlowResult = { system: system.name, round, faults: [], ready: {} };
   let running: RunningSystem | undefined;
   let flow: Flow | undefined;
   try {
-    running = await startSystem(stage, system);
+    running = await RunningSystem.start(stage, system, replicas);
+    await fill?.(running);
     for (const [service, { readyMs }] of running.processes) result.ready[service] = Math.round(readyMs);
     flow = await Flow.begin(stage, running, settings.clients);
-    const common = { url: running.url('order'), users: flow.users, clients: settings.clients };
+    const common = { urls: running.urls('order'), users: flow.users, clients: settings.clients };
     await flow.load({
       mode: 'closed',
       ...common,
@@ -157,7 +167,7 @@ class Flow {
       return flow;
     }
     for (let index = 0; index < clients; index += 1)
-      flow.users.push(await signUp(running.url('user'), index));
+      flow.users.push(await signUp(running.urls('user')[0] ?? '', index));
     flow.#signUps = clients;
     await flow.#untilPaid();
     return flow;
@@ -213,7 +223,12 @@ class Flow {
   async #isDone(wanted: number): Promise<boolean> {
     const count = async (service: ServiceName, sql: string) =>
       (await this.#connection(service).query<{ count: number }>(sql)).rows[0]?.count ?? 0;
-    if ((await count('order', "select count(*)::int as count from orders where status = 'paid'")) < wanted)
+    if (
+      (await count(
+        'order',
+        `select count(*)::int as count from orders where status = 'paid' and id > '${LAST_FILLER}'`,
+      )) < wanted
+    )
       return false;
     for (const { service, sql } of this.#running.system.leftovers)
       if ((await count(service, sql)) > 0) return false;
@@ -237,7 +252,7 @@ class Flow {
   async #paidAt(): Promise<Map<string, number>> {
     const { rows } = await this.#connection('order').query<{ id: string; at: number }>(
       `select id, extract(epoch from pg_xact_commit_timestamp(xmin))::float8 * 1000 as at
-         from orders where status = 'paid'`,
+         from orders where status = 'paid' and id > '${LAST_FILLER}'`,
     );
     return new Map(rows.map(({ id, at }) => [id, at]));
   }

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { setTimeout as wait } from 'node:timers/promises';
 import { cpuOfProcess, readCpu } from './cpu.ts';
-import { type RunningSystem, startSystem } from './running.ts';
+import { RunningSystem } from './running.ts';
 import type { Stage } from './stage.ts';
 import type { System } from './systems.ts';
 
@@ -46,7 +46,7 @@ export async function runFootprint(
   };
   let running: RunningSystem | undefined;
   try {
-    running = await startSystem(stage, system);
+    running = await RunningSystem.start(stage, system);
     await wait(SETTLE_MS);
     const processes = [...running.processes];
     const servers = () => readCpu({ services: [], ...stage.pids });

@@ -4,8 +4,8 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 
 interface Common {
-  /** Base URL of the order service. */
-  url: string;
+  /** Base URLs of the order service's replicas, asked in turn. */
+  urls: readonly string[];
   /** Ids of users who order in turn. */
   users: readonly string[];
   /** Length of the load; of a closed loop the limit for it. */

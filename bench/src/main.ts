@@ -6,8 +6,9 @@ import { fileURLToPath } from 'node:url';
 import { removeKept } from '@warren/testkit';
 import { type FlowResult, runFlow } from './flow.ts';
 import { type FootprintResult, runFootprint } from './footprint.ts';
+import { runGrowth } from './growth.ts';
 import { type MessagingResult, runConsuming, runPublishing } from './messaging.ts';
-import { printFlow, printFootprint, printMessaging, printRun } from './report/screen.ts';
+import { printFlow, printFootprint, printGrowth, printMessaging, printRun } from './report/screen.ts';
 import { type Results, write } from './report/write.ts';
 import { REFERENCE, readSettings, type Settings } from './settings.ts';
 import { openStage, Refusal, type Stage } from './stage.ts';
@@ -48,11 +49,18 @@ async function main(): Promise<number> {
     }
     if (settings.sections.includes('messaging')) results.messaging = await runMessaging(stage, settings);
     if (settings.sections.includes('footprint')) results.footprint = await runFootprints(stage, settings);
+    if (settings.sections.includes('growth'))
+      results.growth = await runGrowth(stage, { ...settings, ...settings.growth, onResult: printGrowth });
   } finally {
     await stage.close();
   }
   write(results, settings.isComplete);
-  const all = [...results.flow.runs, ...(results.messaging ?? []), ...(results.footprint ?? [])];
+  const all = [
+    ...results.flow.runs,
+    ...(results.messaging ?? []),
+    ...(results.footprint ?? []),
+    ...(results.growth ?? []),
+  ];
   return all.some(({ faults }) => faults.length > 0) ? 1 : 0;
 }
 

@@ -8,7 +8,7 @@ import { query } from '@warren/testkit';
 import { connect, type Options } from 'amqplib';
 import pg from 'pg';
 import { readCpu } from './cpu.ts';
-import { type RunningSystem, startSystem } from './running.ts';
+import { RunningSystem } from './running.ts';
 import type { Stage } from './stage.ts';
 import { BARE, type System } from './systems.ts';
 
@@ -113,7 +113,7 @@ async function measure(
   const result: MessagingResult = { kind, system: name, title, round, messages, perSecond: 0, faults: [] };
   let running: RunningSystem | undefined;
   try {
-    running = await startSystem(stage, system);
+    running = await RunningSystem.start(stage, system);
     Object.assign(result, await work(running));
   } catch (error) {
     result.faults.push((error as Error).message);
@@ -160,7 +160,7 @@ async function drainQueue(stage: Stage, running: RunningSystem, count: number): 
   try {
     const rows = async () =>
       (await client.query('select count(*)::int as count from payments')).rows[0].count as number;
-    await running.launch(service);
+    await running.launch();
     const cpu = cpuOf(stage, running);
     const before = await rows();
     const deadline = performance.now() + LIMIT_MS;

@@ -2,6 +2,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { FlowSettings } from './flow.ts';
+import type { GrowthOptions } from './growth.ts';
 import { Refusal } from './stage.ts';
 import { flowSystems, type System } from './systems.ts';
 
@@ -23,6 +24,8 @@ export interface Settings {
   messages: number;
   /** s at rest in the section `footprint`. */
   restSeconds: number;
+  /** Of the section `growth`; see growth.ts. */
+  growth: Pick<GrowthOptions, 'rounds' | 'values'>;
   /** Names that were chosen, of whatever section; `warren` is both of its kinds of work. */
   isWanted(name: string): boolean;
   /** Nothing was left out: the results belong into docs/performance.md. */
@@ -51,6 +54,13 @@ const SIZES: Record<Settings['size'], Pick<Settings, 'rounds' | 'flow' | 'messag
     restSeconds: 30,
     flow: { orders: 10_000, closedSeconds: 40, openSeconds: 20, warmUpOrders: 2_000, clients: 64 },
   },
+};
+
+/** The least value of each is what the others are compared with. */
+const GROWN: Record<Settings['size'], Settings['growth']> = {
+  quick: growth(1, [1_000, 10_000], [1, 2], [1, 10], [2_000, 10_000]),
+  default: growth(1, [1_000, 100_000], [1, 2, 4], [1, 100], [10_000, 100_000]),
+  full: growth(2, [1_000, 100_000, 1_000_000], [1, 2, 4], [1, 100], [10_000, 100_000]),
 };
 
 /**
@@ -82,6 +92,7 @@ export function readSettings(env: Record<string, string | undefined>): Settings 
     sections,
     systems,
     base,
+    growth: GROWN[size],
     messages,
     restSeconds,
     isWanted,
@@ -90,6 +101,16 @@ export function readSettings(env: Record<string, string | undefined>): Settings 
     isComplete:
       size !== 'quick' && ![env.ONLY, env.SYSTEMS, env.N, env.ROUNDS, env.RATE].some((each) => each),
   };
+}
+
+function growth(
+  rounds: number,
+  rows: readonly number[],
+  replicas: readonly number[],
+  eventTypes: readonly number[],
+  messages: readonly number[],
+): Settings['growth'] {
+  return { rounds, values: { rows, replicas, eventTypes, backlog: messages, outbox: messages } };
 }
 
 /** With a number of orders, time is no limit. */

@@ -135,6 +135,19 @@ const withOutbox = (system: System): System => ({
 
 /** Programs of same-work/, by the service that each is to the broker, on the chassis of a checkout. */
 function sameWork(name: string, title: string, of: string, programs: Record<ServiceName, string>): System {
+  const home = sameWorkOn(of);
+  const services = Object.entries(programs).map(([service, directory]) =>
+    warrenProgram(service, join(home, directory), of),
+  );
+  return warren(name, title, 'same-work', of, services);
+}
+
+const homes = new Map<string, string>();
+
+/** A copy of same-work/ whose shared packages are those of a checkout. */
+function sameWorkOn(of: string): string {
+  const made = homes.get(of);
+  if (made !== undefined) return made;
   const home = mkdtempSync(join(tmpdir(), 'warren-bench-'));
   keep({ type: 'directory', path: home });
   cpSync(join(bench, 'same-work'), home, { recursive: true });
@@ -142,10 +155,8 @@ function sameWork(name: string, title: string, of: string, programs: Record<Serv
   for (const shared of ['chassis', 'contracts', 'events'])
     symlinkSync(join(of, 'packages', shared), join(home, 'node_modules/@warren', shared));
   writeFileSync(join(home, 'package.json'), JSON.stringify({ type: 'module' }));
-  const services = Object.entries(programs).map(([service, directory]) =>
-    warrenProgram(service, join(home, directory), of),
-  );
-  return warren(name, title, 'same-work', of, services);
+  homes.set(of, home);
+  return home;
 }
 
 const product = (name: string, title: string, of: string): System =>

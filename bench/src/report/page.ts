@@ -1,5 +1,6 @@
 // The part of docs/performance.md that a run writes: tables in Markdown, and the plots beside it.
 import type { FootprintResult } from '../footprint.ts';
+import type { GrowthResult } from '../growth.ts';
 import type { MessagingResult } from '../messaging.ts';
 import { type Spread, spreadOf } from '../statistics.ts';
 import type { Work } from '../systems.ts';
@@ -43,6 +44,7 @@ export function figuresOf(results: Results): string {
     '',
     ...(results.messaging ? messagingSection(results.messaging) : []),
     ...(results.footprint ? footprintSection(results.footprint) : []),
+    ...(results.growth ? growthSection(results.growth) : []),
     '### Accounts',
     '',
     ...failures(results),
@@ -209,9 +211,42 @@ function footprintSection(results: readonly FootprintResult[]): string[] {
   ];
 }
 
-function failures({ flow, messaging = [], footprint = [] }: Results): string[] {
+function growthSection(results: readonly GrowthResult[]): string[] {
+  const sound = results.filter(({ faults, cost }) => faults.length === 0 && cost !== undefined);
+  const medianOf = (like: GrowthResult, figure: (result: GrowthResult) => number | undefined) =>
+    spreadOf(
+      sound
+        .filter(({ of, value, system }) => of === like.of && value === like.value && system === like.system)
+        .flatMap((result) => figure(result) ?? []),
+    )?.median ?? Number.NaN;
+  const seen = new Map(sound.map((result) => [`${result.of} ${result.system} ${result.value}`, result]));
+  const rows = [...seen.values()].map((result) => {
+    const least = [...seen.values()].find(({ of, system }) => of === result.of && system === result.system);
+    const cost = medianOf(result, (each) => each.cost);
+    return [
+      result.of,
+      result.value.toLocaleString('en'),
+      result.title,
+      `**${(cost / medianOf(least ?? result, (each) => each.cost)).toFixed(2)}**`,
+      cost.toFixed(0),
+      medianOf(result, ({ perSecond }) => perSecond).toFixed(0),
+    ];
+  });
+  return [
+    '### Growth',
+    '',
+    'What an order, or a message, costs when there is more of something: CPU against the least of it. Medians.',
+    '',
+    ...table(['of', 'how much', 'system', 'CPU, ratio', 'CPU, µs', 'a second'], rows),
+    '',
+  ];
+}
+
+function failures({ flow, messaging = [], footprint = [], growth = [] }: Results): string[] {
   const titles = new Map(flow.systems.map(({ name, title }) => [name, title]));
-  const failed = [...flow.runs, ...messaging, ...footprint].filter(({ faults }) => faults.length > 0);
+  const failed = [...flow.runs, ...messaging, ...footprint, ...growth].filter(
+    ({ faults }) => faults.length > 0,
+  );
   if (failed.length === 0) return ['Every run kept its accounts: nothing was lost, nothing was done twice.'];
   return failed.map(
     ({ system, round, faults }) =>

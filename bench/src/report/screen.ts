@@ -1,6 +1,7 @@
 // Figures for whoever waits for them.
 import type { FlowResult } from '../flow.ts';
 import type { FootprintResult } from '../footprint.ts';
+import type { GrowthResult } from '../growth.ts';
 import type { MessagingResult } from '../messaging.ts';
 import type { Spread } from '../statistics.ts';
 import { absolute, figures, ratio } from './compare.ts';
@@ -67,6 +68,15 @@ export function printFootprint(result: FootprintResult): FootprintResult {
     );
   printFaults(faults);
   return result;
+}
+
+export function printGrowth({ of, value, title, round, cost, perSecond, faults }: GrowthResult): void {
+  const figures =
+    cost === undefined || perSecond === undefined
+      ? ''
+      : `${cost.toFixed(0).padStart(6)} µs of CPU  ${perSecond.toFixed(0).padStart(6)}/s`;
+  console.log(`round ${round}  ${value} ${of}  ${title}  ${figures}`);
+  printFaults(faults);
 }
 
 const percent = (share: number): string => `${(100 * share).toFixed(1)} %`;

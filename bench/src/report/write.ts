@@ -3,6 +3,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { FlowResult, FlowSettings } from '../flow.ts';
 import type { FootprintResult } from '../footprint.ts';
+import type { GrowthResult } from '../growth.ts';
 import type { MessagingResult } from '../messaging.ts';
 import { checkout, type Work } from '../systems.ts';
 import { figuresOf, plotsOf } from './page.ts';
@@ -24,6 +25,7 @@ export interface Results {
   };
   messaging?: MessagingResult[];
   footprint?: FootprintResult[];
+  growth?: GrowthResult[];
 }
 
 const RESULTS = 'bench/results';
