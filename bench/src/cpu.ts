@@ -11,7 +11,7 @@ export interface CpuTimes {
   database: number;
   /** Of the processes that make the load and measure it. */
   benchmark: number;
-  /** Of the whole machine, whoever used it. */
+  /** Of the whole machine, all programs together. */
   machine: number;
 }
 

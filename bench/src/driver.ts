@@ -1,4 +1,4 @@
-// The load, as a process of its own, so that its CPU is nobody else's:  node src/driver.ts '{"mode":"closed",…}'
+// The load, as a process of its own, so that its CPU is counted apart:  node src/driver.ts '{"mode":"closed",…}'
 // Prints one line of JSON: what was answered, and when.
 import { Agent } from 'undici';
 import type { DriverOptions, DriverReport, Sent } from './load.ts';

@@ -58,7 +58,7 @@ export interface FlowResult {
 
 /** ms that orders may wait for their payment once the load has ended. */
 const DRAIN_MS = 120_000;
-/** Apart enough that looking costs nothing to speak of. */
+/** ms between two polls, so that they cost little. */
 const POLL_MS = 250;
 /** ms for what follows the last payment: acknowledgements, deletes, checkpoints of a client. */
 const SETTLE_MS = 500;
@@ -143,7 +143,7 @@ interface Loaded {
   others: number;
 }
 
-/** A running system and what has been asked of it so far. It keeps its connections: opening one costs as much as an order. */
+/** A running system, and the orders that it has accepted so far. Its connections stay open: opening one costs as much as an order. */
 class Flow {
   readonly users: string[] = [];
   readonly #stage: Stage;
@@ -212,7 +212,7 @@ class Flow {
     return readCpu({ services, broker, database });
   }
 
-  /** Until all that was accepted is paid and nothing is left to do, or it takes too long: then the accounts will say so. */
+  /** Waits until every accepted order is paid and no work is left. After `DRAIN_MS` it returns, and the accounts show what is missing. */
   async #untilPaid(): Promise<void> {
     const wanted = this.#accepted.length + this.#signUps;
     const deadline = performance.now() + DRAIN_MS;

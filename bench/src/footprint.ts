@@ -1,4 +1,4 @@
-// What services cost before anybody asks anything of them: start to ready, memory, and CPU at rest.
+// What services cost without any request: start to ready, memory, and CPU at rest.
 import { readFileSync } from 'node:fs';
 import { setTimeout as wait } from 'node:timers/promises';
 import { cpuOfProcess, readCpu } from './cpu.ts';

@@ -1,18 +1,16 @@
 // Warren and its peers, measured in one run:  node src/main.ts  (see `make bench` and settings.ts)
-import { spawnSync } from 'node:child_process';
 import { cpus } from 'node:os';
-import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { removeKept } from '@warren/testkit';
 import { type FlowResult, runFlow } from './flow.ts';
 import { type FootprintResult, runFootprint } from './footprint.ts';
 import { runGrowth } from './growth.ts';
 import { type MessagingResult, runConsuming, runPublishing } from './messaging.ts';
+import { compilePeers } from './peers.ts';
 import { printFlow, printFootprint, printGrowth, printMessaging, printRun } from './report/screen.ts';
 import { type Results, write } from './report/write.ts';
 import { REFERENCE, readSettings, type Settings } from './settings.ts';
 import { openStage, Refusal, type Stage } from './stage.ts';
-import { BARE, idlers, relays, type System, savers } from './systems.ts';
+import { BARE, relays, type System, savers, wholeSystems } from './systems.ts';
 
 for (const signal of ['SIGINT', 'SIGTERM'] as const)
   process.once(signal, () => {
@@ -101,18 +99,7 @@ async function runFootprints(stage: Stage, settings: Settings): Promise<Footprin
   const rounds = settings.size === 'full' ? 3 : 1;
   const results: FootprintResult[] = [];
   for (let round = 1; round <= rounds; round += 1)
-    for (const system of idlers(base).filter(({ name }) => settings.isWanted(name)))
+    for (const system of wholeSystems(base).filter(({ name }) => settings.isWanted(name)))
       results.push(printFootprint(await runFootprint(stage, system, { round, seconds })));
   return results;
-}
-
-/** The peers are TypeScript with decorators, which Node.js does not run as it stands. */
-function compilePeers(): void {
-  const home = fileURLToPath(new URL('..', import.meta.url));
-  const { status } = spawnSync(
-    process.execPath,
-    [join(home, 'node_modules/.bin/tsc'), '-p', join(home, 'tsconfig.peers.json')],
-    { stdio: 'inherit' },
-  );
-  if (status !== 0) throw new Refusal('The peers do not compile: see above.');
 }

@@ -25,10 +25,10 @@ export interface MessagingResult {
   faults: string[];
 }
 
-/** A queue of the benchmark's own, which nobody consumes. */
+/** A queue of the benchmark's own, without a consumer. */
 const SINK = 'bench.sink';
-/** ms between two looks at the sink: asking is one frame each way. */
-const LOOK_MS = 20;
+/** ms between two polls of the sink; a poll is one frame each way. */
+const SINK_POLL_MS = 20;
 const POLL_MS = 250;
 /** ms that one measurement may take. */
 const LIMIT_MS = 120_000;
@@ -145,7 +145,7 @@ async function drainOutbox(stage: Stage, running: RunningSystem, count: number):
         return { messages: count, perSecond, cost: ((cpuOf(stage, running) - cpu) * 1_000_000) / count };
       }
       if (at > deadline) throw new Error(`${count - done} of ${count} messages were not published`);
-      await wait(LOOK_MS);
+      await wait(SINK_POLL_MS);
     }
   } finally {
     await connection.close();

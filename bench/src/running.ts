@@ -52,9 +52,8 @@ export class RunningSystem {
     const vhost = await loadDefinitions({
       management: stage.management,
       brokerUrl: stage.broker.url,
-      vhost: `bench${runs}`,
+      vhost: `bench-${process.pid}-${runs}`,
       definitions: system.definitions ?? {},
-      disposable: true,
     });
     const running = new RunningSystem(stage, system, replicas, vhost);
     try {

@@ -61,7 +61,7 @@ export function flowSystems(base?: string): System[] {
     peer('golevelup', 'golevelup', ['payment', 'order']),
     peer('by-hand', 'by hand', ['payment', 'order']),
     withOutbox(peer('outbox', 'pg-transactional-outbox', ['payment', 'order'])),
-    ...warrens(base).flatMap(({ name, title, of }) => [
+    ...checkouts(base).flatMap(({ name, title, of }) => [
       sameWork(name, title, of, { payment: 'payment', order: 'order' }),
       product(`${name}-product`, `${title}, the product`, of),
     ]),
@@ -71,17 +71,17 @@ export function flowSystems(base?: string): System[] {
 /** A consumer that saves one row a message, without anything else. */
 export const savers = (base?: string): System[] => [
   peer('nest', 'NestJS microservices', ['saver']),
-  ...warrens(base).map(({ name, title, of }) => sameWork(name, title, of, { payment: 'saver' })),
+  ...checkouts(base).map(({ name, title, of }) => sameWork(name, title, of, { payment: 'saver' })),
 ];
 
 /** A service whose outbox is filled. */
 export const relays = (base?: string): System[] =>
-  warrens(base).map(({ name, title, of }) => sameWork(name, title, of, { order: 'order' }));
+  checkouts(base).map(({ name, title, of }) => sameWork(name, title, of, { order: 'order' }));
 
 /** Every service of Warren, and what the flow needs of NestJS. */
-export const idlers = (base?: string): System[] => [
+export const wholeSystems = (base?: string): System[] => [
   peer('nest', 'NestJS microservices', ['payment', 'order']),
-  ...warrens(base).map(({ name, title, of }) => {
+  ...checkouts(base).map(({ name, title, of }) => {
     const names = readdirSync(join(of, 'services')).filter((service) =>
       existsSync(join(of, 'services', service, 'src/main.ts')),
     );
@@ -100,7 +100,7 @@ export const BARE: System = {
 };
 
 /** This checkout, and the other one. */
-const warrens = (base?: string) => [
+const checkouts = (base?: string) => [
   { name: 'warren', title: 'Warren', of: checkout },
   ...(base ? [{ name: 'base', title: 'Warren (base)', of: base }] : []),
 ];

@@ -204,7 +204,7 @@ function footprintSection(results: readonly FootprintResult[]): string[] {
   return [
     '### At rest',
     '',
-    'Medians. CPU is a share of one core while nothing is asked of the services.',
+    'Medians. CPU is a share of one core without any request to the services.',
     '',
     ...table(['system', 'process', 'start to ready, ms', 'memory (RSS), MB', 'CPU at rest'], rows),
     '',
@@ -267,7 +267,9 @@ const cell = (spread: Spread | undefined): string => spread?.median.toFixed(0) ?
 
 const plain = (spread: Spread | undefined): string => (spread ? spread.median.toFixed(0) : 'FAILED');
 
-const table = (head: readonly string[], rows: readonly (readonly string[])[]): string[] =>
-  [head, head.map((_, index) => (index === 0 ? '---' : '--:')), ...rows].map(
-    (cells) => `| ${cells.join(' | ')} |`,
-  );
+/** Columns of words stand left, those of figures right. */
+function table(head: readonly string[], rows: readonly (readonly string[])[]): string[] {
+  const isWords = (index: number) => rows.some((row) => /^[A-Za-z]{3}/.test(row[index] ?? ''));
+  const rule = head.map((_, index) => (isWords(index) ? '---' : '--:'));
+  return [head, rule, ...rows].map((cells) => `| ${cells.join(' | ')} |`);
+}

@@ -1,4 +1,4 @@
-// Figures for whoever waits for them.
+// Figures for the terminal.
 import type { FlowResult } from '../flow.ts';
 import type { FootprintResult } from '../footprint.ts';
 import type { GrowthResult } from '../growth.ts';
