@@ -1,5 +1,6 @@
 // The accounts of a run: every order that was answered 201 is paid once, and nothing is left over.
 import { query } from '@warren/testkit';
+import { LAST_FILLER } from './fill.ts';
 import type { ServiceName, System } from './systems.ts';
 
 /** What a run has left, as databases and broker have it. */
@@ -38,12 +39,13 @@ export async function readBooks(source: Source): Promise<Books> {
   const leftovers: Record<string, number> = {};
   for (const { service, what, sql } of system.leftovers)
     leftovers[`${service} ${what}`] = await count(service, sql);
-  const inbox = 'select count(*)::int as count from warren.inbox';
+  const ofRun = (column: string) => `where ${column} > '${LAST_FILLER}'`;
+  const inbox = `select count(*)::int as count from warren.inbox ${ofRun('message_id')}`;
   return {
-    orders: await query(source.databaseUrl('order'), 'select id, status from orders'),
+    orders: await query(source.databaseUrl('order'), `select id, status from orders ${ofRun('id')}`),
     payments: await query(
       source.databaseUrl('payment'),
-      'select order_id as "orderId", status from payments',
+      `select order_id as "orderId", status from payments ${ofRun('order_id')}`,
     ),
     leftovers,
     queues: await source.queueDepths(),

@@ -11,7 +11,7 @@ export interface CpuTimes {
   database: number;
   /** Of the processes that make the load and measure it. */
   benchmark: number;
-  /** Of the whole machine, whoever used it. */
+  /** Of the whole machine, all programs together. */
   machine: number;
 }
 
@@ -34,6 +34,9 @@ export function readCpu(groups: CpuGroups): CpuTimes {
     machine: machineSeconds(),
   };
 }
+
+/** Seconds of CPU so far of one process. */
+export const cpuOfProcess = (pid: number): number => (readProcess(pid)?.ticks ?? 0) / TICKS;
 
 interface ProcessTimes {
   parent: number;

@@ -1,10 +1,10 @@
-// The load, as a process of its own, so that its CPU is nobody else's:  node src/driver.ts '{"mode":"closed",…}'
+// The load, as a process of its own, so that its CPU is counted apart:  node src/driver.ts '{"mode":"closed",…}'
 // Prints one line of JSON: what was answered, and when.
 import { Agent } from 'undici';
 import type { DriverOptions, DriverReport, Sent } from './load.ts';
 
 const options = JSON.parse(process.argv[2] ?? '') as DriverOptions;
-const { url, users } = options;
+const { urls, users } = options;
 /** In the open loop the number of connections must never hold a request back. */
 const OPEN_CONNECTIONS = 512;
 const clients = options.mode === 'closed' ? options.clients : OPEN_CONNECTIONS;
@@ -25,7 +25,7 @@ async function order(index: number, due: number): Promise<void> {
   };
   try {
     const response = await agent.request({
-      origin: url,
+      origin: urls[index % urls.length] as string,
       path: '/orders',
       method: 'POST',
       headers: { 'content-type': 'application/json' },

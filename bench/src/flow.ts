@@ -4,8 +4,9 @@ import { query } from '@warren/testkit';
 import pg from 'pg';
 import { faultsOf, readBooks } from './accounting.ts';
 import { type CpuTimes, readCpu } from './cpu.ts';
+import { LAST_FILLER } from './fill.ts';
 import { type DriverOptions, type DriverReport, drive } from './load.ts';
-import { type RunningSystem, startSystem } from './running.ts';
+import { RunningSystem } from './running.ts';
 import type { Stage } from './stage.ts';
 import { percentile } from './statistics.ts';
 import type { ServiceName, System } from './systems.ts';
@@ -57,7 +58,7 @@ export interface FlowResult {
 
 /** ms that orders may wait for their payment once the load has ended. */
 const DRAIN_MS = 120_000;
-/** Apart enough that looking costs nothing to speak of. */
+/** ms between two polls, so that they cost little. */
 const POLL_MS = 250;
 /** ms for what follows the last payment: acknowledgements, deletes, checkpoints of a client. */
 const SETTLE_MS = 500;
@@ -66,17 +67,26 @@ const SETTLE_MS = 500;
 export async function runFlow(
   stage: Stage,
   system: System,
-  options: { round: number; settings: FlowSettings; rateOf(paidPerSecond: number): number },
+  options: {
+    round: number;
+    settings: FlowSettings;
+    rateOf(paidPerSecond: number): number;
+    /** Of each service. Default: one. */
+    replicas?: number;
+    /** Fills the databases before anything is ordered. */
+    fill?(running: RunningSystem): Promise<void>;
+  },
 ): Promise<FlowResult> {
-  const { round, settings, rateOf } = options;
+  const { round, settings, rateOf, replicas, fill } = options;
   const result: FlowResult = { system: system.name, round, faults: [], ready: {} };
   let running: RunningSystem | undefined;
   let flow: Flow | undefined;
   try {
-    running = await startSystem(stage, system);
+    running = await RunningSystem.start(stage, system, replicas);
+    await fill?.(running);
     for (const [service, { readyMs }] of running.processes) result.ready[service] = Math.round(readyMs);
     flow = await Flow.begin(stage, running, settings.clients);
-    const common = { url: running.url('order'), users: flow.users, clients: settings.clients };
+    const common = { urls: running.urls('order'), users: flow.users, clients: settings.clients };
     await flow.load({
       mode: 'closed',
       ...common,
@@ -133,7 +143,7 @@ interface Loaded {
   others: number;
 }
 
-/** A running system and what has been asked of it so far. It keeps its connections: opening one costs as much as an order. */
+/** A running system, and the orders that it has accepted so far. Its connections stay open: opening one costs as much as an order. */
 class Flow {
   readonly users: string[] = [];
   readonly #stage: Stage;
@@ -157,7 +167,7 @@ class Flow {
       return flow;
     }
     for (let index = 0; index < clients; index += 1)
-      flow.users.push(await signUp(running.url('user'), index));
+      flow.users.push(await signUp(running.urls('user')[0] ?? '', index));
     flow.#signUps = clients;
     await flow.#untilPaid();
     return flow;
@@ -202,7 +212,7 @@ class Flow {
     return readCpu({ services, broker, database });
   }
 
-  /** Until all that was accepted is paid and nothing is left to do, or it takes too long: then the accounts will say so. */
+  /** Waits until every accepted order is paid and no work is left. After `DRAIN_MS` it returns, and the accounts show what is missing. */
   async #untilPaid(): Promise<void> {
     const wanted = this.#accepted.length + this.#signUps;
     const deadline = performance.now() + DRAIN_MS;
@@ -213,7 +223,12 @@ class Flow {
   async #isDone(wanted: number): Promise<boolean> {
     const count = async (service: ServiceName, sql: string) =>
       (await this.#connection(service).query<{ count: number }>(sql)).rows[0]?.count ?? 0;
-    if ((await count('order', "select count(*)::int as count from orders where status = 'paid'")) < wanted)
+    if (
+      (await count(
+        'order',
+        `select count(*)::int as count from orders where status = 'paid' and id > '${LAST_FILLER}'`,
+      )) < wanted
+    )
       return false;
     for (const { service, sql } of this.#running.system.leftovers)
       if ((await count(service, sql)) > 0) return false;
@@ -237,7 +252,7 @@ class Flow {
   async #paidAt(): Promise<Map<string, number>> {
     const { rows } = await this.#connection('order').query<{ id: string; at: number }>(
       `select id, extract(epoch from pg_xact_commit_timestamp(xmin))::float8 * 1000 as at
-         from orders where status = 'paid'`,
+         from orders where status = 'paid' and id > '${LAST_FILLER}'`,
     );
     return new Map(rows.map(({ id, at }) => [id, at]));
   }

@@ -1,11 +1,11 @@
-// What the driver is told and what it reports; see driver.ts.
+// The options and the report of the driver; see driver.ts.
 import { execFile } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 
 interface Common {
-  /** Base URL of the order service. */
-  url: string;
+  /** Base URLs of the order service's replicas, which take turns. */
+  urls: readonly string[];
   /** Ids of users who order in turn. */
   users: readonly string[];
   /** Length of the load; of a closed loop the limit for it. */

@@ -1,14 +1,16 @@
 // Warren and its peers, measured in one run:  node src/main.ts  (see `make bench` and settings.ts)
-import { spawnSync } from 'node:child_process';
 import { cpus } from 'node:os';
-import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { removeKept } from '@warren/testkit';
 import { type FlowResult, runFlow } from './flow.ts';
-import { printFlow, printRun } from './report/screen.ts';
+import { type FootprintResult, runFootprint } from './footprint.ts';
+import { runGrowth } from './growth.ts';
+import { type MessagingResult, runConsuming, runPublishing } from './messaging.ts';
+import { compilePeers } from './peers.ts';
+import { printFlow, printFootprint, printGrowth, printMessaging, printRun } from './report/screen.ts';
 import { type Results, write } from './report/write.ts';
 import { REFERENCE, readSettings, type Settings } from './settings.ts';
 import { openStage, Refusal, type Stage } from './stage.ts';
+import { BARE, relays, type System, savers, wholeSystems } from './systems.ts';
 
 for (const signal of ['SIGINT', 'SIGTERM'] as const)
   process.once(signal, () => {
@@ -39,13 +41,25 @@ async function main(): Promise<number> {
     flow: { settings: settings.flow, reference: REFERENCE, systems: [], runs: [] },
   };
   try {
-    results.flow = await runRounds(stage, settings);
-    printFlow(results.flow);
+    if (settings.systems.length > 0) {
+      results.flow = await runRounds(stage, settings);
+      printFlow(results.flow);
+    }
+    if (settings.sections.includes('messaging')) results.messaging = await runMessaging(stage, settings);
+    if (settings.sections.includes('footprint')) results.footprint = await runFootprints(stage, settings);
+    if (settings.sections.includes('growth'))
+      results.growth = await runGrowth(stage, { ...settings, ...settings.growth, onResult: printGrowth });
   } finally {
     await stage.close();
   }
   write(results, settings.isComplete);
-  return results.flow.runs.some(({ faults }) => faults.length > 0) ? 1 : 0;
+  const all = [
+    ...results.flow.runs,
+    ...(results.messaging ?? []),
+    ...(results.footprint ?? []),
+    ...(results.growth ?? []),
+  ];
+  return all.some(({ faults }) => faults.length > 0) ? 1 : 0;
 }
 
 /** A B C A B C …: what happens to the machine meanwhile happens to all of them. */
@@ -62,16 +76,30 @@ async function runRounds(stage: Stage, settings: Settings): Promise<Results['flo
     }
   }
   const described = systems.map(({ name, title, work }) => ({ name, title, work }));
-  return { settings: flow, reference: REFERENCE, systems: described, runs };
+  const reference = systems.some(({ name }) => name === REFERENCE) ? REFERENCE : (systems[0]?.name ?? '');
+  return { settings: flow, reference, systems: described, runs };
 }
 
-/** The peers are TypeScript with decorators, which Node.js does not run as it stands. */
-function compilePeers(): void {
-  const home = fileURLToPath(new URL('..', import.meta.url));
-  const { status } = spawnSync(
-    process.execPath,
-    [join(home, 'node_modules/.bin/tsc'), '-p', join(home, 'tsconfig.peers.json')],
-    { stdio: 'inherit' },
-  );
-  if (status !== 0) throw new Refusal('The peers do not compile: see above.');
+async function runMessaging(stage: Stage, settings: Settings): Promise<MessagingResult[]> {
+  const { rounds, messages, base } = settings;
+  const chosen = ({ name }: System) => name === BARE.name || settings.isWanted(name);
+  const results: MessagingResult[] = [];
+  for (let round = 1; round <= rounds; round += 1) {
+    for (const system of [BARE, ...relays(base)].filter(chosen))
+      results.push(printMessaging(await runPublishing(stage, system, { round, messages })));
+    for (const system of [BARE, ...savers(base)].filter(chosen))
+      results.push(printMessaging(await runConsuming(stage, system, { round, messages })));
+  }
+  return results;
+}
+
+async function runFootprints(stage: Stage, settings: Settings): Promise<FootprintResult[]> {
+  const { restSeconds: seconds, base } = settings;
+  // What services do at rest hardly varies.
+  const rounds = settings.size === 'full' ? 3 : 1;
+  const results: FootprintResult[] = [];
+  for (let round = 1; round <= rounds; round += 1)
+    for (const system of wholeSystems(base).filter(({ name }) => settings.isWanted(name)))
+      results.push(printFootprint(await runFootprint(stage, system, { round, seconds })));
+  return results;
 }

@@ -1,4 +1,4 @@
-// A service as a process: its output goes to a file, so that reading it costs nobody while something is measured.
+// A service as a process: its output goes to a file, so that no program reads it while something is measured.
 import { spawn } from 'node:child_process';
 import { closeSync, openSync, readFileSync } from 'node:fs';
 import { dirname } from 'node:path';
@@ -8,7 +8,7 @@ import type { Program } from './systems.ts';
 
 export interface Process {
   pid: number;
-  /** From its start to the first answer that says so, ms. */
+  /** From its start to the first answer that shows it, ms. */
   readyMs: number;
   /** SIGTERM, and SIGKILL to what has not ended `STOP_MS` later. */
   stop(): Promise<void>;

@@ -3,115 +3,169 @@ import { mkdtempSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createDatabase, databaseUrl, dropDatabase, keep, loadDefinitions, query } from '@warren/testkit';
+import {
+  createDatabase,
+  databaseUrl,
+  dropDatabase,
+  keep,
+  type Loaded,
+  loadDefinitions,
+  query,
+} from '@warren/testkit';
 import { connect } from 'amqplib';
 import { launch, type Process } from './processes.ts';
 import type { Stage } from './stage.ts';
 import type { Program, ServiceName, System } from './systems.ts';
 
-export interface RunningSystem {
-  system: System;
-  /** Base URL of a service. */
-  url(service: ServiceName): string;
-  /** Its database, as a user with every right. */
-  databaseUrl(service: ServiceName): string;
-  processes: Map<ServiceName, Process>;
-  /** Ends the processes; vhost and databases stay. */
-  stop(): Promise<void>;
-  /** Messages in each queue that has any. Exact once the processes have stopped: what they held is ready again. */
-  queueDepths(): Promise<Record<string, number>>;
-  /** Ends what runs, and removes vhost, databases and logs. */
-  remove(): Promise<void>;
+/** A process that a system has, whether or not it runs. */
+interface Slot {
+  program: Program;
+  /** `order`, and `order-2` where there are replicas. */
+  name: string;
+  port: number;
+  adminPort: number;
 }
 
 let runs = 0;
 
-export async function startSystem(stage: Stage, system: System): Promise<RunningSystem> {
-  runs += 1;
-  const run = `bench${runs}`;
-  const logs = mkdtempSync(join(tmpdir(), 'warren-bench-logs-'));
-  keep({ type: 'directory', path: logs });
-  const loaded = await loadDefinitions({
-    management: stage.management,
-    brokerUrl: stage.broker.url,
-    vhost: run,
-    definitions: system.definitions ?? {},
-    services: system.definitions ? system.services.map(({ service }) => service) : [],
-    disposable: true,
-  });
-  const nameOf = (service: ServiceName) => `${run}_${service}`;
-  const portsOf = (service: ServiceName) =>
-    stage.portsOf(system.services.findIndex((program) => program.service === service));
-  const processes = new Map<ServiceName, Process>();
+export class RunningSystem {
+  readonly system: System;
+  /** By service; a further replica is `order-2`. */
+  readonly processes = new Map<string, Process>();
+  readonly #stage: Stage;
+  readonly #slots: readonly Slot[];
+  readonly #vhost: Loaded;
+  readonly #logs: string;
 
-  const start = async (program: Program) => {
-    const { service, env, tables, readyPath } = program;
-    const { port, adminPort } = portsOf(service);
-    const name = nameOf(service);
-    const url = await createDatabase({ server: stage.database.url, name, role: { name, password: name } });
+  private constructor(stage: Stage, system: System, replicas: number, vhost: Loaded) {
+    this.system = system;
+    this.#stage = stage;
+    this.#vhost = vhost;
+    this.#slots = slotsOf(stage, system, replicas);
+    this.#logs = mkdtempSync(join(tmpdir(), 'warren-bench-logs-'));
+    keep({ type: 'directory', path: this.#logs });
+  }
+
+  /** Resolves when all of it is ready. @param replicas of each service but `user` */
+  static async start(stage: Stage, system: System, replicas = 1): Promise<RunningSystem> {
+    runs += 1;
+    const vhost = await loadDefinitions({
+      management: stage.management,
+      brokerUrl: stage.broker.url,
+      vhost: `bench-${process.pid}-${runs}`,
+      definitions: system.definitions ?? {},
+    });
+    const running = new RunningSystem(stage, system, replicas, vhost);
+    try {
+      for (const program of system.services) if (program.hasDatabase) await running.#makeDatabase(program);
+      await running.launch();
+    } catch (error) {
+      await running.remove();
+      throw error;
+    }
+    return running;
+  }
+
+  /** Base URLs of a service's replicas. */
+  urls(service: ServiceName): string[] {
+    return this.#slots
+      .filter(({ program }) => program.service === service)
+      .map(({ port }) => `http://127.0.0.1:${port}`);
+  }
+
+  /** Its database, as a user with every right. */
+  databaseUrl(service: ServiceName): string {
+    return databaseUrl(this.#stage.database.url, this.#nameOf(service));
+  }
+
+  /** Its vhost, as the service's user, or else as one with every right. */
+  brokerUrl(service?: ServiceName): string {
+    return service !== undefined && this.system.definitions
+      ? this.#vhost.url(service)
+      : this.#vhost.operatorUrl;
+  }
+
+  /** Starts what does not run; resolves when it is ready. One after the other, for the time that it takes is measured. */
+  async launch(): Promise<void> {
+    for (const slot of this.#slots) {
+      if (this.processes.has(slot.name)) continue;
+      const { program, name, port, adminPort } = slot;
+      const readyUrl = program.readyPath
+        ? `http://127.0.0.1:${adminPort}${program.readyPath}`
+        : `http://127.0.0.1:${port}/`;
+      const log = join(this.#logs, `${name}.log`);
+      this.processes.set(name, await launch(program, { env: this.#environmentOf(slot), log, readyUrl }));
+    }
+  }
+
+  /** Ends the processes; vhost and databases stay. */
+  async stop(): Promise<void> {
+    await Promise.all([...this.processes.values()].map((each) => each.stop()));
+    this.processes.clear();
+  }
+
+  /** Messages in each queue that has any. Exact once the processes have stopped: what they held is ready again. */
+  async queueDepths(): Promise<Record<string, number>> {
+    const path = `queues/${this.#vhost.vhost}?columns=name`;
+    const queues = (await this.#stage.management.request<{ name: string }[]>('GET', path)) ?? [];
+    const connection = await connect(this.#vhost.operatorUrl);
+    try {
+      const channel = await connection.createChannel();
+      const depths: Record<string, number> = {};
+      for (const { name } of queues) {
+        const { messageCount } = await channel.checkQueue(name);
+        if (messageCount > 0) depths[name] = messageCount;
+      }
+      return depths;
+    } finally {
+      await connection.close();
+    }
+  }
+
+  /** Ends what runs, and removes vhost, databases and logs. */
+  async remove(): Promise<void> {
+    await this.stop();
+    for (const { service, hasDatabase } of this.system.services)
+      if (hasDatabase)
+        await dropDatabase(this.#stage.database.url, this.#nameOf(service), this.#nameOf(service));
+    await this.#vhost.remove();
+    await rm(this.#logs, { recursive: true, force: true });
+  }
+
+  /** Of a service's database and of the role that owns it, whose password it is, too. */
+  #nameOf(service: ServiceName): string {
+    return `${this.#vhost.vhost}_${service}`;
+  }
+
+  async #makeDatabase({ service, tables }: Program): Promise<void> {
+    const name = this.#nameOf(service);
+    const role = { name, password: name };
+    const url = await createDatabase({ server: this.#stage.database.url, name, role });
     if (tables) await query(url, tables);
-    const settings = {
+  }
+
+  #environmentOf({ program, port, adminPort }: Slot): Record<string, string> {
+    const { service, hasDatabase, readyPath, env } = program;
+    const database = new URL(this.databaseUrl(service));
+    database.username = database.password = this.#nameOf(service);
+    return {
       NODE_ENV: 'production',
       PORT: String(port),
-      AMQP_URL: system.definitions ? loaded.url(service) : loaded.operatorUrl,
-      DATABASE_URL: url,
-      ...(readyPath !== undefined && { ADMIN_PORT: String(adminPort), OPERATORS: loaded.operator }),
+      AMQP_URL: this.brokerUrl(service),
+      ...(hasDatabase && { DATABASE_URL: database.href }),
+      ...(readyPath !== undefined && { ADMIN_PORT: String(adminPort), OPERATORS: this.#vhost.operator }),
       ...env,
     };
-    const readyUrl = readyPath ? `http://127.0.0.1:${adminPort}${readyPath}` : `http://127.0.0.1:${port}/`;
-    processes.set(
-      service,
-      await launch(program, { env: settings, log: join(logs, `${service}.log`), readyUrl }),
-    );
-  };
-
-  const stop = async () => {
-    await Promise.all([...processes.values()].map((each) => each.stop()));
-    processes.clear();
-  };
-
-  const running: RunningSystem = {
-    system,
-    processes,
-    url: (service) => `http://127.0.0.1:${portsOf(service).port}`,
-    databaseUrl: (service) => databaseUrl(stage.database.url, nameOf(service)),
-    stop,
-    async queueDepths() {
-      const queues = await stage.management.request<{ name: string }[]>('GET', `queues/${run}?columns=name`);
-      return depthsOf(
-        loaded.operatorUrl,
-        (queues ?? []).map(({ name }) => name),
-      );
-    },
-    async remove() {
-      await stop();
-      for (const { service } of system.services)
-        await dropDatabase(stage.database.url, nameOf(service), nameOf(service));
-      await loaded.remove();
-      await rm(logs, { recursive: true, force: true });
-    },
-  };
-  try {
-    // One after the other: the time from start to ready is measured, too.
-    for (const program of system.services) await start(program);
-  } catch (error) {
-    await running.remove();
-    throw error;
   }
-  return running;
 }
 
-async function depthsOf(url: string, queues: string[]): Promise<Record<string, number>> {
-  const connection = await connect(url);
-  try {
-    const channel = await connection.createChannel();
-    const depths: Record<string, number> = {};
-    for (const queue of queues) {
-      const { messageCount } = await channel.checkQueue(queue);
-      if (messageCount > 0) depths[queue] = messageCount;
-    }
-    return depths;
-  } finally {
-    await connection.close();
-  }
+function slotsOf(stage: Stage, system: System, replicas: number): Slot[] {
+  return system.services
+    .flatMap((program) =>
+      Array.from({ length: program.service === 'user' ? 1 : replicas }, (_, index) => ({
+        program,
+        name: index === 0 ? program.service : `${program.service}-${index + 1}`,
+      })),
+    )
+    .map((slot, index) => ({ ...slot, ...stage.portsOf(index) }));
 }

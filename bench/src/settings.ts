@@ -2,8 +2,9 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { FlowSettings } from './flow.ts';
+import type { GrowthOptions } from './growth.ts';
 import { Refusal } from './stage.ts';
-import { findSystems, type System } from './systems.ts';
+import { flowSystems, type System } from './systems.ts';
 
 export const SECTIONS = ['same-work', 'product', 'messaging', 'footprint', 'growth'] as const;
 export type Section = (typeof SECTIONS)[number];
@@ -17,26 +18,49 @@ export interface Settings {
   flow: FlowSettings;
   /** Orders a second in the open loop, where it was chosen. Default: half of what the reference reaches in a closed loop. */
   rate?: number;
+  /** Another checkout of Warren to compare with. */
+  base?: string;
+  /** Messages in the section `messaging`. */
+  messages: number;
+  /** s at rest in the section `footprint`. */
+  restSeconds: number;
+  /** Of the section `growth`; see growth.ts. */
+  growth: Pick<GrowthOptions, 'rounds' | 'values'>;
+  /** Names that were chosen, of whatever section; `warren` is both of its kinds of work. */
+  isWanted(name: string): boolean;
   /** Nothing was left out: the results belong into docs/performance.md. */
   isComplete: boolean;
 }
 
-/** What all ratios are against. */
+/** What all ratios are against, where it runs; else the first system. */
 export const REFERENCE = 'nest';
 
-const SIZES: Record<Settings['size'], { rounds: number; flow: FlowSettings }> = {
+const SIZES: Record<Settings['size'], Pick<Settings, 'rounds' | 'flow' | 'messages' | 'restSeconds'>> = {
   quick: {
     rounds: 1,
+    messages: 5_000,
+    restSeconds: 5,
     flow: { orders: 1_000, closedSeconds: 6, openSeconds: 4, warmUpOrders: 300, clients: 64 },
   },
   default: {
     rounds: 3,
-    flow: { orders: 3_000, closedSeconds: 12, openSeconds: 8, warmUpOrders: 1_000, clients: 64 },
+    messages: 10_000,
+    restSeconds: 10,
+    flow: { orders: 3_000, closedSeconds: 8, openSeconds: 6, warmUpOrders: 800, clients: 64 },
   },
   full: {
     rounds: 5,
+    messages: 100_000,
+    restSeconds: 30,
     flow: { orders: 10_000, closedSeconds: 40, openSeconds: 20, warmUpOrders: 2_000, clients: 64 },
   },
+};
+
+/** The least value of each is what the others are compared with. */
+const GROWN: Record<Settings['size'], Settings['growth']> = {
+  quick: growth(1, [1_000, 10_000], [1, 2], [1, 10], [2_000, 10_000]),
+  default: growth(1, [1_000, 100_000], [1, 2, 4], [1, 100], [10_000, 100_000]),
+  full: growth(2, [1_000, 100_000, 1_000_000], [1, 2, 4], [1, 100], [10_000, 100_000]),
 };
 
 /**
@@ -46,7 +70,7 @@ const SIZES: Record<Settings['size'], { rounds: number; flow: FlowSettings }> = 
  */
 export function readSettings(env: Record<string, string | undefined>): Settings {
   const size = env.QUICK ? 'quick' : env.FULL ? 'full' : 'default';
-  const { rounds, flow } = SIZES[size];
+  const { rounds, flow, messages, restSeconds } = SIZES[size];
   const sections = chosen(
     'ONLY',
     env.ONLY,
@@ -54,24 +78,39 @@ export function readSettings(env: Record<string, string | undefined>): Settings 
     SECTIONS.filter((name) => name !== 'growth' || size === 'full'),
   );
   const base = env.BASE ? checkoutAt(env.BASE) : undefined;
-  const all = findSystems(base);
+  const all = flowSystems(base);
   const names = all.map(({ name }) => name);
   const wanted = chosen('SYSTEMS', env.SYSTEMS, names, names);
+  const isWanted = (name: string) => wanted.includes(name) || wanted.includes(name.replace(/-product$/, ''));
   const systems = all.filter(
     ({ name, work }) =>
-      (wanted.includes(name) || wanted.includes(name.replace(/-product$/, ''))) &&
-      (sections.includes(work) || (name === REFERENCE && sections.includes('product'))),
+      isWanted(name) && (sections.includes(work) || (name === REFERENCE && sections.includes('product'))),
   );
   return {
     size,
     rounds: whole('ROUNDS', env.ROUNDS) ?? rounds,
     sections,
     systems,
+    base,
+    growth: GROWN[size],
+    messages,
+    restSeconds,
+    isWanted,
     flow: { ...flow, ...fewer(flow, whole('N', env.N)) },
     rate: whole('RATE', env.RATE),
     isComplete:
       size !== 'quick' && ![env.ONLY, env.SYSTEMS, env.N, env.ROUNDS, env.RATE].some((each) => each),
   };
+}
+
+function growth(
+  rounds: number,
+  rows: readonly number[],
+  replicas: readonly number[],
+  eventTypes: readonly number[],
+  messages: readonly number[],
+): Settings['growth'] {
+  return { rounds, values: { rows, replicas, eventTypes, backlog: messages, outbox: messages } };
 }
 
 /** With a number of orders, time is no limit. */

@@ -31,8 +31,9 @@ export interface Stage {
 /** Why a benchmark cannot begin, in one sentence. */
 export class Refusal extends Error {}
 
-/** @throws {Refusal} when something listens on a port of the benchmark, or the broker runs in a container */
+/** @throws {Refusal} when this is not Linux, something listens on a port of the benchmark, or the broker runs in a container */
 export async function openStage(): Promise<Stage> {
+  if (process.platform !== 'linux') throw new Refusal('The benchmark reads CPU from /proc: run it on Linux.');
   await requirePorts([LOCK_PORT, ...SERVICE_PORTS]);
   const unlock = await lock();
   const closing: (() => unknown)[] = [unlock];
@@ -85,7 +86,7 @@ function lock(): Promise<() => void> {
  * When an order was paid is read from PostgreSQL's record of commit times after a run: nothing polls meanwhile, and no system has
  * to write down a time. It costs every system the same few bytes a transaction.
  */
-async function keepCommitTimes(database: PrivateDatabaseServer): Promise<void> {
+export async function keepCommitTimes(database: PrivateDatabaseServer): Promise<void> {
   await query(database.url, 'alter system set track_commit_timestamp = on');
   await database.halt();
   await database.start();

@@ -1,5 +1,14 @@
 // The systems that are compared: what their processes are, and what they need on broker and database.
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -7,7 +16,7 @@ import { type Definitions, findDefinitions, keep } from '@warren/testkit';
 
 /** `same-work`: one INSERT, one INSERT, one UPDATE, two events. `product`: Warren's own services, saga, tasks and expiry included. */
 export type Work = 'same-work' | 'product';
-export type ServiceName = 'order' | 'payment' | 'user';
+export type ServiceName = string;
 
 export interface System {
   /** Unique, for settings and files: `nest`, `warren`, `warren-product`, … */
@@ -30,6 +39,7 @@ export interface Program {
   cwd: string;
   command: readonly [string, ...string[]];
   env: Record<string, string>;
+  hasDatabase: boolean;
   /** SQL that makes its tables, where it does not make them itself. */
   tables?: string;
   /** It answers 200 there when it is ready; without it, any answer to HTTP will do. */
@@ -39,51 +49,105 @@ export interface Program {
 const bench = fileURLToPath(new URL('..', import.meta.url));
 export const checkout = join(bench, '..');
 
-const TABLES: Partial<Record<ServiceName, string>> = {
-  order: readFileSync(join(bench, 'same-work/order/migrations/001_orders.sql'), 'utf8'),
-  payment: readFileSync(join(bench, 'same-work/payment/migrations/001_payments.sql'), 'utf8'),
-};
+const tables = (file: string): string => readFileSync(join(bench, 'same-work', file), 'utf8');
+const ORDERS = tables('order/migrations/001_orders.sql');
+const PAYMENTS = tables('payment/migrations/001_payments.sql');
+const TABLES: Partial<Record<ServiceName, string>> = { order: ORDERS, payment: PAYMENTS, saver: PAYMENTS };
 
-/** All that there are, in the order in which a round runs them. @param base another checkout of Warren */
-export function findSystems(base?: string): System[] {
+/** Those of the flow, in the order in which a round runs them. @param base another checkout of Warren */
+export function flowSystems(base?: string): System[] {
   return [
-    peer('nest', 'NestJS microservices'),
-    peer('golevelup', 'golevelup'),
-    peer('by-hand', 'by hand'),
-    peer('outbox', 'pg-transactional-outbox', ['order', 'payment']),
-    sameWork('warren', 'Warren', checkout),
-    product('warren-product', 'Warren, the product', checkout),
-    ...(base
-      ? [sameWork('base', 'Warren (base)', base), product('base-product', 'Warren (base), the product', base)]
-      : []),
+    peer('nest', 'NestJS microservices', ['payment', 'order']),
+    peer('golevelup', 'golevelup', ['payment', 'order']),
+    peer('by-hand', 'by hand', ['payment', 'order']),
+    withOutbox(peer('outbox', 'pg-transactional-outbox', ['payment', 'order'])),
+    ...checkouts(base).flatMap(({ name, title, of }) => [
+      sameWork(name, title, of, { payment: 'payment', order: 'order' }),
+      product(`${name}-product`, `${title}, the product`, of),
+    ]),
   ];
 }
 
-/** @param outboxes services with a table `outbox` whose rows are marked when they are published */
-function peer(name: string, title: string, outboxes: readonly ServiceName[] = []): System {
-  const program = (service: ServiceName): Program => ({
-    service,
-    cwd: bench,
-    command: [process.execPath, join(bench, 'dist/peers', name, `${service}.js`)],
-    env: {},
-    tables: TABLES[service],
-  });
+/** A consumer that saves one row a message, without anything else. */
+export const savers = (base?: string): System[] => [
+  peer('nest', 'NestJS microservices', ['saver']),
+  ...checkouts(base).map(({ name, title, of }) => sameWork(name, title, of, { payment: 'saver' })),
+];
+
+/** A service whose outbox is filled. */
+export const relays = (base?: string): System[] =>
+  checkouts(base).map(({ name, title, of }) => sameWork(name, title, of, { order: 'order' }));
+
+/** Every service of Warren, and what the flow needs of NestJS. */
+export const wholeSystems = (base?: string): System[] => [
+  peer('nest', 'NestJS microservices', ['payment', 'order']),
+  ...checkouts(base).map(({ name, title, of }) => {
+    const names = readdirSync(join(of, 'services')).filter((service) =>
+      existsSync(join(of, 'services', service, 'src/main.ts')),
+    );
+    return warren(name, title, 'product', of, inServices(of, names));
+  }),
+];
+
+/** Nothing but a vhost. */
+export const BARE: System = {
+  name: 'raw',
+  title: 'amqplib alone',
+  work: 'same-work',
+  services: [],
+  leftovers: [],
+  hasInbox: false,
+};
+
+/** This checkout, and the other one. */
+const checkouts = (base?: string) => [
+  { name: 'warren', title: 'Warren', of: checkout },
+  ...(base ? [{ name: 'base', title: 'Warren (base)', of: base }] : []),
+];
+
+function peer(name: string, title: string, services: readonly ServiceName[]): System {
   return {
     name,
     title,
     work: 'same-work',
-    services: [program('payment'), program('order')],
-    leftovers: outboxes.map((service) => ({
+    services: services.map((service) => ({
       service,
-      what: 'outbox',
-      sql: 'select count(*)::int as count from outbox where processed_at is null',
+      cwd: bench,
+      command: [process.execPath, join(bench, 'dist/peers', name, `${service}.js`)],
+      env: {},
+      hasDatabase: true,
+      tables: TABLES[service],
     })),
+    leftovers: [],
     hasInbox: false,
   };
 }
 
-/** The two services of same-work/ on the chassis of a checkout. */
-function sameWork(name: string, title: string, of: string): System {
+/** Rows of its outboxes are marked when they are published. */
+const withOutbox = (system: System): System => ({
+  ...system,
+  leftovers: system.services.map(({ service }) => ({
+    service,
+    what: 'outbox',
+    sql: 'select count(*)::int as count from outbox where processed_at is null',
+  })),
+});
+
+/** Programs of same-work/, by the service that each is to the broker, on the chassis of a checkout. */
+function sameWork(name: string, title: string, of: string, programs: Record<ServiceName, string>): System {
+  const home = sameWorkOn(of);
+  const services = Object.entries(programs).map(([service, directory]) =>
+    warrenProgram(service, join(home, directory), of),
+  );
+  return warren(name, title, 'same-work', of, services);
+}
+
+const homes = new Map<string, string>();
+
+/** A copy of same-work/ whose shared packages are those of a checkout. */
+function sameWorkOn(of: string): string {
+  const made = homes.get(of);
+  if (made !== undefined) return made;
   const home = mkdtempSync(join(tmpdir(), 'warren-bench-'));
   keep({ type: 'directory', path: home });
   cpSync(join(bench, 'same-work'), home, { recursive: true });
@@ -91,23 +155,27 @@ function sameWork(name: string, title: string, of: string): System {
   for (const shared of ['chassis', 'contracts', 'events'])
     symlinkSync(join(of, 'packages', shared), join(home, 'node_modules/@warren', shared));
   writeFileSync(join(home, 'package.json'), JSON.stringify({ type: 'module' }));
-  return warren(name, title, 'same-work', of, [
-    warrenProgram('payment', join(home, 'payment'), of),
-    warrenProgram('order', join(home, 'order'), of),
-  ]);
+  homes.set(of, home);
+  return home;
 }
 
-function product(name: string, title: string, of: string): System {
-  // The provider answers at once: what it takes is not Warren's.
-  const env: Partial<Record<ServiceName, Record<string, string>>> = { payment: { PROVIDER_LATENCY: '0' } };
-  const services = (['payment', 'order', 'user'] as const).map((service) =>
-    warrenProgram(service, join(of, 'services', service), of, env[service]),
+const product = (name: string, title: string, of: string): System =>
+  warren(name, title, 'product', of, inServices(of, ['payment', 'order', 'user']));
+
+/** The provider of payments answers at once: the time that it takes is not Warren's. */
+const inServices = (of: string, names: readonly ServiceName[]): Program[] =>
+  names.map((service) =>
+    warrenProgram(
+      service,
+      join(of, 'services', service),
+      of,
+      service === 'payment' ? { PROVIDER_LATENCY: '0' } : {},
+    ),
   );
-  return warren(name, title, 'product', of, services);
-}
 
 function warren(name: string, title: string, work: Work, of: string, services: Program[]): System {
-  const leftovers = services.flatMap(({ service }) =>
+  const stateful = services.filter(({ hasDatabase }) => hasDatabase);
+  const leftovers = stateful.flatMap(({ service }) =>
     ['outbox', 'tasks'].map((table) => ({
       service,
       what: table,
@@ -130,6 +198,7 @@ function warrenProgram(
     cwd,
     command: ['sh', '-c', manifest.scripts.start],
     env: { DRAIN_DELAY: '0', ...env },
+    hasDatabase: existsSync(join(cwd, 'migrations')),
     readyPath: '/readyz',
   };
 }

@@ -1,6 +1,8 @@
 // The part of docs/performance.md that a run writes: tables in Markdown, and the plots beside it.
-import type { FlowResult } from '../flow.ts';
-import type { Spread } from '../statistics.ts';
+import type { FootprintResult } from '../footprint.ts';
+import type { GrowthResult } from '../growth.ts';
+import type { MessagingResult } from '../messaging.ts';
+import { type Spread, spreadOf } from '../statistics.ts';
 import type { Work } from '../systems.ts';
 import { absolute, type Figure, figures, ratio } from './compare.ts';
 import { type Bar, barChart } from './svg.ts';
@@ -40,7 +42,12 @@ export function figuresOf(results: Results): string {
     '',
     ...openTable(flow),
     '',
-    ...failures(flow),
+    ...(results.messaging ? messagingSection(results.messaging) : []),
+    ...(results.footprint ? footprintSection(results.footprint) : []),
+    ...(results.growth ? growthSection(results.growth) : []),
+    '### Accounts',
+    '',
+    ...failures(results),
   ].join('\n');
 }
 
@@ -141,25 +148,128 @@ function others({ runs }: Flow): string {
 const rateOf = ({ runs }: Flow): string =>
   [...new Set(runs.flatMap(({ open }) => open?.rate ?? []))].join(', ');
 
-function failures({ runs, systems }: Flow): string[] {
-  const failed = runs.filter(({ faults }) => faults.length > 0);
-  if (failed.length === 0) return ['Every run kept its accounts: no order was lost, none was paid twice.'];
-  const title = (run: FlowResult) => systems.find(({ name }) => name === run.system)?.title ?? run.system;
+function messagingSection(results: readonly MessagingResult[]): string[] {
+  const rows = (kind: MessagingResult['kind'], reference: string) => {
+    const ofKind = results.filter((result) => result.kind === kind && result.faults.length === 0);
+    const rate = (system: string, round: number) =>
+      ofKind.find((result) => result.system === system && result.round === round)?.perSecond;
+    return [...new Map(ofKind.map(({ system, title }) => [system, title]))].map(([system, title]) => {
+      const own = ofKind.filter((result) => result.system === system);
+      const ratios = own.flatMap(({ round, perSecond }) => {
+        const other = rate(reference, round);
+        return other === undefined ? [] : [perSecond / other];
+      });
+      return [
+        kind,
+        title,
+        ratioCell(spreadOf(ratios)),
+        plain(spreadOf(own.map(({ perSecond }) => perSecond))),
+        cell(spreadOf(own.flatMap(({ cost }) => cost ?? []))),
+      ];
+    });
+  };
+  return [
+    '### Messages',
+    '',
+    `*publish*: ${results[0]?.messages} messages, by amqplib with a window of 500 confirms, and from the outbox in PostgreSQL to the broker; ratios to amqplib.`,
+    '*consume*: a full queue, by amqplib with an acknowledgement a message and no database, and by a handler that saves one row; ratios to NestJS.',
+    '',
+    ...table(
+      ['', 'system', 'ratio', 'messages/s', 'CPU a message, µs'],
+      [...rows('publish', 'raw'), ...rows('consume', 'nest')],
+    ),
+    '',
+  ];
+}
+
+function footprintSection(results: readonly FootprintResult[]): string[] {
+  const sound = results.filter(({ faults }) => faults.length === 0);
+  const rows = [...new Map(sound.map(({ system, title }) => [system, title]))].flatMap(([system, title]) => {
+    const own = sound.filter((result) => result.system === system);
+    const median = (figure: (result: FootprintResult) => number | undefined) =>
+      spreadOf(own.flatMap((result) => figure(result) ?? []))?.median ?? Number.NaN;
+    const share = (value: number) => `${(100 * value).toFixed(1)} %`;
+    return [
+      ...Object.keys(own[0]?.services ?? {}).map((service) => [
+        title,
+        service,
+        median(({ services }) => services[service]?.ready).toFixed(0),
+        (median(({ services }) => services[service]?.rss) / 1_000_000).toFixed(0),
+        share(median(({ services }) => services[service]?.cpu)),
+      ]),
+      [title, 'broker for all of them', '', '', share(median(({ broker }) => broker))],
+      [title, 'PostgreSQL for all of them', '', '', share(median(({ database }) => database))],
+    ];
+  });
+  return [
+    '### At rest',
+    '',
+    'Medians. CPU is a share of one core without any request to the services.',
+    '',
+    ...table(['system', 'process', 'start to ready, ms', 'memory (RSS), MB', 'CPU at rest'], rows),
+    '',
+  ];
+}
+
+function growthSection(results: readonly GrowthResult[]): string[] {
+  const sound = results.filter(({ faults, cost }) => faults.length === 0 && cost !== undefined);
+  const medianOf = (like: GrowthResult, figure: (result: GrowthResult) => number | undefined) =>
+    spreadOf(
+      sound
+        .filter(({ of, value, system }) => of === like.of && value === like.value && system === like.system)
+        .flatMap((result) => figure(result) ?? []),
+    )?.median ?? Number.NaN;
+  const seen = new Map(sound.map((result) => [`${result.of} ${result.system} ${result.value}`, result]));
+  const rows = [...seen.values()].map((result) => {
+    const least = [...seen.values()].find(({ of, system }) => of === result.of && system === result.system);
+    const cost = medianOf(result, (each) => each.cost);
+    return [
+      result.of,
+      result.value.toLocaleString('en'),
+      result.title,
+      `**${(cost / medianOf(least ?? result, (each) => each.cost)).toFixed(2)}**`,
+      cost.toFixed(0),
+      medianOf(result, ({ perSecond }) => perSecond).toFixed(0),
+    ];
+  });
+  return [
+    '### Growth',
+    '',
+    'What an order, or a message, costs when there is more of something: CPU against the least of it. Medians.',
+    '',
+    ...table(['of', 'how much', 'system', 'CPU, ratio', 'CPU, µs', 'a second'], rows),
+    '',
+  ];
+}
+
+function failures({ flow, messaging = [], footprint = [], growth = [] }: Results): string[] {
+  const titles = new Map(flow.systems.map(({ name, title }) => [name, title]));
+  const failed = [...flow.runs, ...messaging, ...footprint, ...growth].filter(
+    ({ faults }) => faults.length > 0,
+  );
+  if (failed.length === 0) return ['Every run kept its accounts: nothing was lost, nothing was done twice.'];
   return failed.map(
-    (run) => `**FAILED**, and not counted: ${title(run)}, round ${run.round}: ${run.faults.join('; ')}.`,
+    ({ system, round, faults }) =>
+      `**FAILED**, and not counted: ${titles.get(system) ?? system}, round ${round}: ${faults.join('; ')}.`,
   );
 }
 
 const against = (flow: Flow, name: string, figure: Figure): string => {
-  const spread = ratio(flow.runs, name, flow.reference, figure);
-  return spread
+  return ratioCell(ratio(flow.runs, name, flow.reference, figure));
+};
+
+const ratioCell = (spread: Spread | undefined): string =>
+  spread
     ? `**${spread.median.toFixed(2)}** (${spread.least.toFixed(2)} – ${spread.greatest.toFixed(2)})`
     : '–';
-};
+
+const cell = (spread: Spread | undefined): string => spread?.median.toFixed(0) ?? '–';
 
 const plain = (spread: Spread | undefined): string => (spread ? spread.median.toFixed(0) : 'FAILED');
 
-const table = (head: readonly string[], rows: readonly (readonly string[])[]): string[] =>
-  [head, head.map((_, index) => (index === 0 ? '---' : '--:')), ...rows].map(
-    (cells) => `| ${cells.join(' | ')} |`,
-  );
+/** Columns of words stand left, those of figures right. */
+function table(head: readonly string[], rows: readonly (readonly string[])[]): string[] {
+  const isWords = (index: number) => rows.some((row) => /^[A-Za-z]{3}/.test(row[index] ?? ''));
+  const rule = head.map((_, index) => (isWords(index) ? '---' : '--:'));
+  return [head, rule, ...rows].map((cells) => `| ${cells.join(' | ')} |`);
+}

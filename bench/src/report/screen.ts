@@ -1,5 +1,8 @@
-// Figures for whoever waits for them.
+// Figures for the terminal.
 import type { FlowResult } from '../flow.ts';
+import type { FootprintResult } from '../footprint.ts';
+import type { GrowthResult } from '../growth.ts';
+import type { MessagingResult } from '../messaging.ts';
 import type { Spread } from '../statistics.ts';
 import { absolute, figures, ratio } from './compare.ts';
 import type { Results } from './write.ts';
@@ -18,7 +21,7 @@ export function printRun({ system, round, closed, open, faults }: FlowResult): v
     );
   if (closed) words.push(`others ${closed.others.toFixed(2)} cores`);
   console.log(words.join('  '));
-  for (const fault of faults) console.log(`  FAILED: ${fault}`);
+  printFaults(faults);
 }
 
 export function printFlow({ systems, runs, reference }: Results['flow']): void {
@@ -43,3 +46,41 @@ export function printFlow({ systems, runs, reference }: Results['flow']): void {
 }
 
 const rounded = (spread: Spread | undefined): string => (spread ? spread.median.toFixed(0) : 'FAILED');
+
+export function printMessaging(result: MessagingResult): MessagingResult {
+  const { kind, title, round, perSecond, cost, faults } = result;
+  const costs = cost === undefined ? '' : `  ${cost.toFixed(0)} µs of CPU`;
+  console.log(
+    `round ${round}  ${kind}  ${title.padEnd(22)} ${perSecond.toFixed(0).padStart(6)} messages/s${costs}`,
+  );
+  printFaults(faults);
+  return result;
+}
+
+export function printFootprint(result: FootprintResult): FootprintResult {
+  const { title, round, services, broker, database, faults } = result;
+  console.log(
+    `round ${round}  at rest  ${title}: broker ${percent(broker)}, PostgreSQL ${percent(database)} of a core`,
+  );
+  for (const [service, { ready, rss, cpu }] of Object.entries(services))
+    console.log(
+      `    ${service.padEnd(10)} ready in ${ready.toFixed(0).padStart(5)} ms  ${(rss / 1_000_000).toFixed(0).padStart(4)} MB  ${percent(cpu)} of a core`,
+    );
+  printFaults(faults);
+  return result;
+}
+
+export function printGrowth({ of, value, title, round, cost, perSecond, faults }: GrowthResult): void {
+  const figures =
+    cost === undefined || perSecond === undefined
+      ? ''
+      : `${cost.toFixed(0).padStart(6)} µs of CPU  ${perSecond.toFixed(0).padStart(6)}/s`;
+  console.log(`round ${round}  ${value} ${of}  ${title}  ${figures}`);
+  printFaults(faults);
+}
+
+const percent = (share: number): string => `${(100 * share).toFixed(1)} %`;
+
+function printFaults(faults: readonly string[]): void {
+  for (const fault of faults) console.log(`  FAILED: ${fault}`);
+}

@@ -41,7 +41,8 @@ export function barChart(
     ...bars.flatMap((bar, index) => drawBar(bar, TOP + index * ROW, x, digits)),
   ];
   return [
-    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${height}" width="${WIDTH}" height="${height}" font-family="sans-serif" font-size="13" fill="#888">`,
+    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${height}" width="${WIDTH}" height="${height}" font-family="sans-serif" font-size="13" fill="#888" role="img">`,
+    `  <title>${escaped(title)}</title>`,
     ...content.map((element) => `  ${element}`),
     '</svg>',
     '',
@@ -81,6 +82,8 @@ const legend = (name: string, index: number): string[] => {
 };
 
 const text = (x: number, y: number, content: string, more = ''): string =>
-  `<text x="${x.toFixed(1)}" y="${y}" ${more}>${content.replace(/&/g, '&amp;').replace(/</g, '&lt;')}</text>`;
+  `<text x="${x.toFixed(1)}" y="${y}" ${more}>${escaped(content)}</text>`;
+
+const escaped = (content: string): string => content.replace(/&/g, '&amp;').replace(/</g, '&lt;');
 
 const sum = (values: readonly number[]): number => values.reduce((total, value) => total + value, 0);

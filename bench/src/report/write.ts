@@ -2,6 +2,9 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { FlowResult, FlowSettings } from '../flow.ts';
+import type { FootprintResult } from '../footprint.ts';
+import type { GrowthResult } from '../growth.ts';
+import type { MessagingResult } from '../messaging.ts';
 import { checkout, type Work } from '../systems.ts';
 import { figuresOf, plotsOf } from './page.ts';
 
@@ -20,6 +23,9 @@ export interface Results {
     systems: { name: string; title: string; work: Work }[];
     runs: FlowResult[];
   };
+  messaging?: MessagingResult[];
+  footprint?: FootprintResult[];
+  growth?: GrowthResult[];
 }
 
 const RESULTS = 'bench/results';
@@ -37,7 +43,7 @@ export function write(results: Results, complete: boolean): void {
 }
 
 /** The page with new figures between its markers. @throws when it has lost them */
-export function between(page: string, figures: string): string {
+function between(page: string, figures: string): string {
   const [before, rest] = page.split(BEGIN);
   const after = rest?.split(END)[1];
   if (before === undefined || after === undefined)

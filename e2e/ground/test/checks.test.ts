@@ -154,6 +154,12 @@ function faults(): Fault[] {
       { 'scripts/planted.ts': 'export const one: string = 1;\n' },
       ['scripts/planted.ts'],
     ],
+    [
+      'types',
+      'a wrong type in the benchmark',
+      { 'bench/src/planted.ts': 'export const one: string = 1;\n' },
+      ['bench/src/planted.ts'],
+    ],
 
     [
       'lint',

@@ -24,6 +24,7 @@ import {
   toMinorUnits,
   uuid,
 } from '@warren/contracts';
+import { moreEvents } from '../../more-events.ts';
 
 interface Config {
   PORT: number;
@@ -72,7 +73,7 @@ await run(
     migrations: new URL('../migrations/', import.meta.url),
     broker: (settings: BrokerSettings): BrokerConfig => ({
       vhosts: {
-        publish: { exchanges: sharedExchanges(), publications: publications(orderCreated) },
+        publish: { exchanges: sharedExchanges(), publications: publications(orderCreated, ...moreEvents) },
         consume: consumes('order', [paymentProcessed], settings),
       },
     }),

@@ -12,6 +12,7 @@ import {
   sharedExchanges,
 } from '@warren/chassis';
 import { type Currency, orderCreated, paymentProcessed, toMinorUnits } from '@warren/contracts';
+import { moreEvents } from '../../more-events.ts';
 
 interface Config {
   PORT: number;
@@ -39,10 +40,11 @@ await run(
     broker: (settings: BrokerSettings): BrokerConfig => ({
       vhosts: {
         publish: { exchanges: sharedExchanges(), publications: publications(paymentProcessed) },
-        consume: consumes('payment', [orderCreated], settings),
+        consume: consumes('payment', [orderCreated, ...moreEvents], settings),
       },
     }),
     handlers: [
+      ...moreEvents.map((event) => on(event, async () => {})),
       on(orderCreated, async ({ data }, work) => {
         const { orderId, userId, price: amount, currency } = data;
         const id = newId();

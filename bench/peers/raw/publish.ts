@@ -1,0 +1,46 @@
+// amqplib alone, publishing as fast as is safe: persistent messages, and a window of them that wait for their confirms.
+// Run with JSON: where to, how many, and the body, in which $ID becomes a UUID of each message's own. Prints the time it took.
+//
+// Practice: RabbitMQ's tutorial on publisher confirms, "Strategy 3: handling publisher confirms asynchronously"
+// (https://www.rabbitmq.com/tutorials/tutorial-seven-java).
+import { randomUUID } from 'node:crypto';
+import { connect, type Options } from 'amqplib';
+
+const { url, exchange, key, count, body, properties } = JSON.parse(process.argv[2] ?? '') as {
+  url: string;
+  exchange: string;
+  key: string;
+  count: number;
+  body: string;
+  properties: Options.Publish;
+};
+/** Messages that may wait for their confirm. */
+const WINDOW = 500;
+
+const messages = Array.from({ length: count }, () => {
+  const id = randomUUID();
+  return { id, content: Buffer.from(body.replaceAll('$ID', id)) };
+});
+const connection = await connect(url, { noDelay: true });
+const channel = await connection.createConfirmChannel();
+
+const began = performance.now();
+await new Promise<void>((resolve, reject) => {
+  let sent = 0;
+  let confirmed = 0;
+  const fill = () => {
+    while (sent < count && sent - confirmed < WINDOW) {
+      const { id, content } = messages[sent] as (typeof messages)[number];
+      sent += 1;
+      channel.publish(exchange, key, content, { persistent: true, messageId: id, ...properties }, (error) => {
+        if (error) return reject(error);
+        confirmed += 1;
+        if (confirmed === count) resolve();
+        else fill();
+      });
+    }
+  };
+  fill();
+});
+console.log(JSON.stringify({ messages: count, seconds: (performance.now() - began) / 1_000 }));
+await connection.close();

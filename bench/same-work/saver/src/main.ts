@@ -1,0 +1,61 @@
+// A consumer on the chassis that saves one row a message, with an inbox. To the broker it is the payment service.
+import {
+  type BrokerConfig,
+  type BrokerSettings,
+  consumes,
+  defineService,
+  newId,
+  on,
+  port,
+  run,
+  sharedExchanges,
+} from '@warren/chassis';
+import { type Currency, orderCreated, toMinorUnits } from '@warren/contracts';
+
+interface Config {
+  PORT: number;
+  ADMIN_PORT: number;
+}
+
+interface Schema {
+  payments: {
+    id: string;
+    order_id: string;
+    user_id: string;
+    /** Minor units */
+    amount: number;
+    currency: Currency;
+    status: 'processed';
+  };
+}
+
+await run(
+  defineService<Config, Schema>({
+    name: 'payment',
+    version: '0.1.0',
+    config: { PORT: port(), ADMIN_PORT: port() },
+    migrations: new URL('../migrations/', import.meta.url),
+    broker: (settings: BrokerSettings): BrokerConfig => ({
+      vhosts: {
+        publish: { exchanges: sharedExchanges() },
+        consume: consumes('payment', [orderCreated], settings),
+      },
+    }),
+    handlers: [
+      on(orderCreated, async ({ data }, work) => {
+        const { orderId, userId, price, currency } = data;
+        await work.transaction
+          .insertInto('payments')
+          .values({
+            id: newId(),
+            order_id: orderId,
+            user_id: userId,
+            amount: toMinorUnits(price),
+            currency,
+            status: 'processed',
+          })
+          .execute();
+      }),
+    ],
+  }),
+);
