@@ -3,7 +3,7 @@ import Router from '@koa/router';
 import Koa, { type Context, type Middleware } from 'koa';
 import helmet from 'koa-helmet';
 import type { ChassisConfig } from '../config.ts';
-import type { Logger, Units, Work } from '../context.ts';
+import type { Logger, Origin, Units, Work } from '../context.ts';
 import { asError, problem, WarrenError } from '../errors.ts';
 import { type RequestFor, requestNothing } from '../rpc/asker.ts';
 import type { Metrics } from '../telemetry/index.ts';
@@ -66,16 +66,11 @@ export function createHttp(options: HttpOptions): Http {
 
   app.on('error', (error) => log.debug({ err: error }, 'an answer could not be sent'));
   app.use(exchange({ log, metrics, timeout: config.REQUEST_TIMEOUT, draining: () => server.draining }));
-  app.use(
-    helmet({
-      contentSecurityPolicy: {
-        useDefaults: false,
-        directives: { 'default-src': ["'none'"], 'frame-ancestors': ["'none'"] },
-      },
-    }),
-  );
+  const security = securityHeaders();
   app.use(async (ctx) => {
-    const { deadline, log } = exchangeOf(ctx);
+    const current = exchangeOf(ctx);
+    const { deadline } = current;
+    ctx.set(security);
     const work = answerOf(ctx, dispatch, front);
     keep(work);
     const answer = await Promise.race([work, deadline.passed]);
@@ -89,14 +84,14 @@ export function createHttp(options: HttpOptions): Http {
     if (answer !== PASSED) return send(ctx, answer);
     void work.then((done) => {
       if (done !== UNMATCHED && done.status < 400)
-        log.warn(
+        current.log.warn(
           { status: done.status },
           'a request was done after its deadline, and its client was told otherwise',
         );
     });
     const arriving = !ctx.req.complete;
     const timeout = config.REQUEST_TIMEOUT;
-    send(ctx, problemAnswer(arriving ? tooSlow(timeout) : (exchangeOf(ctx).late?.() ?? overdue(timeout))));
+    send(ctx, problemAnswer(arriving ? tooSlow(timeout) : (current.late?.() ?? overdue(timeout))));
   });
 
   const server = createHttpServer(app.callback(), {
@@ -113,6 +108,26 @@ export function createHttp(options: HttpOptions): Http {
     },
     close: () => server.close(),
   };
+}
+
+/** Helmet's headers. They are the same for every answer, so it is asked for them once. */
+function securityHeaders(): Record<string, string> {
+  const headers: Record<string, string> = {};
+  const response = {
+    setHeader(name: string, value: string) {
+      headers[name] = value;
+    },
+    removeHeader: () => {},
+  };
+  const middleware = helmet({
+    contentSecurityPolicy: {
+      useDefaults: false,
+      directives: { 'default-src': ["'none'"], 'frame-ancestors': ["'none'"] },
+    },
+  });
+  const ctx = { req: {}, request: {}, res: response } as unknown as Parameters<typeof middleware>[0];
+  void middleware(ctx, async () => {});
+  return headers;
 }
 
 /** No route knows the path, and the front takes it. */
@@ -135,11 +150,11 @@ async function answerOf(
     return front?.fallback !== undefined && knownMethods(ctx).length === 0 ? UNMATCHED : unmatched(ctx);
   } catch (error) {
     const current = exchangeOf(ctx);
-    const { log, deadline } = current;
+    const { deadline } = current;
     const refusal = toProblem(error);
     const isStopped = deadline.signal.aborted && error === deadline.signal.reason;
     if (!isStopped) {
-      if (refusal.status === 500) log.error({ err: error }, 'a request failed unexpectedly');
+      if (refusal.status === 500) current.log.error({ err: error }, 'a request failed unexpectedly');
       else if (refusal.status > 500) current.reason = asError(error).message;
     }
     return problemAnswer(refusal);
@@ -239,7 +254,7 @@ function answerRoute(
 
   return async (ctx) => {
     const exchange = exchangeOf(ctx);
-    const { correlationId, traceparent, log } = exchange;
+    const { correlationId, traceparent } = exchange;
     const { signal } = exchange.deadline;
     const body = await readBody?.(ctx);
     requireUtf8(ctx.querystring);
@@ -247,12 +262,19 @@ function answerRoute(
     const run = async (context: object): Promise<Answer> =>
       toAnswer(await route.handler(request, context as Parameters<Route['handler']>[1]));
 
-    const origin = { correlationId, traceparent, log, signal };
+    const origin: Origin & { signal: AbortSignal } = {
+      correlationId,
+      ...(traceparent !== undefined && { traceparent }),
+      get log() {
+        return exchange.log;
+      },
+      signal,
+    };
     if (route.method === 'GET' || units === undefined || parts === undefined) {
       const read: Read = {
         database: units?.database as Read['database'],
         config,
-        log,
+        log: exchange.log,
         now,
         correlationId,
         signal,

@@ -66,10 +66,16 @@ export function exchange(options: {
     return withSpan(method, { kind: SpanKind.SERVER, attributes, parent }, async (span) => {
       const traceparent = currentTraceparent();
       const traceId = traceIdOf(traceparent);
+      const fields = traceId === undefined ? { correlationId } : { correlationId, traceId };
+      let bound: Logger | undefined;
       const current: Exchange = {
         correlationId,
         traceparent,
-        log: log.child(traceId === undefined ? { correlationId } : { correlationId, traceId }),
+        // Most requests log nothing but their end.
+        get log() {
+          bound ??= log.child(fields);
+          return bound;
+        },
         deadline: startDeadline(timeout),
         route: 'unmatched',
       };
@@ -85,8 +91,8 @@ export function exchange(options: {
         metrics.httpRequestDuration.observe({ method, route: current.route, status }, seconds);
         const level = status >= 500 ? 'error' : status >= 400 ? 'warn' : 'info';
         const { route, reason } = current;
-        current.log[level](
-          { method, path, route, status, ms: Math.round(seconds * 1e6) / 1e3, reason },
+        log[level](
+          { ...fields, method, path, route, status, ms: Math.round(seconds * 1e6) / 1e3, reason },
           'request',
         );
       });

@@ -37,9 +37,10 @@ export function compileValidation(route: Route): Validate {
       }
       return result.value;
     };
+    const hasNoQuery = route.query === undefined && Object.keys(input.query).length === 0;
     const checked = {
       params: check(params, input.params, 'the path') as object,
-      query: check(query, input.query, 'the query') as object,
+      query: hasNoQuery ? input.query : (check(query, input.query, 'the query') as object),
       body: body === undefined ? undefined : check(body, input.body, 'the body'),
       headers: input.headers,
     };
