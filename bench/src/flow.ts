@@ -126,7 +126,8 @@ export async function runFlow(
     }
     result.faults = await flow.close();
   } catch (error) {
-    result.faults.push((error as Error).message);
+    // The accounts show what is missing.
+    result.faults.push((error as Error).message, ...((await flow?.close().catch(() => [])) ?? []));
   } finally {
     await flow?.disconnect();
     await running?.remove();
@@ -212,11 +213,15 @@ class Flow {
     return readCpu({ services, broker, database });
   }
 
-  /** Waits until every accepted order is paid and no work is left. After `DRAIN_MS` it returns, and the accounts show what is missing. */
+  /** Waits until every accepted order is paid and no work is left. @throws after `DRAIN_MS` */
   async #untilPaid(): Promise<void> {
     const wanted = this.#accepted.length + this.#signUps;
     const deadline = performance.now() + DRAIN_MS;
-    while (!(await this.#isDone(wanted)) && performance.now() < deadline) await wait(POLL_MS);
+    while (!(await this.#isDone(wanted))) {
+      if (performance.now() > deadline)
+        throw new Error(`not all of ${wanted} orders were paid and done within ${DRAIN_MS / 1_000} s`);
+      await wait(POLL_MS);
+    }
     await wait(SETTLE_MS);
   }
 

@@ -12,17 +12,20 @@ import { REFERENCE, readSettings, type Settings } from './settings.ts';
 import { openStage, Refusal, type Stage } from './stage.ts';
 import { BARE, relays, type System, savers, wholeSystems } from './systems.ts';
 
+const interrupt = new AbortController();
 for (const signal of ['SIGINT', 'SIGTERM'] as const)
   process.once(signal, () => {
+    interrupt.abort();
     void removeKept().then(() => process.exit(130));
   });
 
 try {
   process.exitCode = await main();
 } catch (error) {
-  if (!(error instanceof Refusal)) throw error;
-  console.error(error.message);
-  process.exitCode = 2;
+  // An interrupted run fails over the servers that are gone; its end is not an error.
+  if (!(error instanceof Refusal) && !interrupt.signal.aborted) throw error;
+  if (error instanceof Refusal) console.error(error.message);
+  process.exitCode = error instanceof Refusal ? 2 : 130;
 } finally {
   await removeKept();
 }
