@@ -19,6 +19,17 @@ export function backoff({ min, max }: { min: number; max: number }): { next(): n
 /** The longest a timer takes; a longer one would be over at once. */
 const LONGEST = 2 ** 31 - 1;
 
+/** A signal that aborts after `ms` as `AbortSignal.timeout` does, unless it is cleared: no timer and no error is left behind. */
+export function timeLimit(ms: number): { signal: AbortSignal; clear(): void } {
+  const controller = new AbortController();
+  const timer = setTimeout(
+    () => controller.abort(new DOMException('The operation was aborted due to timeout', 'TimeoutError')),
+    Math.min(ms, LONGEST),
+  );
+  timer.unref();
+  return { signal: controller.signal, clear: () => clearTimeout(timer) };
+}
+
 /** What `work` resolves to; or undefined once `ms` have passed. No timer outlives it: one that does holds a process that has nothing left to do. */
 export async function within<T>(ms: number, work: Promise<T>): Promise<T | undefined> {
   const settled = new AbortController();

@@ -84,8 +84,10 @@ export interface StartOptions {
   onFatal?: (error: Error) => void;
 }
 
-/** Transactions at once a queue. */
+/** Transactions at once a queue, where batches are slow or their messages alone. */
 const CONSUMER_CONCURRENCY = 5;
+/** Statements and transactions at once a kind of task: claiming, renewing, settling, and what acts read. */
+const TASK_CONNECTIONS = 4;
 /** Requests over the broker that a service without a database serves at once; one with a database leaves half of its connections to HTTP. */
 const SERVED_AT_ONCE = 20;
 /** ms a handler may take before its transaction is cancelled and the event retried. */
@@ -193,8 +195,7 @@ export async function start(
     });
   const brokerConfig = brokerOf();
   const queues = brokerConfig === undefined ? [] : subscribedQueues(name, brokerConfig);
-  const concurrent =
-    queues.length * CONSUMER_CONCURRENCY + workers.reduce((sum, { concurrency = 2 }) => sum + concurrency, 0);
+  const concurrent = queues.length * CONSUMER_CONCURRENCY + workers.length * TASK_CONNECTIONS;
   const open = (role: string, connections: number, statementTimeout?: number) =>
     openDatabase<unknown>({
       url: config.DATABASE_URL as string,

@@ -28,7 +28,7 @@ describe('a gateway under load', function () {
       cwd: fileURLToPath(new URL('..', import.meta.url)),
       entry: 'src/main.ts',
       // With so little of it, what is used is what is needed.
-      nodeFlags: ['--max-semi-space-size=2', '--max-old-space-size=96'],
+      nodeFlags: ['--max-semi-space-size=16', '--max-old-space-size=96'],
       env: {
         PORT: port,
         ADMIN_PORT: adminPort,

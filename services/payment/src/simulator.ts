@@ -1,7 +1,7 @@
 // A payment provider in a box, for development and tests. It moves no money, but keeps books like one that does: in a schema of
 // its own, so that a key is honoured by all replicas and after a restart, and an audit can add up what was taken.
-import { setTimeout as wait } from 'node:timers/promises';
-import { type Generated, type Kysely, sql } from '@warren/chassis';
+import { setImmediate as turn, setTimeout as wait } from 'node:timers/promises';
+import { type Generated, type Kysely, type Selectable, sql } from '@warren/chassis';
 import type { PaymentConfig } from './config.ts';
 import { type Charge, type Outcome, type PaymentProvider, ProviderError, type Refund } from './provider.ts';
 
@@ -41,6 +41,10 @@ export function simulator<Schema extends SimulatorSchema>(
   random: () => number = Math.random,
 ): PaymentProvider {
   const books = database as unknown as Kysely<SimulatorSchema>;
+  const bookCharge = grouped<Charge, Booked>(
+    (charges) => bookCharges(books, charges, settings.PAYMENT_LIMIT),
+    ({ key }) => key,
+  );
 
   async function answer<T>(signal: AbortSignal, book: () => Promise<T>): Promise<T> {
     await wait(settings.PROVIDER_LATENCY, undefined, { signal });
@@ -60,7 +64,7 @@ export function simulator<Schema extends SimulatorSchema>(
   }
 
   return {
-    charge: (charge, signal) => answer(signal, () => bookCharge(books, charge, settings.PAYMENT_LIMIT)),
+    charge: (charge, signal) => answer(signal, async () => decisionOf(charge, await bookCharge(charge))),
     refund: (refund, signal) => answer(signal, () => bookRefund(books, refund)),
   };
 }
@@ -68,26 +72,52 @@ export function simulator<Schema extends SimulatorSchema>(
 // A repeat finds what was booked under its key, and counts itself.
 const repeated = sql<number>`books.requests + 1`;
 
-async function bookCharge(
+type Booked = Selectable<SimulatorSchema['simulator.books']>;
+
+/** Runs what is asked for in one turn of the event loop in one statement: this stand-in should cost what a remote provider does. */
+function grouped<Request, Result>(
+  run: (requests: readonly Request[]) => Promise<ReadonlyMap<string, Result>>,
+  keyOf: (request: Request) => string,
+): (request: Request) => Promise<Result> {
+  let next: { requests: Map<string, Request>; results: Promise<ReadonlyMap<string, Result>> } | undefined;
+  return async (request) => {
+    const key = keyOf(request);
+    // A statement cannot change one row twice.
+    if (next?.requests.has(key)) next = undefined;
+    if (next === undefined) {
+      const requests = new Map<string, Request>();
+      const group = { requests, results: turn().then(() => run([...requests.values()])) };
+      next = group;
+      turn().then(() => {
+        if (next === group) next = undefined;
+      });
+    }
+    next.requests.set(key, request);
+    return (await next.results).get(key) as Result;
+  };
+}
+
+async function bookCharges(
   books: Kysely<SimulatorSchema>,
-  { key, reference, amount, currency }: Charge,
+  charges: readonly Charge[],
   limit: number,
-): Promise<Outcome> {
-  const declined = amount > limit;
-  const booked = await books
-    .insertInto('simulator.books')
-    .values({
-      key,
-      kind: 'charge',
-      reference,
-      amount,
-      currency,
-      outcome: declined ? 'declined' : 'accepted',
-      reason: declined ? 'limit_exceeded' : null,
-    })
-    .onConflict((conflict) => conflict.column('key').doUpdateSet({ requests: repeated }))
-    .returningAll()
-    .executeTakeFirstOrThrow();
+): Promise<ReadonlyMap<string, Booked>> {
+  const of = (column: (charge: Charge) => unknown) => charges.map(column);
+  const { rows } = await sql<Booked>`
+    insert into simulator.books (key, kind, reference, amount, currency, outcome, reason)
+    select key, 'charge', reference, amount, currency,
+           case when amount > ${limit} then 'declined' else 'accepted' end,
+           case when amount > ${limit} then 'limit_exceeded' end
+    from unnest(${of(({ key }) => key)}::text[], ${of(({ reference }) => reference)}::text[],
+                ${of(({ amount }) => amount)}::integer[], ${of(({ currency }) => currency)}::text[])
+      as charge (key, reference, amount, currency)
+    order by key
+    on conflict (key) do update set requests = ${repeated}
+    returning *`.execute(books);
+  return new Map(rows.map((row) => [row.key, row]));
+}
+
+function decisionOf({ key, reference, amount, currency }: Charge, booked: Booked): Outcome {
   const same =
     booked.kind === 'charge' &&
     booked.reference === reference &&

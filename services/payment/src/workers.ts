@@ -11,16 +11,24 @@ import {
 import { simulator } from './simulator.ts';
 
 /** A real provider takes the simulator's place here. */
-const providerOf = ({ database, config }: Acting<PaymentSchema, PaymentConfig>): PaymentProvider =>
-  simulator(database, config);
+function providerOf({ database, config }: Acting<PaymentSchema, PaymentConfig>): PaymentProvider {
+  let provider = providers.get(database);
+  if (provider === undefined) {
+    provider = simulator(database, config);
+    providers.set(database, provider);
+  }
+  return provider;
+}
+
+const providers = new WeakMap<object, PaymentProvider>();
 
 const charging: Worker<Charge, Outcome, PaymentSchema, PaymentConfig> = {
   kind: CHARGE,
   act: ({ data }, context) => providerOf(context).charge(data, context.signal),
   settle: ({ key }, outcome, work) => settleCharge(work, key, outcome),
   timeout: PROVIDER_TIMEOUT,
-  // Most of a charge is waiting for the provider.
-  concurrency: 8,
+  // Most of a charge is waiting for the provider, and holds no connection meanwhile.
+  concurrency: 32,
 };
 
 const refunding: Worker<Refund, void, PaymentSchema, PaymentConfig> = {

@@ -1,5 +1,6 @@
 // Requests that share a transaction: what has arrived when the last one has committed is done in the next. Each is answered after
 // the commit; where one fails, it is done again by itself, and so are those that shared its fate.
+import { timeLimit } from '../backoff.ts';
 import type { Origin, PieceOfWork, Units, Work } from '../context.ts';
 import { Problem } from '../errors.ts';
 import { inParts } from '../parts.ts';
@@ -75,7 +76,10 @@ export function shareCommits(units: Units): SharedWork {
         reject,
         async run(given, member) {
           try {
-            request.outcome = { value: await work(given) };
+            const value = await work(given);
+            // Not kept once its time is over: the client has been told otherwise.
+            origin.signal.throwIfAborted();
+            request.outcome = { value };
           } catch (error) {
             // A refusal that has written nothing leaves nothing to roll back.
             if (!(error instanceof Problem) || member.hasWritten()) throw error;
@@ -95,8 +99,8 @@ async function answer(units: Units, batch: readonly Request[]): Promise<void> {
   try {
     await inParts(batch, {
       together: async (requests) => {
-        const signals = requests.map(({ origin }) => origin.signal);
-        await units.batch(requests, { signal: AbortSignal.any([AbortSignal.timeout(TIMEOUT), ...signals]) });
+        const limit = timeLimit(TIMEOUT);
+        await units.batch(requests, { signal: limit.signal }).finally(limit.clear);
         for (const { outcome, resolve, reject } of requests) {
           if (outcome === undefined) reject(new Error('a request of a shared transaction was not done'));
           else if ('refusal' in outcome) reject(outcome.refusal);

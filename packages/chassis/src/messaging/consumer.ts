@@ -8,7 +8,7 @@ import {
   type EventDefinition,
   parseEvent,
 } from '@warren/contracts';
-import { backoff, pause } from '../backoff.ts';
+import { backoff, pause, timeLimit } from '../backoff.ts';
 import { BatchError, type Logger, type Origin, type PieceOfWork, type Units, type Work } from '../context.ts';
 import type { Availability } from '../database/availability.ts';
 import { isDatabaseUnavailable } from '../database/outage.ts';
@@ -354,9 +354,10 @@ export class Consumer implements Taker {
   async #runBatch(pieces: readonly Piece[], timeout: number): Promise<ReadonlySet<Piece>> {
     const { queue, units, interrupted } = { ...this.#options, interrupted: this.#interrupting.signal };
     const handled = new Set<Piece>();
+    const limit = timeLimit(timeout);
     try {
       await units.batch(pieces, {
-        signal: AbortSignal.any([AbortSignal.timeout(timeout), interrupted]),
+        signal: AbortSignal.any([limit.signal, interrupted]),
         first: async (run) => {
           handled.clear();
           const { rows } = await run(insertMessages(queue, pieces.map(inboxRowOf)));
@@ -369,6 +370,8 @@ export class Consumer implements Taker {
     } catch (error) {
       // Also where a handler failed because of it.
       throw interrupted.aborted ? interrupted.reason : error;
+    } finally {
+      limit.clear();
     }
     return handled;
   }

@@ -2,7 +2,7 @@
 // it for a while, acts outside any transaction under the task's stable key, and writes the result in a second transaction.
 import { randomUUID } from 'node:crypto';
 import { type Kysely, type QueryExecutorProvider, sql } from 'kysely';
-import { backoff, pause } from '../backoff.ts';
+import { backoff, pause, timeLimit } from '../backoff.ts';
 import { BatchError, type Logger, type PieceOfWork, type Units, type Work } from '../context.ts';
 import type { Availability } from '../database/availability.ts';
 import { isDatabaseUnavailable } from '../database/outage.ts';
@@ -70,6 +70,8 @@ const POLL = 1_000;
 const ATTEMPTS = 3;
 /** ms between the attempts of a task that fails: doubling, from the first to the last. */
 const RETRY = { min: 1_000, max: 300_000 };
+/** Tasks at once that are settled each alone, after a batch has failed. */
+const SETTLED_ALONE = 2;
 /** ms that settling may take. */
 const SETTLE_TIMEOUT = 10_000;
 /** ms after which somebody else takes over the task of a process that died; one that lives renews its claim in time. */
@@ -236,11 +238,12 @@ export class WorkerRunner {
     let result: unknown;
     try {
       if (act !== undefined) {
-        const signal = AbortSignal.timeout(timeout);
+        const limit = timeLimit(timeout);
+        const { signal } = limit;
         const context = { signal, config: this.#config, log, database: this.#units.database };
         result = await withSpan(`${this.#worker.kind} task`, { kind: SpanKind.INTERNAL, parent }, () =>
           Promise.race([(async () => act.call(this.#worker, task, context))(), rejectOn(signal)]),
-        );
+        ).finally(limit.clear);
         this.#actMs += LATEST * (performance.now() - started - this.#actMs);
       }
     } catch (error) {
@@ -280,7 +283,7 @@ export class WorkerRunner {
     await inParts(batch, {
       together: (pieces) => this.#settleTogether(pieces),
       alone: (piece) => this.#settleAlone(piece),
-      concurrency: this.#lanes,
+      concurrency: SETTLED_ALONE,
       isLeft: ({ claimed: { id } }) => this.#claimed.has(id),
       goesOn: async (cause) => {
         if (!isDatabaseUnavailable(cause) || (await this.#availability.check(cause))) return true;
@@ -296,8 +299,9 @@ export class WorkerRunner {
 
   async #settleTogether(pieces: readonly Acted[]): Promise<void> {
     const lost = new Set<Acted>();
-    await this.#units.batch(pieces, {
-      signal: AbortSignal.timeout(SETTLE_TIMEOUT),
+    const limit = timeLimit(SETTLE_TIMEOUT);
+    const settling = this.#units.batch(pieces, {
+      signal: limit.signal,
       // First, so that whoever lost the lease to another writes nothing.
       first: async (run) => {
         const ids = pieces.map(({ claimed: { id } }) => id);
@@ -308,6 +312,7 @@ export class WorkerRunner {
         return pieces.filter((piece) => !lost.has(piece));
       },
     });
+    await settling.finally(limit.clear);
     for (const { origin } of lost)
       origin.log.warn('another replica has taken this task over; leaving it to that one');
     for (const { claimed } of pieces) this.#claimed.delete(claimed.id);

@@ -38,8 +38,30 @@ export function createLog(options: {
         },
       },
     },
-    stream ?? pino.destination({ fd: 1, sync: true }),
+    stream ?? standardOutput(),
   );
+}
+
+/** Bytes of log lines that are written at once at the latest. */
+const BUFFER = 64 * 1024;
+
+/** The lines of one turn of the event loop in one write; what is left when the process exits, then. A kill loses a turn. */
+function standardOutput(): { write(line: string): void } {
+  const out = pino.destination({ fd: 1, sync: true, minLength: BUFFER });
+  let isScheduled = false;
+  const flush = () => {
+    isScheduled = false;
+    out.flushSync();
+  };
+  process.once('exit', flush);
+  return {
+    write(line) {
+      out.write(line);
+      if (isScheduled) return;
+      isScheduled = true;
+      setImmediate(flush);
+    },
+  };
 }
 
 /** The value without its secrets; itself when it has none. */
