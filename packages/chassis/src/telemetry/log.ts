@@ -42,11 +42,17 @@ export function createLog(options: {
   );
 }
 
+let output: ReturnType<typeof openStandardOutput> | undefined;
+function standardOutput(): ReturnType<typeof openStandardOutput> {
+  output ??= openStandardOutput();
+  return output;
+}
+
 /** Bytes of log lines that are written at once at the latest. */
-const BUFFER = 64 * 1024;
+const BUFFER = 16_000;
 
 /** The lines of one turn of the event loop in one write; what is left when the process exits, then. A kill loses a turn. */
-function standardOutput(): { write(line: string): void } {
+function openStandardOutput(): { write(line: string): void } {
   const out = pino.destination({ fd: 1, sync: true, minLength: BUFFER });
   let isScheduled = false;
   const flush = () => {
