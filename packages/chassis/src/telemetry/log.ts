@@ -48,24 +48,19 @@ function standardOutput(): ReturnType<typeof openStandardOutput> {
   return output;
 }
 
-/** Bytes of log lines that are written at once at the latest. */
-const BUFFER = 16_000;
-
 /** The lines of one turn of the event loop in one write; what is left when the process exits, then. A kill loses a turn. */
 function openStandardOutput(): { write(line: string): void } {
-  const out = pino.destination({ fd: 1, sync: true, minLength: BUFFER });
-  let isScheduled = false;
+  const out = pino.destination({ fd: 1, sync: true });
+  let lines = '';
   const flush = () => {
-    isScheduled = false;
-    out.flushSync();
+    if (lines !== '') out.write(lines);
+    lines = '';
   };
   process.once('exit', flush);
   return {
     write(line) {
-      out.write(line);
-      if (isScheduled) return;
-      isScheduled = true;
-      setImmediate(flush);
+      if (lines === '') setImmediate(flush);
+      lines += line;
     },
   };
 }
