@@ -45,30 +45,25 @@ interface Waiting extends Statement {
 
 /** What of a pg.Connection is used here: its types do not name it. */
 interface Wire {
+  /** Text by name; pg adds a statement when the server has parsed it. */
   parsedStatements: Record<string, string>;
-  stream: { cork(): void; uncork(): void };
+  stream: { write(bytes: Buffer): unknown };
   parse(message: { text: string; name: string }): void;
-  bind(message: {
-    statement: string;
-    values: readonly unknown[];
-    valueMapper: (value: unknown) => unknown;
-  }): void;
+  bind(message: { statement: string; values: readonly unknown[] }): void;
   describe(message: { type: 'P'; name: string }): void;
   execute(message: { portal: string }): void;
   sync(): void;
 }
 
-interface ParsedResult extends Result {
-  addFields(fields: unknown[]): void;
-  parseRow(fields: unknown[]): object;
-  addRow(row: object): void;
-  addCommandComplete(message: object): void;
+interface Column {
+  name: string;
+  parse: (text: string) => unknown;
 }
 
-const { Result: PgResult, utils } = pg as unknown as {
-  Result: new (mode: undefined, types: unknown) => ParsedResult;
-  utils: { prepareValue(value: unknown): unknown };
-};
+const { utils } = pg as unknown as { utils: { prepareValue(value: unknown): unknown } };
+
+/** Columns of the statements that a connection has prepared: PostgreSQL refuses to run one whose columns have changed. */
+const prepared = new WeakMap<Wire, Map<string, readonly Column[]>>();
 
 /** One write: pg submits it like a query of its own, and hands it the messages that come back. */
 class Bundle {
@@ -76,9 +71,11 @@ class Bundle {
   readonly #done: () => void;
   /** What each is prepared under; empty where it is not. */
   readonly #names: readonly string[];
+  #known: Map<string, readonly Column[]> = new Map();
   /** The statement whose messages come next. */
   #current = 0;
-  #result = new PgResult(undefined, pg.types);
+  #columns: readonly Column[] | undefined;
+  #rows: Record<string, unknown>[] = [];
   #unreadable: unknown;
 
   constructor(statements: readonly Waiting[], done: () => void) {
@@ -97,43 +94,55 @@ class Bundle {
   }
 
   submit(wire: Wire): void {
+    const chunks: Buffer[] = [];
+    // A write a message would cost more than all of the rest.
+    const gathering: Wire = Object.create(wire, { _send: { value: (bytes: Buffer) => chunks.push(bytes) } });
     const parsing = new Set<string>();
-    wire.stream.cork();
-    try {
-      for (const [i, { text, values = [] }] of this.#statements.entries()) {
-        const name = this.#names[i] as string;
-        if (name === '' || (wire.parsedStatements[name] === undefined && !parsing.has(name)))
-          wire.parse({ text, name });
-        parsing.add(name);
-        wire.bind({ statement: name, values, valueMapper: utils.prepareValue });
-        wire.describe({ type: 'P', name: '' });
-        wire.execute({ portal: '' });
-      }
-      wire.sync();
-    } finally {
-      wire.stream.uncork();
+    this.#known = prepared.get(wire) ?? new Map();
+    prepared.set(wire, this.#known);
+    for (const [i, { text, values = [] }] of this.#statements.entries()) {
+      const name = this.#names[i] as string;
+      if (name === '' || (wire.parsedStatements[name] === undefined && !parsing.has(name)))
+        gathering.parse({ text, name });
+      parsing.add(name);
+      gathering.bind({ statement: name, values });
+      if (!this.#known.has(name)) gathering.describe({ type: 'P', name: '' });
+      gathering.execute({ portal: '' });
     }
+    gathering.sync();
+    wire.stream.write(Buffer.concat(chunks));
   }
 
-  handleRowDescription({ fields }: { fields: unknown[] }): void {
-    this.#result.addFields(fields);
+  handleRowDescription({ fields }: { fields: { name: string; dataTypeID: number }[] }): void {
+    this.#columns = fields.map(({ name, dataTypeID }) => ({
+      name,
+      parse: pg.types.getTypeParser(dataTypeID),
+    }));
   }
 
-  handleDataRow({ fields }: { fields: unknown[] }): void {
+  handleDataRow({ fields }: { fields: (string | null)[] }): void {
+    const columns = this.#columns ?? this.#known.get(this.name ?? '') ?? [];
+    const row: Record<string, unknown> = {};
     try {
-      this.#result.addRow(this.#result.parseRow(fields));
+      for (const [i, { name, parse }] of columns.entries()) {
+        const text = fields[i] ?? null;
+        row[name] = text === null ? null : parse(text);
+      }
+      this.#rows.push(row);
     } catch (error) {
       this.#unreadable ??= error;
     }
   }
 
-  handleCommandComplete(message: object): void {
-    this.#result.addCommandComplete(message);
-    this.#next();
+  handleCommandComplete({ text }: { text: string }): void {
+    // e.g. `INSERT 0 5`, `UPDATE 5`, `COMMIT`
+    const words = text.split(' ');
+    const count = Number(words.at(-1));
+    this.#next(words[0] ?? null, Number.isNaN(count) ? null : count);
   }
 
   handleEmptyQuery(): void {
-    this.#next();
+    this.#next(null, null);
   }
 
   handleError(error: unknown): void {
@@ -148,12 +157,15 @@ class Bundle {
     this.#done();
   }
 
-  #next(): void {
+  #next(command: string | null, rowCount: number | null): void {
     const statement = this.#statements[this.#current];
-    if (this.#unreadable === undefined) statement?.resolve(this.#result);
+    // Without a description it has none to give.
+    if (this.name && !this.#known.has(this.name)) this.#known.set(this.name, this.#columns ?? []);
+    if (this.#unreadable === undefined) statement?.resolve({ command, rowCount, rows: this.#rows });
     else statement?.reject(this.#unreadable);
     this.#current += 1;
-    this.#result = new PgResult(undefined, pg.types);
+    this.#columns = undefined;
+    this.#rows = [];
     this.#unreadable = undefined;
   }
 }

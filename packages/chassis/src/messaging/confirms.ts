@@ -4,7 +4,7 @@
 import type { Socket } from 'node:net';
 import type { Channel, ConfirmChannel, Connection, Options } from 'amqplib/callback_api';
 import { within } from '../backoff.ts';
-import { corkWrites } from './cork.ts';
+import { gatherWrites } from './gather.ts';
 
 /** ms a broker may take to answer a farewell. */
 const CLOSE_TIMEOUT = 1_000;
@@ -70,7 +70,7 @@ export class Publisher {
   }
 
   private constructor(connection: Connection, channel: ConfirmChannel) {
-    corkWrites(socketOf(connection));
+    gatherWrites(socketOf(connection));
     this.#connection = connection;
     this.#channel = channel;
     channel.on('error', (error: Error & { code?: number }) =>

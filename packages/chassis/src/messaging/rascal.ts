@@ -5,7 +5,7 @@ import type { EventEmitter } from 'node:events';
 import { createRequire } from 'node:module';
 import type { Socket } from 'node:net';
 import type { Channel, Connection } from 'amqplib/callback_api';
-import { corkWrites } from './cork.ts';
+import { gatherWrites } from './gather.ts';
 
 export interface ExchangeConfig {
   type?: 'topic' | 'direct' | 'fanout' | 'headers';
@@ -177,7 +177,7 @@ function withChannels(): void {
       const open = this._open;
       this._open = (channel, ...more) => {
         this.channel = channel;
-        corkWrites((channel as unknown as { connection: { stream: Socket } }).connection.stream);
+        gatherWrites((channel as unknown as { connection: { stream: Socket } }).connection.stream);
         open.call(this, channel, ...more);
       };
     }

@@ -145,14 +145,14 @@ export class Session {
     const decided = this.#decided; // known before the snapshot of the read
     const skipped = [...inFlight, ...done];
     const highest = skipped.reduce((high, id) => most(high, BigInt(id)), this.#low);
-    const values = [this.#low, skipped, this.#held, limit, bytes, highest];
+    const values = [this.#low, idList(skipped), this.#held, limit, bytes, highest];
     const { rows } =
       done.length === 0
         ? await this.#query<Row>({ name: 'warren-read', text: READ, values })
         : await this.#query<Row>({
             name: 'warren-delete-and-read',
             text: DELETE_AND_READ,
-            values: [...values, done],
+            values: [...values, idList(done)],
           });
     const total = rows.reduce((sum, row) => sum + row.bytes, 0);
     const more = rows.length === limit || total >= bytes;
@@ -162,7 +162,7 @@ export class Session {
   }
 
   async delete(done: string[]): Promise<void> {
-    await this.#query({ name: 'warren-delete', text: DELETE, values: [done] });
+    await this.#query({ name: 'warren-delete', text: DELETE, values: [idList(done)] });
   }
 
   /** What comes after the event with this id ('0': from the start), parked events and what waits behind them left out. */
@@ -275,6 +275,9 @@ export class Session {
     }
   }
 }
+
+/** An array of numbers as PostgreSQL reads it: pg would escape each of a thousand. */
+const idList = (ids: readonly string[]) => `{${ids.join()}}`;
 
 const least = (a: bigint, b: bigint) => (a < b ? a : b);
 const most = (a: bigint, b: bigint) => (a > b ? a : b);
