@@ -154,8 +154,8 @@ export const saga: Mutant[] = [
     ...charging,
     file: 'services/payment/src/simulator.ts',
     name: 'a charge above the limit is taken',
-    find: 'const declined = amount > limit;',
-    replace: 'const declined = amount > limit * 1_000;',
+    find: "case when amount > ${limit} then 'declined' else 'accepted' end,",
+    replace: "case when amount > ${limit * 1_000} then 'declined' else 'accepted' end,",
     title: 'takes nothing above the limit',
   },
   {
