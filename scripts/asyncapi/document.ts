@@ -282,6 +282,11 @@ const envelope: JsonSchema = {
     dataschema: { ...optional, minLength: 1, description: 'Names type and version.' },
     subject: { ...optional, minLength: 1, description: 'Id of the aggregate it is about.' },
     correlationid: { ...optional, maxLength: 255, description: 'Of the request that began it all.' },
+    causationid: {
+      ...optional,
+      maxLength: 255,
+      description: 'Id of the event that caused this one; missing where a request caused it.',
+    },
     traceparent: { ...optional, description: traceparent.description },
     data: { type: 'object' },
   },
