@@ -133,6 +133,16 @@ export const saga: Mutant[] = [
     title: 'for several events about the same sign-up',
   },
 
+  {
+    ...order,
+    file: 'services/order/src/handlers.ts',
+    name: 'payments of one order in one batch are handled at once',
+    find: "settlePayment(work, data, 'payment.processed'), byOrder),",
+    replace: "settlePayment(work, data, 'payment.processed')),",
+    tests: ['test/keys.test.ts'],
+    title: 'confirm their order once',
+  },
+
   // --- payment ---
   {
     ...payments,
@@ -306,6 +316,15 @@ export const saga: Mutant[] = [
     find: 'unique (template, reference)',
     replace: 'unique (template, reference, id)',
     title: 'writes one e-mail about one thing',
+  },
+  {
+    ...emails,
+    file: 'services/email/src/handlers.ts',
+    name: 'an e-mail about a confirmed order locks outside its key',
+    find: 'announceConfirmedOrder(work, data), byUser),',
+    replace: 'announceConfirmedOrder(work, data)),',
+    tests: ['test/keys.test.ts'],
+    title: 'order.confirmed and order.created of one user',
   },
   {
     ...emails,
