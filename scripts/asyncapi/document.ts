@@ -282,6 +282,11 @@ const envelope: JsonSchema = {
     dataschema: { ...optional, minLength: 1, description: 'Names type and version.' },
     subject: { ...optional, minLength: 1, description: 'Id of the aggregate it is about.' },
     correlationid: { ...optional, maxLength: 255, description: 'Of the request that began it all.' },
+    causationid: {
+      ...optional,
+      maxLength: 255,
+      description: 'Id of the event that caused this one; missing where a request caused it.',
+    },
     traceparent: { ...optional, description: traceparent.description },
     data: { type: 'object' },
   },
@@ -297,8 +302,18 @@ function method(key: string): contracts.AnyMethod {
 }
 
 /** Whoever reads ignores fields it does not know, requests too. */
-const schemaOf = (schema: contracts.AnyEvent['schema'], direction: 'output'): JsonSchema =>
-  jsonSchemaOf(schema, direction);
+function schemaOf(schema: contracts.AnyEvent['schema'], direction: 'output'): JsonSchema {
+  const described = jsonSchemaOf(schema, direction);
+  for (const path of contracts.personalFields({ schema })) markPersonal(described, path);
+  return described;
+}
+
+/** An extension of the schema: JSON Schema has no keyword for it. Not in alternatives, which no contract has. */
+function markPersonal(schema: JsonSchema | undefined, path: readonly string[]): void {
+  const [name, ...rest] = path;
+  if (name !== undefined) markPersonal(name === '*' ? schema?.items : schema?.properties?.[name], rest);
+  else if (schema !== undefined) schema['x-personal'] = true;
+}
 
 const ref = (where: string, name: string) => ({ $ref: `#/${where}/${name}` });
 const inChannel = (channel: string, message: string) => ref(`channels/${channel}/messages`, message);

@@ -133,6 +133,16 @@ export const saga: Mutant[] = [
     title: 'for several events about the same sign-up',
   },
 
+  {
+    ...order,
+    file: 'services/order/src/handlers.ts',
+    name: 'payments of one order in one batch are handled at once',
+    find: "settlePayment(work, data, 'payment.processed'), byOrder),",
+    replace: "settlePayment(work, data, 'payment.processed')),",
+    tests: ['test/keys.test.ts'],
+    title: 'confirm their order once',
+  },
+
   // --- payment ---
   {
     ...payments,
@@ -154,8 +164,8 @@ export const saga: Mutant[] = [
     ...charging,
     file: 'services/payment/src/simulator.ts',
     name: 'a charge above the limit is taken',
-    find: 'const declined = amount > limit;',
-    replace: 'const declined = amount > limit * 1_000;',
+    find: "case when amount > ${limit} then 'declined' else 'accepted' end,",
+    replace: "case when amount > ${limit * 1_000} then 'declined' else 'accepted' end,",
     title: 'takes nothing above the limit',
   },
   {
@@ -306,6 +316,15 @@ export const saga: Mutant[] = [
     find: 'unique (template, reference)',
     replace: 'unique (template, reference, id)',
     title: 'writes one e-mail about one thing',
+  },
+  {
+    ...emails,
+    file: 'services/email/src/handlers.ts',
+    name: 'an e-mail about a confirmed order locks outside its key',
+    find: 'announceConfirmedOrder(work, data), byUser),',
+    replace: 'announceConfirmedOrder(work, data)),',
+    tests: ['test/keys.test.ts'],
+    title: 'order.confirmed and order.created of one user',
   },
   {
     ...emails,

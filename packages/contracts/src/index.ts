@@ -6,6 +6,7 @@ export * from './method.ts';
 export * from './money.ts';
 export * from './order.ts';
 export * from './payment.ts';
+export * from './personal.ts';
 export * from './session.ts';
 export * from './text.ts';
 export * from './user.ts';

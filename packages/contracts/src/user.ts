@@ -15,8 +15,8 @@ export const userCreated = defineEvent<UserCreated>({
   version: 1,
   data: {
     userId: uuid().required(),
-    name: text(200).required(),
-    email: text(254).email({ tlds: false }).required(),
+    name: text(200).required().meta({ personal: true }),
+    email: text(254).email({ tlds: false }).required().meta({ personal: true }),
   },
 });
 
@@ -36,8 +36,8 @@ export const findUser = defineMethod<{ userId: string }, User>({
   request: { userId: uuid().required() },
   reply: {
     id: uuid().required(),
-    name: Joi.string().required(),
-    email: Joi.string().required(),
+    name: Joi.string().required().meta({ personal: true }),
+    email: Joi.string().required().meta({ personal: true }),
     createdAt: Joi.string().isoDate().required(),
   },
 });

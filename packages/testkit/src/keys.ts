@@ -1,0 +1,132 @@
+// Keys of handlers. What arrives together shares a transaction, in which handlers of different keys run at once and no lock
+// protects them from each other: so a handler may lock nothing that an event of another key locks.
+import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
+import { eventually } from './eventually.ts';
+import { type Held, holdCommits } from './postgres/hold.ts';
+import type { TestDatabase } from './postgres/with-database.ts';
+import type { TestBroker } from './rabbitmq/with-broker.ts';
+
+/** What the contract of an event says of it. */
+interface Definition {
+  type: string;
+  routingKey: string;
+  dataschema: string;
+  from: string;
+}
+
+interface KeyedEvent {
+  id: string;
+  dataschema: string;
+  subject: string;
+}
+
+export interface Message {
+  event: KeyedEvent;
+  routingKey: string;
+}
+
+/** An event as the service of its contract publishes it. */
+export function messageOf(
+  { type, routingKey, dataschema, from }: Definition,
+  subject: string,
+  data: object,
+): Message {
+  const event = {
+    specversion: '1.0',
+    id: randomUUID(),
+    source: `/${from}`,
+    type,
+    time: new Date().toISOString(),
+    datacontenttype: 'application/json',
+    dataschema,
+    subject,
+    data,
+  };
+  return { event, routingKey };
+}
+
+export interface WithKeysOptions {
+  /** Of the service's description. */
+  handlers: readonly {
+    event: Definition;
+    // biome-ignore lint/suspicious/noExplicitAny: events of all kinds stand in one list
+    key?: (event: any) => string;
+  }[];
+  broker: Pick<TestBroker, 'publish'>;
+  database: Pick<TestDatabase, 'admin' | 'adminUrl'>;
+}
+
+type Pair = () => readonly [Message, Message] | Promise<readonly [Message, Message]>;
+
+/**
+ * Tests of a service's keys. Of a pair of events the first is handled, and its transaction held before its COMMIT; then the
+ * second is delivered, and either it is handled meanwhile, or its transaction waits for a lock of the first.
+ *
+ * @example
+ * const keys = withKeys({ handlers: service.handlers ?? [], broker, database });
+ * keys.itKeepsApart('payments of two orders of one user', async () => [processed(one), processed(other)]);
+ * keys.itOrders('two payments of one order', async () => [processed(one), processed(one)]);
+ */
+export function withKeys({ handlers, broker, database }: WithKeysOptions) {
+  let installed: ReturnType<typeof holdCommits> | undefined;
+
+  /** As the chassis finds it. */
+  const keyOf = ({ event }: Message): string => {
+    const handler = handlers.find((each) => each.event.dataschema === event.dataschema);
+    assert(handler, `no handler consumes ${event.dataschema}`);
+    return handler.key?.(event) ?? event.subject;
+  };
+  const publish = ({ event, routingKey }: Message) => broker.publish('events', routingKey, event);
+  const isHandled = async ({ event }: Message) =>
+    (await database.admin('select 1 from warren.inbox where message_id = $1', [event.id])).length > 0;
+
+  /** Whether the second event's transaction waits for the first one's. */
+  async function waits(first: Message, second: Message): Promise<boolean> {
+    // Not earlier: the service makes the table when it starts.
+    installed ??= holdCommits(database.adminUrl, { table: 'warren.inbox', column: 'message_id' });
+    const held = await (await installed)(first.event.id);
+    try {
+      await publish(first);
+      await eventually(held.isReached, { interval: 10 });
+      await publish(second);
+      return await outcome(held, second);
+    } finally {
+      await held.release();
+      for (const message of [first, second]) await eventually(() => isHandled(message), { interval: 10 });
+    }
+  }
+
+  const outcome = async (held: Held, second: Message): Promise<boolean> => {
+    const found = await eventually(
+      async () => {
+        if (await held.isWaitedFor()) return { waits: true };
+        return (await isHandled(second)) && { waits: false };
+      },
+      { interval: 10 },
+    );
+    return found.waits;
+  };
+
+  return {
+    waits,
+
+    /** Their keys differ, and neither waits for the other. */
+    itKeepsApart(what: string, pair: Pair): void {
+      it(`${what} do not wait for each other`, async () => {
+        const [first, second] = await pair();
+        assert.notEqual(keyOf(first), keyOf(second), 'they have one key');
+        assert.equal(await waits(first, second), false, 'a handler locks outside its key');
+      });
+    },
+
+    /** They have one key, and the second waits for the first. */
+    itOrders(what: string, pair: Pair): void {
+      it(`${what} wait for each other`, async () => {
+        const [first, second] = await pair();
+        assert.equal(await waits(first, second), true, 'they lock nothing in common');
+        assert.equal(keyOf(first), keyOf(second), 'their handlers lock one thing under different keys');
+      });
+    },
+  };
+}

@@ -1,0 +1,68 @@
+import { randomUUID } from 'node:crypto';
+import { type RunningService, start } from '@warren/chassis';
+import {
+  orderCancelled,
+  orderConfirmed,
+  orderCreated,
+  paymentRefunded,
+  userCreated,
+} from '@warren/contracts';
+import { eventually, messageOf, withBroker, withDatabase, withKeys } from '@warren/testkit';
+import { service } from '../src/service.ts';
+
+const { handlers = [] } = service;
+
+/** All that is said about a user; but for the ids, two users have everything in common. */
+function customer(userId: string = randomUUID()) {
+  const [orderId, paymentId] = [randomUUID(), randomUUID()];
+  const order = { orderId, userId, productName: 'A book', price: 12.5, currency: 'EUR' };
+  const { price: amount, currency } = order;
+  const reason = 'payment_timeout';
+  return {
+    'user.created': messageOf(userCreated, userId, { userId, name: 'Ada', email: 'ada@example.com' }),
+    'order.created': messageOf(orderCreated, orderId, order),
+    'order.confirmed': messageOf(orderConfirmed, orderId, order),
+    'order.cancelled': messageOf(orderCancelled, orderId, { ...order, reason }),
+    'payment.refunded': messageOf(paymentRefunded, paymentId, {
+      paymentId,
+      orderId,
+      userId,
+      amount,
+      currency,
+      reason,
+    }),
+  };
+}
+
+describe('the keys of the e-mail service', function () {
+  this.timeout(60_000);
+  const broker = withBroker({ services: ['email'] });
+  const database = withDatabase();
+  const keys = withKeys({ handlers, broker, database });
+  let email: RunningService;
+
+  before(async () => {
+    email = await start(service, {
+      PORT: '0',
+      ADMIN_PORT: '0',
+      AMQP_URL: broker.url('email'),
+      DATABASE_URL: database.url,
+      LOG_LEVEL: 'silent',
+    });
+    await eventually(() => email.ready());
+  });
+  after(() => email?.stop());
+
+  const types = Object.keys(customer()) as (keyof ReturnType<typeof customer>)[];
+  for (const type of types)
+    for (const other of types) {
+      keys.itKeepsApart(`${type} of one user and ${other} of another`, () => [
+        customer()[type],
+        customer()[other],
+      ]);
+      keys.itOrders(`${type} and ${other} of one user`, () => {
+        const userId = randomUUID();
+        return [customer(userId)[type], customer(userId)[other]];
+      });
+    }
+});
