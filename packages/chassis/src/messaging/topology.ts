@@ -35,8 +35,8 @@ export const DELIVERY_LIMIT = 10;
 /** Peeking at a dead letter delivers it and gives it back; RabbitMQ 4 would drop it after 20 such deliveries. */
 const PEEKS = 1_000_000;
 
-/** Messages in a consumer's hands at once; a service that needs another number writes it into its broker.ts. */
-const PREFETCH = 100;
+/** Messages in flight to a consumer: a batch, and the next one. A service that needs another number writes it into its broker.ts. */
+const PREFETCH = 200;
 /** More than one requester's share (rpc/server.ts): those of others are behind the flood of one, and must be seen to be handled. */
 const REQUEST_PREFETCH = 1_100;
 

@@ -7,6 +7,19 @@ import { asError } from '../errors.ts';
 const SECRET = /pass(word|wd)?$|secret|token|authorization|cookie|api[-_]?key|credential/i;
 const HIDDEN = '***';
 
+/** Names that were judged before: log lines have few, and each has them all again. */
+const judged = new Map<string, boolean>();
+const JUDGED_AT_MOST = 1_000;
+
+function isSecret(name: string): boolean {
+  let secret = judged.get(name);
+  if (secret === undefined) {
+    secret = SECRET.test(name);
+    if (judged.size < JUDGED_AT_MOST) judged.set(name, secret);
+  }
+  return secret;
+}
+
 /**
  * A pino logger. Bind `correlationId`, `traceId` and `eventId` by child loggers.
  * @param options.stream for tests: whatever takes lines; standard output when absent
@@ -72,9 +85,10 @@ function clean(value: unknown, depth: number): unknown {
   if (Array.isArray(value)) return value.map((one) => clean(one, depth + 1));
   if (!isPlain(value)) return value;
   let copy: Record<string, unknown> | undefined;
-  for (const [name, inner] of Object.entries(value)) {
+  for (const name of Object.keys(value)) {
+    const inner = (value as Record<string, unknown>)[name];
     const cleaned =
-      SECRET.test(name) && inner !== undefined && inner !== null ? HIDDEN : clean(inner, depth + 1);
+      inner !== undefined && inner !== null && isSecret(name) ? HIDDEN : clean(inner, depth + 1);
     if (cleaned === inner) continue;
     copy ??= { ...value };
     copy[name] = cleaned;
