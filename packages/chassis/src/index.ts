@@ -18,7 +18,7 @@ export {
 } from './http/pages.ts';
 export * from './http/routes.ts';
 export { newId } from './id.ts';
-export { type Handler, on, type Subscription } from './messaging/consumer.ts';
+export { type Handler, on, type Subscription, type SubscriptionOptions } from './messaging/consumer.ts';
 export { HEADERS } from './messaging/forwarder.ts';
 export type { BrokerConfig } from './messaging/rascal.ts';
 export {

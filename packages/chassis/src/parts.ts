@@ -1,6 +1,46 @@
-// A batch that fails: it is redone in parts, until each piece of work that fails is alone, and its neighbours are done.
+// Batches: which run beside each other, and what becomes of one that fails. It is redone in parts, until each piece of work that
+// fails is alone, and its neighbours are done.
 import { BatchError } from './context.ts';
 import { isLostRace } from './units.ts';
+
+export interface Batches<Item> {
+  /** What the next batch has; empty where nothing waits. */
+  next(): readonly Item[];
+  run(batch: readonly Item[]): Promise<void>;
+  /** ms after which a batch is slow, and does not hold up the next one any more. */
+  slow: number;
+  /** Batches beside each other at most. */
+  atOnce: number;
+}
+
+/**
+ * Runs one batch at a time, and another one beside those that are slow: while one runs, the next one gathers.
+ * @returns what is to be called when something waits
+ */
+export function runBatches<Item>({ next, run, slow: slowMs, atOnce }: Batches<Item>): () => void {
+  let running = 0;
+  let slow = 0;
+  const start = () => {
+    while (running < atOnce && running === slow) {
+      const batch = next();
+      if (batch.length === 0) return;
+      let isSlow = false;
+      const timer = setTimeout(() => {
+        isSlow = true;
+        slow += 1;
+        start();
+      }, slowMs);
+      running += 1;
+      void run(batch).finally(() => {
+        clearTimeout(timer);
+        running -= 1;
+        if (isSlow) slow -= 1;
+        start();
+      });
+    }
+  };
+  return start;
+}
 
 export interface HowInParts<Piece> {
   /** In one transaction; rejects when it was rolled back. */

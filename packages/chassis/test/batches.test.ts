@@ -3,7 +3,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { buildEvent } from '@warren/contracts';
+import { buildEvent, type CloudEvent } from '@warren/contracts';
 import { eventually, freePorts, startProcess, withBroker, withDatabase } from '@warren/testkit';
 import type { Channel } from 'amqplib/callback_api';
 import { expect } from 'chai';
@@ -327,22 +327,24 @@ describe('events in one batch', function () {
   const running: RunningService[] = [];
   let calls: string[] = [];
 
-  const launch = async (handler: Handler<Written, NoteSchema>, env: Record<string, string> = {}) => {
-    const service = await start(
-      listener('beta', async (event, work) => {
-        calls.push(event.data.text);
-        await handler(event, work);
-      }),
-      {
-        PORT: '0',
-        ADMIN_PORT: '0',
-        LOG_LEVEL: process.env.LOG_LEVEL ?? 'silent',
-        AMQP_URL: broker.url('beta'),
-        DATABASE_URL: database.url,
-        RETRY_DELAYS: '10m',
-        ...env,
-      },
-    );
+  const launch = async (
+    handler: Handler<Written, NoteSchema>,
+    env: Record<string, string> = {},
+    key?: (event: CloudEvent<Written>) => string,
+  ) => {
+    const called: Handler<Written, NoteSchema> = async (event, work) => {
+      calls.push(event.data.text);
+      await handler(event, work);
+    };
+    const service = await start(listener('beta', called, key === undefined ? {} : { key }), {
+      PORT: '0',
+      ADMIN_PORT: '0',
+      LOG_LEVEL: process.env.LOG_LEVEL ?? 'silent',
+      AMQP_URL: broker.url('beta'),
+      DATABASE_URL: database.url,
+      RETRY_DELAYS: '10m',
+      ...env,
+    });
     running.push(service);
     await eventually(() => expect(service.ready()).to.equal(true), LONG);
     return service;
@@ -429,6 +431,32 @@ describe('events in one batch', function () {
       async () => expect(await database.admin('select text from notes')).to.deep.equal([{ text: expected }]),
       LONG,
     );
+  });
+
+  it('fail alone where their key cannot be told', async () => {
+    const events = Array.from({ length: 8 }, (_, i) => eventOf(i === 2 ? 'keyless' : `${i}`));
+    await enqueue(events);
+    await launch(hear, {}, ({ data }) => {
+      if (data.text === 'keyless') throw new Error('no key');
+      return data.noteId;
+    });
+    const others = events.filter(({ data }) => data.text !== 'keyless');
+    await eventually(async () => expect(await heard()).to.deep.equal(ids(others)), LONG);
+    await eventually(async () => expect(await broker.queueDepth('beta.retry.10m')).to.equal(1), LONG);
+    await broker.purge('beta.retry.10m');
+    expect(calls).not.to.include('keyless');
+  });
+
+  it('are handled and kept in mind also with headers that somebody has made up', async () => {
+    const event = eventOf('x');
+    await broker.publish('events', written.routingKey, event, {
+      headers: { 'x-warren-attempts': 2_000_000, 'x-warren-failures': [{ error: 'a\0' }, 'text'] },
+    });
+    await launch(hear);
+    await eventually(async () => expect(await heard()).to.deep.equal(ids([event])), LONG);
+    expect(await database.admin('select attempts, failures from warren.inbox')).to.deep.equal([
+      { attempts: 32_767, failures: null },
+    ]);
   });
 
   it('are done while one of them hangs, which is then alone', async () => {

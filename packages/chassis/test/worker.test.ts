@@ -511,6 +511,29 @@ describe('a worker', function () {
     expect(performance.now() - since, 'ms').to.be.below(5_000);
   });
 
+  it('begins at once what came while it had no room', async () => {
+    const gate = Promise.withResolvers<void>();
+    let begun = 0;
+    await schedule('a');
+    const runner = launch({
+      concurrency: 1,
+      async act() {
+        begun += 1;
+        if (begun === 1) await gate.promise;
+      },
+    });
+    await eventually(() => expect(begun).to.equal(1));
+    await schedule('b');
+    runner.wake();
+    await new Promise((resolve) => setTimeout(resolve, 1_200)); // it polls each second, without room for anything
+    runner.wake();
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    const since = performance.now();
+    gate.resolve();
+    await done(2);
+    expect(performance.now() - since, 'ms').to.be.below(500);
+  });
+
   it('misses no wake-up that comes while it looks for work', async () => {
     const looks: PromiseWithResolvers<void>[] = [];
     const slow = writer.units.database.withPlugin({

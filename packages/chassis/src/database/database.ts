@@ -59,6 +59,12 @@ const CANCEL_REQUEST = 80_877_102;
 /** ms that the work of an aborted transaction, its statement and its end may take before the connection is given up. */
 const PATIENCE = 2_000;
 
+/**
+ * A prepared statement keeps the plan that was made when its table was empty. Where there is an index, it is to use that one; and
+ * up to PostgreSQL 17 a statement without one would look so dear that the server compiles it.
+ */
+const PLANS = '; set enable_seqscan = off; set jit = off';
+
 /** Opens nothing yet: the first query does. */
 export function openDatabase<Schema>({
   url,
@@ -81,7 +87,7 @@ export function openDatabase<Schema>({
     client.on('error', () => {});
     // Queued before whatever the connection was opened for.
     const timeout = statementTimeout === undefined ? '' : `; set statement_timeout = ${statementTimeout}`;
-    client.query(SESSION_SETTINGS + timeout).catch(() => {});
+    client.query(SESSION_SETTINGS + PLANS + timeout).catch(() => {});
   });
   pool.on('error', (error) => log.debug({ err: error }, 'an idle database connection was lost'));
 

@@ -3,7 +3,7 @@
 import { timeLimit } from '../backoff.ts';
 import type { Origin, PieceOfWork, Units, Work } from '../context.ts';
 import { Problem } from '../errors.ts';
-import { inParts } from '../parts.ts';
+import { inParts, runBatches } from '../parts.ts';
 
 /** As `Units.work`, for requests of this key: those of one key are done one after the other. */
 export type SharedWork = <T>(
@@ -33,9 +33,16 @@ const AT_ONCE = 4;
 export function shareCommits(units: Units): SharedWork {
   let waiting: Request[] = [];
   let isStarting = false;
-  let running = 0;
-  let slow = 0;
-
+  const start = runBatches<Request>({
+    next() {
+      const batch = waiting.slice(0, BATCH);
+      waiting = waiting.slice(BATCH);
+      return batch;
+    },
+    run: (batch) => answer(units, batch),
+    slow: SLOW,
+    atOnce: AT_ONCE,
+  });
   /** After everything that came in the same turn of the event loop. */
   const startSoon = () => {
     if (isStarting) return;
@@ -44,25 +51,6 @@ export function shareCommits(units: Units): SharedWork {
       isStarting = false;
       start();
     });
-  };
-  const start = () => {
-    while (waiting.length > 0 && running < AT_ONCE && running === slow) {
-      const batch = waiting.slice(0, BATCH);
-      waiting = waiting.slice(BATCH);
-      let isSlow = false;
-      const timer = setTimeout(() => {
-        isSlow = true;
-        slow += 1;
-        start();
-      }, SLOW);
-      running += 1;
-      void answer(units, batch).finally(() => {
-        clearTimeout(timer);
-        running -= 1;
-        if (isSlow) slow -= 1;
-        start();
-      });
-    }
   };
 
   return (key, origin, work) =>

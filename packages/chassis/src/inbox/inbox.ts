@@ -1,6 +1,7 @@
 // The idempotent inbox: a message's id is written in the transaction of its effect, so it has that effect once.
 import { createHash } from 'node:crypto';
 import { type QueryExecutorProvider, sql } from 'kysely';
+import { UNKEEPABLE } from '../database/json.ts';
 import type { Statement } from '../database/pipeline.ts';
 
 const UUID = /^[\da-f]{8}(-[\da-f]{4}){3}-[\da-f]{12}$/i;
@@ -38,10 +39,19 @@ export const insertMessages = (consumer: string, rows: readonly InboxRow[]): Sta
   values: [
     consumer,
     rows.map(({ id }) => id),
-    rows.map(({ attempts = null }) => attempts),
-    rows.map(({ failures }) => (failures === undefined ? null : JSON.stringify(failures))),
+    rows.map(({ attempts }) => (attempts === undefined ? null : Math.min(attempts, MOST_ATTEMPTS))),
+    rows.map(({ failures }) => (failures === undefined ? null : keepable(failures))),
   ],
 });
+
+/** The largest number of a `smallint`: anybody can write a header. */
+const MOST_ATTEMPTS = 32_767;
+
+/** @returns null for what JSON can say and PostgreSQL cannot keep */
+function keepable(value: object): string | null {
+  const json = JSON.stringify(value);
+  return UNKEEPABLE.test(json) ? null : json;
+}
 
 const BATCH = 5_000;
 

@@ -13,13 +13,13 @@ import { BatchError, type Logger, type Origin, type PieceOfWork, type Units, typ
 import type { Availability } from '../database/availability.ts';
 import { isDatabaseUnavailable } from '../database/outage.ts';
 import { asError } from '../errors.ts';
-import { inboxId, insertMessages } from '../inbox/inbox.ts';
-import { inParts } from '../parts.ts';
+import { type InboxRow, inboxId, insertMessages } from '../inbox/inbox.ts';
+import { inParts, runBatches } from '../parts.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import { SpanKind, traceIdOf, withSpan } from '../telemetry/tracing.ts';
 import { isLostRace } from '../units.ts';
 import { Acks } from './acks.ts';
-import { type Arrival, type Delivery, requeue } from './deliveries.ts';
+import { type Delivery, requeue } from './deliveries.ts';
 import { FailedDeliveries } from './failed.ts';
 import {
   attemptsOf,
@@ -100,7 +100,7 @@ export interface ConsumerOptions {
 const ALONE = 3;
 /** Deliveries that a message has behind it when it may be what ended its consumers: from then on it is handled alone. */
 const SUSPECT = 2;
-/** Messages, and bytes of them, in one transaction: half of what the broker hands over, so that it fetches the other half meanwhile. */
+/** Messages, and bytes of them, in one transaction: half of what the broker hands over, so that the other half arrives meanwhile. */
 const BATCH = { messages: 100, bytes: 4 * 1024 * 1024 };
 /** ms that a batch may take before it is redone in parts; a handler alone has `timeout`. */
 const BATCH_TIMEOUT = 5_000;
@@ -110,7 +110,13 @@ const SLOW = 250;
 /** An event in a batch. */
 interface Piece extends PieceOfWork {
   arrival: Arrival;
+  event: CloudEvent;
   inboxId: string;
+}
+
+/** A delivery that can be handled. */
+interface Arrival extends Delivery {
+  piece: Piece;
 }
 
 export class Consumer implements Taker {
@@ -122,9 +128,7 @@ export class Consumer implements Taker {
   /** Of these, what waits for its batch. */
   #arrived: Arrival[] = [];
   #isStarting = false;
-  /** Batches that run, and those of them that are slow. */
-  #running = 0;
-  #slow = 0;
+  readonly #startBatches: () => void;
   /** Messages in the next batch at most: fewer after one that took too long. */
   #size = BATCH.messages;
   #interrupting = new AbortController();
@@ -140,6 +144,12 @@ export class Consumer implements Taker {
       log,
       count: (outcome) => this.#count(outcome),
       forget: (delivery) => this.#held.delete(delivery),
+    });
+    this.#startBatches = runBatches({
+      next: () => this.#next(),
+      run: (batch) => this.#run(batch),
+      slow: SLOW,
+      atOnce: options.concurrency,
     });
     producers.expect(queue);
     intake.add(this);
@@ -215,10 +225,23 @@ export class Consumer implements Taker {
       delivery.isForwarded = true;
       return this.#failed.deadLetter(delivery, judged.failure, this.#options.log);
     }
-    const arrival: Arrival = Object.assign(delivery, { event: judged.event });
+    const arrival = this.#arrivalOf(delivery, judged.event);
+    if (arrival === undefined) return;
     if (deliveriesOf(message) >= SUSPECT) return this.#handleSuspect(arrival);
     this.#arrived.push(arrival);
     this.#startSoon();
+  }
+
+  /** @returns undefined when its key cannot be told: a mistake of the service, as one in a handler */
+  #arrivalOf(delivery: Delivery, event: CloudEvent): Arrival | undefined {
+    const { log, now } = this.#options;
+    try {
+      return Object.assign(delivery, { piece: this.#pieceOf(delivery, event) }) as Arrival;
+    } catch (error) {
+      delivery.isForwarded = true;
+      void this.#fail(delivery, { reason: 'handler_failed', error: asError(error), at: now() }, log);
+      return undefined;
+    }
   }
 
   /** @returns its event; or why it can never be handled */
@@ -251,38 +274,18 @@ export class Consumer implements Taker {
     });
   }
 
-  /** One batch at a time; another one beside those that are slow. */
   #start(): void {
-    const { concurrency, intake, queue } = this.#options;
-    if (intake.isClosed(queue)) {
-      // In flight when the consumer was cancelled.
-      if (this.#arrived.splice(0).length > 0) void this.empty();
-      return;
-    }
-    while (this.#running < concurrency && this.#running === this.#slow) {
-      const batch = this.#next();
-      if (batch.length === 0) return;
-      let isSlow = false;
-      const timer = setTimeout(() => {
-        isSlow = true;
-        this.#slow += 1;
-        this.#start();
-      }, SLOW);
-      this.#running += 1;
-      const done = this.#handleInParts(batch).finally(() => {
-        clearTimeout(timer);
-        this.#running -= 1;
-        if (isSlow) this.#slow -= 1;
-        this.#start();
-      });
-      for (const arrival of batch) arrival.done = done;
-      void this.#finish(batch, done);
-    }
+    const { intake, queue } = this.#options;
+    if (!intake.isClosed(queue)) this.#startBatches();
+    // In flight when the consumer was cancelled.
+    else if (this.#arrived.splice(0).length > 0) void this.empty();
   }
 
   /** What has arrived, up to a number and a size. */
   #next(): Arrival[] {
     const batch: Arrival[] = [];
+    const { intake, queue } = this.#options;
+    if (intake.isClosed(queue)) return batch;
     let bytes = 0;
     let taken = 0;
     for (const arrival of this.#arrived) {
@@ -301,22 +304,23 @@ export class Consumer implements Taker {
     return this.#held.has(delivery) && !delivery.isForwarded && !delivery.lost.aborted;
   }
 
-  /** What is neither done nor set aside as failed is returned. */
-  async #finish(batch: readonly Arrival[], done: Promise<void>): Promise<void> {
+  /** What is neither done nor set aside as failed is returned, once the batch has ended. */
+  async #run(batch: readonly Arrival[]): Promise<void> {
     const { queue, log } = this.#options;
-    try {
-      await done;
-    } catch (error) {
-      log.error({ err: error, queue }, 'the consumer failed over a batch; it is returned to its queue');
-    }
+    const done = this.#handleInParts(batch).catch((error) =>
+      log.error({ err: error, queue }, 'the consumer failed over a batch; it is returned to its queue'),
+    );
+    for (const arrival of batch) arrival.done = done;
+    await done;
     for (const delivery of batch) if (delivery.lost.aborted) this.#held.delete(delivery);
-    if (batch.some((delivery) => this.#held.has(delivery) && !delivery.isForwarded)) await this.empty();
+    if (batch.some((delivery) => this.#held.has(delivery) && !delivery.isForwarded)) void this.empty();
+    this.#start();
   }
 
   #handleInParts(arrivals: readonly Arrival[]): Promise<void> {
     const { availability, concurrency } = this.#options;
     return inParts(
-      arrivals.map((arrival) => this.#pieceOf(arrival)),
+      arrivals.map(({ piece }) => piece),
       {
         together: (pieces) => this.#handleTogether(pieces),
         alone: (piece) => this.#handleAlone(piece),
@@ -376,9 +380,8 @@ export class Consumer implements Taker {
     return handled;
   }
 
-  #pieceOf(arrival: Arrival): Piece {
+  #pieceOf(delivery: Delivery, event: CloudEvent): Piece {
     const { queue, subscriptions, log } = this.#options;
-    const { event } = arrival;
     const { handle, key } = subscriptions.find(
       ({ event: { dataschema } }) => dataschema === event.dataschema,
     ) as Subscription;
@@ -388,7 +391,8 @@ export class Consumer implements Taker {
       'messaging.message.id': event.id,
     };
     return {
-      arrival,
+      arrival: delivery as Arrival,
+      event,
       inboxId: inboxId(event),
       key: key?.(event) ?? event.subject ?? event.id,
       origin: originOf(event, log),
@@ -413,7 +417,7 @@ export class Consumer implements Taker {
     }
   }
 
-  #report({ arrival: { event } }: Piece, outcome: 'handled' | 'duplicate', ms: number): void {
+  #report({ event }: Piece, outcome: 'handled' | 'duplicate', ms: number): void {
     const { queue, log, metrics, now } = this.#options;
     const { type } = event;
     this.#count(outcome);
@@ -431,13 +435,13 @@ export class Consumer implements Taker {
     arrival.isAlone = true;
     const release = await intake.claim(queue);
     if (release !== undefined) {
-      const { event, message } = arrival;
+      const { piece, message } = arrival;
       const deliveries = deliveriesOf(message);
       log.warn(
-        { queue, eventId: event.id, deliveries },
+        { queue, eventId: piece.event.id, deliveries },
         'an event that was delivered before is handled alone',
       );
-      if (!this.#isClosedTo(arrival)) arrival.done = this.#handleAlone(this.#pieceOf(arrival));
+      if (!this.#isClosedTo(arrival)) arrival.done = this.#handleAlone(arrival.piece);
       await arrival.done;
     }
     arrival.isAlone = false;
@@ -479,12 +483,12 @@ export class Consumer implements Taker {
     }
   }
 
-  async #fail(arrival: Arrival, failure: Failure, log: Logger): Promise<void> {
+  async #fail(delivery: Delivery, failure: Failure, log: Logger): Promise<void> {
     try {
-      await this.#failed.fail(arrival, failure, log);
+      await this.#failed.fail(delivery, failure, log);
     } catch (error) {
       log.error({ err: error }, 'the consumer failed over a message; the broker dead-letters it as it is');
-      arrival.ackOrNack(asError(error), [{ strategy: 'nack' }]);
+      delivery.ackOrNack(asError(error), [{ strategy: 'nack' }]);
     }
   }
 
@@ -523,7 +527,7 @@ export class Consumer implements Taker {
   }
 }
 
-const inboxRowOf = ({ inboxId: id, arrival: { message } }: Piece) => {
+const inboxRowOf = ({ inboxId: id, arrival: { message } }: Piece): InboxRow => {
   const attempts = attemptsOf(message);
   return attempts === 0 ? { id } : { id, attempts, failures: failuresOf(message) };
 };

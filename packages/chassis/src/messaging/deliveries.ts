@@ -1,5 +1,4 @@
 // What a consumer holds of its queue, one delivery at a time.
-import type { CloudEvent } from '@warren/contracts';
 import type { Acks } from './acks.ts';
 import type { AckOrNack, RascalMessage } from './rascal.ts';
 
@@ -19,11 +18,6 @@ export interface Delivery {
   isForwarded: boolean;
   /** Settles when it is not being handled any more. */
   done?: Promise<unknown>;
-}
-
-/** A delivery that can be handled. */
-export interface Arrival extends Delivery {
-  event: CloudEvent;
 }
 
 /** To the broker, which delivers it to another replica, or later. Not a retry. */

@@ -1,5 +1,6 @@
 // Pending rows: what is still to be done on the outside, written in the transaction that made it necessary.
 import type { ScheduledTask } from '../context.ts';
+import { UNKEEPABLE } from '../database/json.ts';
 import type { Result, Statement } from '../database/pipeline.ts';
 
 /** What began a piece of work, for whoever goes on with it. */
@@ -17,9 +18,6 @@ interface Scheduled {
   data: string;
   origin: TaskOrigin;
 }
-
-/** What JSON can say and PostgreSQL cannot keep: NUL, and half a character. */
-const UNKEEPABLE = /(?<!\\)(?:\\\\)*\\u(?:0000|d[89a-f][\da-f]{2})/;
 
 /**
  * The tasks that one transaction schedules and takes back, kept until its end. Of one kind and key the first one scheduled counts,

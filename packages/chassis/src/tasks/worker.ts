@@ -8,7 +8,7 @@ import type { Availability } from '../database/availability.ts';
 import { isDatabaseUnavailable } from '../database/outage.ts';
 import type { Statement } from '../database/pipeline.ts';
 import { asError } from '../errors.ts';
-import { inParts } from '../parts.ts';
+import { inParts, runBatches } from '../parts.ts';
 import { SpanKind, withSpan } from '../telemetry/tracing.ts';
 import { isLostRace } from '../units.ts';
 
@@ -72,6 +72,9 @@ const ATTEMPTS = 3;
 const RETRY = { min: 1_000, max: 300_000 };
 /** Tasks at once that are settled each alone, after a batch has failed. */
 const SETTLED_ALONE = 2;
+/** ms after which a batch of settles is slow, and does not hold up the next one; and such batches beside each other. */
+const SLOW = 250;
+const SETTLED_AT_ONCE = 3;
 /** ms that settling may take. */
 const SETTLE_TIMEOUT = 10_000;
 /** ms after which somebody else takes over the task of a process that died; one that lives renews its claim in time. */
@@ -97,7 +100,7 @@ export class WorkerRunner {
   #ready: Claimed[] = [];
   #acting = 0;
   #acted: Acted[] = [];
-  #settling: Promise<void> | undefined;
+  readonly #startSettling: () => void;
   /** ms that an act takes, on average. */
   #actMs: number;
   #running: Promise<void> | undefined;
@@ -117,6 +120,12 @@ export class WorkerRunner {
     this.#availability = options.availability ?? { check: async () => false };
     this.#lanes = worker.concurrency ?? 2;
     this.#actMs = worker.act === undefined ? 0 : AHEAD_MS;
+    this.#startSettling = runBatches({
+      next: () => this.#acted.splice(0),
+      run: (batch) => this.#settle(batch),
+      slow: SLOW,
+      atOnce: SETTLED_AT_ONCE,
+    });
   }
 
   get kind(): string {
@@ -152,6 +161,8 @@ export class WorkerRunner {
         if (this.#failure !== undefined) throw this.#failure;
         const wakes = this.#wakes;
         const wanted = this.#capacity() - this.#claimed.size;
+        // Without room there may be more than is known.
+        more ||= wanted <= 0;
         if (wanted > 0) {
           const tasks = await this.#claim(wanted);
           more = tasks.length === wanted;
@@ -222,7 +233,7 @@ export class WorkerRunner {
       void this.#actOn(task).finally(() => {
         this.#acting -= 1;
         this.#act();
-        this.#settleSoon();
+        this.#startSettling();
         this.#resume();
       });
     }
@@ -267,18 +278,7 @@ export class WorkerRunner {
 
   // --- Settling ---
 
-  /** What has been acted upon when the last batch is through shares a transaction. */
-  #settleSoon(): void {
-    if (this.#settling !== undefined || this.#acted.length === 0) return;
-    const batch = this.#acted;
-    this.#acted = [];
-    this.#settling = this.#settle(batch).finally(() => {
-      this.#settling = undefined;
-      this.#settleSoon();
-      this.#resume();
-    });
-  }
-
+  /** What has been acted upon when the last batch has ended shares a transaction. */
   async #settle(batch: readonly Acted[]): Promise<void> {
     await inParts(batch, {
       together: (pieces) => this.#settleTogether(pieces),
@@ -295,6 +295,7 @@ export class WorkerRunner {
     });
     // What could not be settled is done again when its lease is over.
     for (const { claimed } of batch) this.#claimed.delete(claimed.id);
+    this.#resume();
   }
 
   async #settleTogether(pieces: readonly Acted[]): Promise<void> {
