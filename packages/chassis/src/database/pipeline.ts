@@ -47,7 +47,7 @@ interface Waiting extends Statement {
 interface Wire {
   /** Text by name; pg adds a statement when the server has parsed it. */
   parsedStatements: Record<string, string>;
-  stream: { write(bytes: Buffer): unknown };
+  stream: { writable: boolean; write(bytes: Buffer): unknown };
   parse(message: { text: string; name: string }): void;
   bind(message: { statement: string; values: readonly unknown[] }): void;
   describe(message: { type: 'P'; name: string }): void;
@@ -110,7 +110,8 @@ class Bundle {
       gathering.execute({ portal: '' });
     }
     gathering.sync();
-    wire.stream.write(Buffer.concat(chunks));
+    // A connection that has ended fails what it was given.
+    if (wire.stream.writable) wire.stream.write(Buffer.concat(chunks));
   }
 
   handleRowDescription({ fields }: { fields: { name: string; dataTypeID: number }[] }): void {
