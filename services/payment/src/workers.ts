@@ -12,15 +12,14 @@ import { simulator } from './simulator.ts';
 
 /** A real provider takes the simulator's place here. */
 function providerOf({ database, config }: Acting<PaymentSchema, PaymentConfig>): PaymentProvider {
-  let provider = providers.get(database);
-  if (provider === undefined) {
-    provider = simulator(database, config);
-    providers.set(database, provider);
-  }
+  const known = providers.get(config);
+  if (known?.database === database) return known.provider;
+  const provider = simulator(database, config);
+  providers.set(config, { database, provider });
   return provider;
 }
 
-const providers = new WeakMap<object, PaymentProvider>();
+const providers = new WeakMap<PaymentConfig, { database: object; provider: PaymentProvider }>();
 
 const charging: Worker<Charge, Outcome, PaymentSchema, PaymentConfig> = {
   kind: CHARGE,
