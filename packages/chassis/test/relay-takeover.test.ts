@@ -92,12 +92,18 @@ describe('a relay that stands by', function () {
       async () => expect(await database.admin('select 1 from warren.outbox')).to.have.length(0),
       { timeout: 20_000 },
     );
+    // The broker confirms an event before the probe has it.
+    const distinct = () => new Set(probe.events.map(({ properties }) => properties.messageId));
+    const total = Object.values(commits).reduce((sum, count) => sum + count, 0);
+    await eventually(() => expect(distinct().size).to.equal(total));
     const seen = new Set<string>();
     const came: Record<string, number[]> = {};
     for (const { properties, body } of probe.events) {
       if (seen.has(properties.messageId)) continue;
       seen.add(properties.messageId);
-      came[body.subject] = [...(came[body.subject] ?? []), Number(body.data.text)];
+      const texts = came[body.subject] ?? [];
+      texts.push(Number(body.data.text));
+      came[body.subject] = texts;
     }
     for (const [aggregate, count] of Object.entries(commits))
       expect(came[aggregate], aggregate).to.deep.equal(Array.from({ length: count }, (_, i) => i + 1));

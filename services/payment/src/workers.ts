@@ -21,13 +21,15 @@ function providerOf({ database, config }: Acting<PaymentSchema, PaymentConfig>):
 
 const providers = new WeakMap<PaymentConfig, { database: object; provider: PaymentProvider }>();
 
+/** Most of a charge or a refund is waiting for the provider, and holds no connection meanwhile. */
+export const AT_ONCE = 32;
+
 const charging: Worker<Charge, Outcome, PaymentSchema, PaymentConfig> = {
   kind: CHARGE,
   act: ({ data }, context) => providerOf(context).charge(data, context.signal),
   settle: ({ key }, outcome, work) => settleCharge(work, key, outcome),
   timeout: PROVIDER_TIMEOUT,
-  // Most of a charge is waiting for the provider, and holds no connection meanwhile.
-  concurrency: 32,
+  concurrency: AT_ONCE,
 };
 
 const refunding: Worker<Refund, void, PaymentSchema, PaymentConfig> = {
@@ -35,7 +37,7 @@ const refunding: Worker<Refund, void, PaymentSchema, PaymentConfig> = {
   act: ({ data }, context) => providerOf(context).refund(data, context.signal),
   settle: ({ key }, _nothing, work) => settleRefund(work, key),
   timeout: PROVIDER_TIMEOUT,
-  concurrency: 4,
+  concurrency: AT_ONCE,
 };
 
 export const workers = [charging, refunding];

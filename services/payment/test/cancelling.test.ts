@@ -1,6 +1,7 @@
 import { parseEvent, paymentProcessed, paymentRefunded } from '@warren/contracts';
 import { eventually, withBroker, withDatabase } from '@warren/testkit';
 import { expect } from 'chai';
+import { AT_ONCE } from '../src/workers.ts';
 import { balances, booksOf } from './books.ts';
 import { orderOf, type TestOrder } from './events.ts';
 import { becomes, hurry, replicas, settled } from './running.ts';
@@ -144,9 +145,9 @@ describe('payments of cancelled orders', function () {
 
   it('are void when no worker has begun to charge them', async () => {
     const { http } = await startWith({ PROVIDER_LATENCY: '2s' });
-    const [waiting, ...busy] = Array.from({ length: 9 }, () => orderOf());
+    const [waiting, ...busy] = Array.from({ length: AT_ONCE + 1 }, () => orderOf());
     await Promise.all(busy.map(place));
-    await begun(8);
+    await begun(AT_ONCE);
     await place(waiting!);
     await becomes(http, waiting!.orderId, 'pending');
     await cancel(waiting!, 'payment_timeout');
