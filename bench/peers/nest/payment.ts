@@ -2,29 +2,20 @@
 import 'reflect-metadata';
 import { randomUUID } from 'node:crypto';
 import { Controller, Inject, Module } from '@nestjs/common';
-import { NestFactory } from '@nestjs/core';
 import {
   type ClientProxy,
   ClientsModule,
   Ctx,
   EventPattern,
-  type MicroserviceOptions,
   Payload,
   type RmqContext,
   Transport,
 } from '@nestjs/microservices';
 import pg from 'pg';
 import { lastValueFrom } from 'rxjs';
+import { acknowledge, connection, start } from './broker.ts';
 
-const { PORT, AMQP_URL = '', DATABASE_URL } = process.env;
-const PREFETCH = 200;
-
-const connection = {
-  urls: [AMQP_URL],
-  queueOptions: { durable: true, arguments: { 'x-queue-type': 'quorum' } },
-  socketOptions: { connectionOptions: { noDelay: true } },
-  persistent: true,
-};
+const { DATABASE_URL } = process.env;
 
 interface OrderCreated {
   orderId: string;
@@ -63,15 +54,4 @@ class PaymentController {
 })
 class PaymentModule {}
 
-function acknowledge(context: RmqContext): void {
-  context.getChannelRef().ack(context.getMessage());
-}
-
-const app = await NestFactory.create(PaymentModule, { logger: ['error', 'warn'] });
-app.connectMicroservice<MicroserviceOptions>({
-  transport: Transport.RMQ,
-  options: { ...connection, queue: 'payment', noAck: false, prefetchCount: PREFETCH },
-});
-app.enableShutdownHooks();
-await app.startAllMicroservices();
-await app.listen(Number(PORT), '127.0.0.1');
+await start(PaymentModule, 'payment');

@@ -2,19 +2,11 @@
 import 'reflect-metadata';
 import { randomUUID } from 'node:crypto';
 import { Controller, Inject, Module } from '@nestjs/common';
-import { NestFactory } from '@nestjs/core';
-import {
-  Ctx,
-  EventPattern,
-  type MicroserviceOptions,
-  Payload,
-  type RmqContext,
-  Transport,
-} from '@nestjs/microservices';
+import { Ctx, EventPattern, Payload, type RmqContext } from '@nestjs/microservices';
 import pg from 'pg';
+import { acknowledge, start } from './broker.ts';
 
-const { PORT, AMQP_URL = '', DATABASE_URL } = process.env;
-const PREFETCH = 200;
+const { DATABASE_URL } = process.env;
 
 interface OrderCreated {
   orderId: string;
@@ -44,22 +36,4 @@ class SaverController {
 })
 class SaverModule {}
 
-function acknowledge(context: RmqContext): void {
-  context.getChannelRef().ack(context.getMessage());
-}
-
-const app = await NestFactory.create(SaverModule, { logger: ['error', 'warn'] });
-app.connectMicroservice<MicroserviceOptions>({
-  transport: Transport.RMQ,
-  options: {
-    urls: [AMQP_URL],
-    queue: 'saver',
-    queueOptions: { durable: true, arguments: { 'x-queue-type': 'quorum' } },
-    socketOptions: { connectionOptions: { noDelay: true } },
-    noAck: false,
-    prefetchCount: PREFETCH,
-  },
-});
-app.enableShutdownHooks();
-await app.startAllMicroservices();
-await app.listen(Number(PORT), '127.0.0.1');
+await start(SaverModule, 'saver');
