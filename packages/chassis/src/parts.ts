@@ -15,11 +15,12 @@ export interface Batches<Item> {
 
 /**
  * Runs one batch at a time, and another one beside those that are slow: while one runs, the next one gathers.
- * @returns what is to be called when something waits
+ * @returns call it when an item waits; its batch has everything that came in the same turn of the event loop
  */
 export function runBatches<Item>({ next, run, slow: slowMs, atOnce }: Batches<Item>): () => void {
   let running = 0;
   let slow = 0;
+  let isScheduled = false;
   const start = () => {
     while (running < atOnce && running === slow) {
       const batch = next();
@@ -39,7 +40,14 @@ export function runBatches<Item>({ next, run, slow: slowMs, atOnce }: Batches<It
       });
     }
   };
-  return start;
+  return () => {
+    if (isScheduled) return;
+    isScheduled = true;
+    setImmediate(() => {
+      isScheduled = false;
+      start();
+    });
+  };
 }
 
 export interface HowInParts<Piece> {

@@ -1,8 +1,9 @@
 // PostgreSQL: a pool, Kysely on it, and transactions that a signal can cancel.
-import { createConnection, type Socket } from 'node:net';
+import { createConnection } from 'node:net';
 import type { Kysely, Transaction } from 'kysely';
 import pg from 'pg';
 import type { Logger } from '../context.ts';
+import { socketOf } from '../socket.ts';
 import { SESSION_SETTINGS } from './connect.ts';
 import { kyselyOn, transactionOn } from './dialect.ts';
 import { ConnectError, isDatabaseUnavailable } from './outage.ts';
@@ -228,7 +229,7 @@ function cancelOnAbort(
   let timer: NodeJS.Timeout | undefined;
   const onAbort = () => {
     timer = setTimeout(() => {
-      streamOf(client).destroy();
+      socketOf(client).destroy();
       reject(signal?.reason);
     }, PATIENCE);
     // What is being committed is not cancelled.
@@ -259,9 +260,6 @@ function abortable<T>(promise: Promise<T>, signal: AbortSignal | undefined): Pro
     promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort));
   });
 }
-
-const streamOf = (client: pg.PoolClient) =>
-  (client as unknown as { connection: { stream: Socket } }).connection.stream;
 
 /**
  * PostgreSQL's own way to cancel a statement: a packet on a connection that needs no login, and so is to be had when no

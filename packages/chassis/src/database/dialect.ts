@@ -14,7 +14,7 @@ import {
   Transaction,
 } from 'kysely';
 import pg from 'pg';
-import { forgetNames, isStaleStatement, nameOf } from './names.ts';
+import { forgetNames, nameOf } from './names.ts';
 import type { Result, Statement } from './pipeline.ts';
 
 const CHANGES = new Set(['INSERT', 'UPDATE', 'DELETE', 'MERGE']);
@@ -63,8 +63,7 @@ async function runNamed(client: pg.PoolClient, text: string, values: unknown[]):
   try {
     return await run();
   } catch (error) {
-    if (!isStaleStatement(error)) throw error;
-    forgetNames(error);
+    if (!forgetNames(error)) throw error;
     return run();
   }
 }

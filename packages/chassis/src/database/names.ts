@@ -17,7 +17,7 @@ export function nameOf(text: string): string | undefined {
   return name;
 }
 
-/** An error of a prepared statement for its own sake: the same again, under another name, is no repeat of a failure. */
+/** The prepared statement is at fault, not what it does: under another name it may succeed. */
 export function isStaleStatement(error: unknown): boolean {
   const { code, message } = (error ?? {}) as { code?: unknown; message?: string };
   // The table has got a column since, e.g. by the migration of a newer version.
@@ -28,10 +28,14 @@ export function isStaleStatement(error: unknown): boolean {
 /** A pooler in transaction mode has it prepared by one server connection, and run by another. */
 const isUnknown = (code: unknown) => code === '26000' || code === '42P05';
 
-/** After a stale statement all get other names; behind a pooler that does not know them, none. */
-export function forgetNames(error: unknown): void {
-  if (!isStaleStatement(error)) return;
+/**
+ * After a stale statement all get other names; behind a pooler that does not know them, none.
+ * @returns whether the error was that of a stale statement
+ */
+export function forgetNames(error: unknown): boolean {
+  if (!isStaleStatement(error)) return false;
   generation += 1;
   names.clear();
   if (isUnknown((error as { code?: unknown }).code)) isOff = true;
+  return true;
 }

@@ -4,6 +4,7 @@ import type { Context, Middleware } from 'koa';
 import type { Logger } from '../context.ts';
 import { type Problem, WarrenError } from '../errors.ts';
 import {
+  childOf,
   currentTraceparent,
   isTraceparent,
   type Metrics,
@@ -67,14 +68,12 @@ export function exchange(options: {
       const traceparent = currentTraceparent();
       const traceId = traceIdOf(traceparent);
       const fields = traceId === undefined ? { correlationId } : { correlationId, traceId };
-      let bound: Logger | undefined;
+      const bound = childOf(log, () => fields);
       const current: Exchange = {
         correlationId,
         traceparent,
-        // Most requests log nothing but their end.
         get log() {
-          bound ??= log.child(fields);
-          return bound;
+          return bound();
         },
         deadline: startDeadline(timeout),
         route: 'unmatched',

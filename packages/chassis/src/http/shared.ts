@@ -32,8 +32,7 @@ const AT_ONCE = 4;
 
 export function shareCommits(units: Units): SharedWork {
   let waiting: Request[] = [];
-  let isStarting = false;
-  const start = runBatches<Request>({
+  const startSoon = runBatches<Request>({
     next() {
       const batch = waiting.slice(0, BATCH);
       waiting = waiting.slice(BATCH);
@@ -43,15 +42,6 @@ export function shareCommits(units: Units): SharedWork {
     slow: SLOW,
     atOnce: AT_ONCE,
   });
-  /** After everything that came in the same turn of the event loop. */
-  const startSoon = () => {
-    if (isStarting) return;
-    isStarting = true;
-    setImmediate(() => {
-      isStarting = false;
-      start();
-    });
-  };
 
   return (key, origin, work) =>
     new Promise((resolve, reject) => {

@@ -1,9 +1,8 @@
 // Publishing with pipelined confirms: one channel, hundreds of messages in flight. Rascal's pooled publications hold a
 // channel for every unconfirmed message, which is a tenth of the speed.
-
-import type { Socket } from 'node:net';
 import type { Channel, ConfirmChannel, Connection, Options } from 'amqplib/callback_api';
 import { within } from '../backoff.ts';
+import { socketOf } from '../socket.ts';
 import { gatherWrites } from './gather.ts';
 
 /** ms a broker may take to answer a farewell. */
@@ -192,9 +191,6 @@ export class Publisher {
     this.#closing = closeQuietly(this.#connection);
   }
 }
-
-const socketOf = (connection: Connection) =>
-  (connection as unknown as { connection: { stream: Socket } }).connection.stream;
 
 const address = (exchange: string, routingKey: string) => `${exchange}[${routingKey}]`;
 

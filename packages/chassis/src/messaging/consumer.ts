@@ -15,6 +15,7 @@ import { isDatabaseUnavailable } from '../database/outage.ts';
 import { asError } from '../errors.ts';
 import { type InboxRow, inboxId, insertMessages } from '../inbox/inbox.ts';
 import { inParts, runBatches } from '../parts.ts';
+import { childOf } from '../telemetry/log.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import { SpanKind, traceIdOf, withSpan } from '../telemetry/tracing.ts';
 import { isLostRace } from '../units.ts';
@@ -127,7 +128,6 @@ export class Consumer implements Taker {
   readonly #held = new Set<Delivery>();
   /** Of these, what waits for its batch. */
   #arrived: Arrival[] = [];
-  #isStarting = false;
   readonly #startBatches: () => void;
   /** Messages in the next batch at most: fewer after one that took too long. */
   #size = BATCH.messages;
@@ -229,7 +229,7 @@ export class Consumer implements Taker {
     if (arrival === undefined) return;
     if (deliveriesOf(message) >= SUSPECT) return this.#handleSuspect(arrival);
     this.#arrived.push(arrival);
-    this.#startSoon();
+    this.#startBatches();
   }
 
   /** @returns undefined when its key cannot be told: a mistake of the service, as one in a handler */
@@ -264,28 +264,15 @@ export class Consumer implements Taker {
 
   // --- Batches ---
 
-  /** After everything that came in the same read, so that it shares a batch. */
-  #startSoon(): void {
-    if (this.#isStarting) return;
-    this.#isStarting = true;
-    setImmediate(() => {
-      this.#isStarting = false;
-      this.#start();
-    });
-  }
-
-  #start(): void {
-    const { intake, queue } = this.#options;
-    if (!intake.isClosed(queue)) this.#startBatches();
-    // In flight when the consumer was cancelled.
-    else if (this.#arrived.splice(0).length > 0) void this.empty();
-  }
-
   /** What has arrived, up to a number and a size. */
   #next(): Arrival[] {
     const batch: Arrival[] = [];
     const { intake, queue } = this.#options;
-    if (intake.isClosed(queue)) return batch;
+    if (intake.isClosed(queue)) {
+      // In flight when the consumer was cancelled.
+      if (this.#arrived.splice(0).length > 0) void this.empty();
+      return batch;
+    }
     let bytes = 0;
     let taken = 0;
     for (const arrival of this.#arrived) {
@@ -314,7 +301,6 @@ export class Consumer implements Taker {
     await done;
     for (const delivery of batch) if (delivery.lost.aborted) this.#held.delete(delivery);
     if (batch.some((delivery) => this.#held.has(delivery) && !delivery.isForwarded)) void this.empty();
-    this.#start();
   }
 
   #handleInParts(arrivals: readonly Arrival[]): Promise<void> {
@@ -356,7 +342,8 @@ export class Consumer implements Taker {
    * @returns those that were handled; the others had been before
    */
   async #runBatch(pieces: readonly Piece[], timeout: number): Promise<ReadonlySet<Piece>> {
-    const { queue, units, interrupted } = { ...this.#options, interrupted: this.#interrupting.signal };
+    const { queue, units } = this.#options;
+    const interrupted = this.#interrupting.signal;
     const handled = new Set<Piece>();
     const limit = timeLimit(timeout);
     try {
@@ -545,15 +532,13 @@ function fieldsOf(event: CloudEvent): object {
 }
 
 function originOf(event: CloudEvent, log: Logger): Origin {
-  let bound: Logger | undefined;
+  const bound = childOf(log, () => fieldsOf(event));
   return {
     correlationId: event.correlationid ?? event.id,
     causationId: event.id,
     ...(event.traceparent !== undefined && { traceparent: event.traceparent }),
-    // Most handlers log nothing.
     get log() {
-      bound ??= log.child(fieldsOf(event));
-      return bound;
+      return bound();
     },
   };
 }

@@ -79,7 +79,7 @@ export class FailedDeliveries {
         await send();
         break;
       } catch (error) {
-        // Where the exchange, the binding or the permission is missing, that is what has to be mended, and is.
+        // A missing exchange, binding or permission is not the message's fault: it is retried until that is fixed.
         if (error instanceof PublishError && error.isAboutTheMessage) {
           log.error(
             { err: error },

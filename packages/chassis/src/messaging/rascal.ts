@@ -3,8 +3,8 @@
 
 import type { EventEmitter } from 'node:events';
 import { createRequire } from 'node:module';
-import type { Socket } from 'node:net';
 import type { Channel, Connection } from 'amqplib/callback_api';
+import { socketOf } from '../socket.ts';
 import { gatherWrites } from './gather.ts';
 
 export interface ExchangeConfig {
@@ -177,7 +177,7 @@ function withChannels(): void {
       const open = this._open;
       this._open = (channel, ...more) => {
         this.channel = channel;
-        gatherWrites((channel as unknown as { connection: { stream: Socket } }).connection.stream);
+        gatherWrites(socketOf(channel));
         open.call(this, channel, ...more);
       };
     }

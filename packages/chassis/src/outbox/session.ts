@@ -6,9 +6,9 @@
 // would be wrong: ids are drawn before commits, so a lower one may still come, and with it an event that belongs before one
 // of the same aggregate. The mark passes an id when no transaction is left that can have drawn it or a lower one: who inserts
 // holds a lock on the table from before the draw until after the commit, and pg_locks tells who does.
-import type { Socket } from 'node:net';
 import type pg from 'pg';
 import type { Publisher } from '../messaging/confirms.ts';
+import { socketOf } from '../socket.ts';
 
 export interface Row {
   id: string;
@@ -285,6 +285,6 @@ const most = (a: bigint, b: bigint) => (a > b ? a : b);
 /** Ends a connection without waiting: a host that has vanished does not answer a farewell. */
 export function hangUp(client: pg.Client): void {
   client.end().catch(() => {});
-  const { stream } = (client as unknown as { connection: { stream: Socket } }).connection;
+  const stream = socketOf(client);
   setTimeout(() => stream.destroy(), 1_000).unref();
 }

@@ -1,4 +1,4 @@
-export { createLog, describeError } from './log.ts';
+export { childOf, createLog, describeError } from './log.ts';
 export { createMetrics, type Metrics, type Registry } from './metrics.ts';
 export {
   currentTraceparent,

@@ -55,6 +55,15 @@ export function createLog(options: {
   );
 }
 
+/** A child logger, made when somebody logs: most requests and events log nothing but their end. */
+export function childOf(log: Logger, fields: () => object): () => Logger {
+  let child: Logger | undefined;
+  return () => {
+    child ??= log.child(fields());
+    return child;
+  };
+}
+
 let output: ReturnType<typeof openStandardOutput> | undefined;
 function standardOutput(): ReturnType<typeof openStandardOutput> {
   output ??= openStandardOutput();
