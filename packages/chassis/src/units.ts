@@ -148,13 +148,18 @@ export function createUnits<Schema, Config>(options: UnitsOptions<Schema, Config
     },
 
     async batch(pieces, batchOptions = {}) {
+      let { optimistic = false } = batchOptions;
       for (let number = 1; ; number += 1) {
         const failures = new Map<(typeof pieces)[number], unknown>();
         try {
           return await commit(batchOptions.signal, (open, send) =>
-            runPieces(pieces, batchOptions, { open, send, failures }),
+            runPieces(pieces, { ...batchOptions, optimistic }, { open, send, failures }),
           );
         } catch (error) {
+          if (error instanceof FewerChosen && !batchOptions.signal?.aborted) {
+            optimistic = false;
+            continue;
+          }
           if (isStaleStatement(error) && number < ATTEMPTS) continue;
           throw new BatchError(error, culpritsOf(failures));
         }
@@ -170,9 +175,14 @@ interface Opened<Work> {
   member: Pick<Member<unknown>, 'end' | 'hasWritten'>;
 }
 
+/** An optimistic batch has run pieces that `first` did not choose. */
+class FewerChosen extends Error {
+  override readonly name = 'FewerChosen';
+}
+
 async function runPieces<Piece extends PieceOfWork>(
   pieces: readonly Piece[],
-  { first, signal }: BatchOptions<Piece>,
+  { first, signal, optimistic }: BatchOptions<Piece>,
   unit: {
     open: (origin: Origin) => Opened<Work>;
     send: Send;
@@ -180,7 +190,9 @@ async function runPieces<Piece extends PieceOfWork>(
   },
 ): Promise<void> {
   const { open, send, failures } = unit;
-  const chosen = first === undefined ? pieces : await first(send);
+  const choosing = first?.(send) ?? Promise.resolve(pieces);
+  choosing.catch(() => {});
+  const chosen = optimistic ? pieces : await choosing;
   const unfinished = new Set<Piece>();
   const onAbort = () => {
     for (const piece of unfinished) failures.set(piece, signal?.reason);
@@ -208,6 +220,8 @@ async function runPieces<Piece extends PieceOfWork>(
   } finally {
     signal?.removeEventListener('abort', onAbort);
   }
+  // Also where a piece has failed: it may have failed because it was done before.
+  if ((await choosing).length < chosen.length) throw new FewerChosen();
   if (failures.size > 0) throw blameOf(failures);
 }
 

@@ -349,6 +349,7 @@ export class Consumer implements Taker {
     try {
       await units.batch(pieces, {
         signal: AbortSignal.any([limit.signal, interrupted]),
+        optimistic: pieces.every(({ arrival }) => arrival.message.fields.redelivered === false),
         first: async (run) => {
           handled.clear();
           const { rows } = await run(insertMessages(queue, pieces.map(inboxRowOf)));

@@ -303,6 +303,7 @@ export class WorkerRunner {
     const limit = timeLimit(SETTLE_TIMEOUT);
     const settling = this.#units.batch(pieces, {
       signal: limit.signal,
+      optimistic: pieces.every(({ claimed }) => claimed.attempts === 1),
       // First, so that whoever lost the lease to another writes nothing.
       first: async (run) => {
         const ids = pieces.map(({ claimed: { id } }) => id);
