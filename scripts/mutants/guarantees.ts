@@ -142,6 +142,22 @@ export const guarantees: Mutant[] = [
   },
   {
     ...batches,
+    file: `${src}/units.ts`,
+    name: 'an event that was handled before has its effect again when its batch is optimistic',
+    find: 'if ((await choosing).length < chosen.length) throw new FewerChosen();',
+    replace: 'await choosing;',
+    title: 'run again without those that were not chosen',
+  },
+  {
+    suite: 'packages/contracts',
+    tests: ['test/recognize.test.ts'],
+    file: 'packages/contracts/src/recognize.ts',
+    name: 'a text that is too long is recognized as valid',
+    find: 'maxCharacters: ({ limit }) => (value) => value.length <= limit,',
+    replace: 'maxCharacters: ({ limit }) => (value) => value.length <= limit + 1,',
+  },
+  {
+    ...batches,
     file: `${src}/parts.ts`,
     name: 'the neighbours of a culprit are retried with it',
     find: 'const others = left.filter((piece) => !culprits.has(piece));\n',

@@ -47,6 +47,7 @@ const OBJECT_FLAGS = new Set(['presence', 'description', 'label']);
 const FIELD_FLAGS = new Set([...OBJECT_FLAGS, 'default', 'only']);
 /** Parts of a description that do not decide what is valid; of the preferences only some. */
 const INERT = new Set(['preferences', 'metas', 'examples', 'notes', 'tags']);
+const NONE: ReadonlySet<string> = new Set();
 const INERT_PREFERENCES = new Set(['convert', 'messages', 'errors', 'abortEarly']);
 
 const isInert = (rest: Omit<Description, 'type'>) =>
@@ -64,7 +65,7 @@ function fieldOf({ type, flags = {}, rules = [], allow, ...more }: Description):
   }
   const known = type === 'string' ? TEXT_RULES : type === 'number' ? NUMBER_RULES : undefined;
   if (known === undefined || allow !== undefined) return NOTHING;
-  const checks = rules.map(({ name, args }) => known[name]?.(args) ?? NOTHING);
+  const checks = rules.map(({ name, args }) => known[name]?.(args ?? {}) ?? NOTHING);
   const isOfType = type === 'string' ? isFilled : isOrdinaryNumber;
   return (value) => isOfType(value) && checks.every((check) => check(value as never));
 }
@@ -79,11 +80,9 @@ type Rules<T> = Record<string, (args: any) => ((value: T) => boolean) | undefine
 const UUID = /^[\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12}$/i;
 
 const TEXT_RULES: Rules<string> = {
-  guid: ({ options }) =>
-    options?.separator === '-' &&
-    Object.keys(options).every((name) => name === 'separator' || name === 'wrapper')
-      ? (value) => UUID.test(value)
-      : undefined,
+  // With dashes and without a wrapper, which these options allow.
+  guid: ({ options: { separator = '-', wrapper = false, ...more } = {} }) =>
+    separator === '-' && wrapper === false && hasOnly(more, NONE) ? (value) => UUID.test(value) : undefined,
   case: ({ direction }) => (direction === 'lower' ? (value) => value === value.toLowerCase() : undefined),
   trim: () => (value) => value === value.trim(),
   min: ({ limit, encoding }) =>

@@ -156,13 +156,15 @@ describe('a recognizer', () => {
     'a condition': Joi.string().when('other', { is: 1, otherwise: Joi.forbidden() }),
     'a reference': Joi.valid(Joi.ref('other')),
     'a limit by reference': Joi.number().min(Joi.ref('other')),
+    'a UUID of a version': Joi.string().guid({ version: 'uuidv4' }),
+    'a UUID in braces': Joi.string().guid({ wrapper: '{' }),
     'a limit in bytes': Joi.string().max(3, 'utf8'),
     'an inverted pattern': Joi.string().pattern(/x/, { invert: true }),
     'a value besides the rules': Joi.string().max(3).allow('xxxx'),
     'an object': Joi.object(),
   }))
     it(`leaves ${what} to Joi`, () => {
-      for (const value of ['x', 1, {}])
+      for (const value of ['x', 1, {}, id])
         expect(recognizerOf(Joi.object({ field }))({ field: value })).to.equal(false);
     });
 

@@ -16,7 +16,7 @@ import { asError } from '../errors.ts';
 import { type InboxRow, inboxId, insertMessages } from '../inbox/inbox.ts';
 import { inParts, runBatches } from '../parts.ts';
 import { childOf } from '../telemetry/log.ts';
-import type { Metrics } from '../telemetry/metrics.ts';
+import type { Counter, Metrics } from '../telemetry/metrics.ts';
 import { SpanKind, traceIdOf, withSpan } from '../telemetry/tracing.ts';
 import { isLostRace } from '../units.ts';
 import { Acks } from './acks.ts';
@@ -123,6 +123,7 @@ interface Arrival extends Delivery {
 export class Consumer implements Taker {
   readonly #options: ConsumerOptions;
   readonly #failed: FailedDeliveries;
+  readonly #metrics: QueueMetrics;
   readonly #stopping = new AbortController();
   /** What this consumer answers for, in the order of arrival. */
   readonly #held = new Set<Delivery>();
@@ -137,12 +138,13 @@ export class Consumer implements Taker {
   constructor(options: ConsumerOptions) {
     this.#options = options;
     const { queue, subscriptions, producers, metrics, intake, forwarder, retryDelays, log } = options;
+    this.#metrics = metricsOf(metrics, { queue, type: subscriptions[0]?.event.type as string });
     this.#failed = new FailedDeliveries({
       queue,
       forwarder,
       retryDelays,
       log,
-      count: (outcome) => this.#count(outcome),
+      count: (outcome) => this.#metrics.consumed[outcome].inc(),
       forget: (delivery) => this.#held.delete(delivery),
     });
     this.#startBatches = runBatches({
@@ -153,9 +155,6 @@ export class Consumer implements Taker {
     });
     producers.expect(queue);
     intake.add(this);
-    // A counter that begins with its first event has no rate for it.
-    for (const type of new Set(subscriptions.map(({ event }) => event.type)))
-      for (const outcome of OUTCOMES) metrics.eventsConsumed.inc({ queue, type, outcome }, 0);
   }
 
   get queue(): string {
@@ -406,12 +405,11 @@ export class Consumer implements Taker {
   }
 
   #report({ event }: Piece, outcome: 'handled' | 'duplicate', ms: number): void {
-    const { queue, log, metrics, now } = this.#options;
-    const { type } = event;
-    this.#count(outcome);
-    metrics.eventHandlingDuration.observe({ queue, type }, ms / 1_000);
-    if (outcome === 'handled')
-      metrics.eventLag.observe({ queue, type }, Math.max(0, now().getTime() - Date.parse(event.time)) / 1000);
+    const { queue, log, now } = this.#options;
+    const { consumed, duration, lag } = this.#metrics;
+    consumed[outcome].inc();
+    duration.observe(ms / 1_000);
+    if (outcome === 'handled') lag.observe(Math.max(0, now().getTime() - Date.parse(event.time)) / 1_000);
     log.info({ ...fieldsOf(event), queue, outcome, ms: Math.round(ms * 1e3) / 1e3 }, 'event');
   }
 
@@ -496,11 +494,6 @@ export class Consumer implements Taker {
       log.info({ queue, returned: returned.length }, 'deliveries returned to their queue');
   }
 
-  #count(outcome: (typeof OUTCOMES)[number]): void {
-    const { queue, subscriptions, metrics } = this.#options;
-    metrics.eventsConsumed.inc({ queue, type: subscriptions[0]?.event.type as string, outcome });
-  }
-
   /** @throws {ContractError}, or {Error} when the event is too old */
   #parse(message: RascalMessage): CloudEvent {
     const { subscriptions, retention, now } = this.#options;
@@ -552,3 +545,19 @@ class Interrupted extends Error {
 const isTimeout = (error: unknown): boolean => error instanceof Error && error.name === 'TimeoutError';
 
 const OUTCOMES = ['handled', 'duplicate', 'retried', 'dead'] as const;
+
+type QueueMetrics = ReturnType<typeof metricsOf>;
+
+/** Of one queue; looked up by their labels once, not for each event. All begin with 0: without a first value there is no rate. */
+function metricsOf(metrics: Metrics, labels: { queue: string; type: string }) {
+  const counters = OUTCOMES.map((outcome) => {
+    const counter = metrics.eventsConsumed.labels({ ...labels, outcome });
+    counter.inc(0);
+    return [outcome, counter] as const;
+  });
+  return {
+    consumed: Object.fromEntries(counters) as Record<(typeof OUTCOMES)[number], Counter.Internal>,
+    duration: metrics.eventHandlingDuration.labels(labels),
+    lag: metrics.eventLag.labels(labels),
+  };
+}

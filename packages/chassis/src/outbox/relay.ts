@@ -12,7 +12,7 @@ import type { Logger } from '../context.ts';
 import { connectClient } from '../database/connect.ts';
 import { type PublishError, Publisher } from '../messaging/confirms.ts';
 import { EVENTS } from '../messaging/topology.ts';
-import type { Metrics } from '../telemetry/metrics.ts';
+import type { Counter, Histogram, Metrics } from '../telemetry/metrics.ts';
 import { Holds } from './holds.ts';
 import { PoolerError, refusePooler } from './pooler.ts';
 import { hangUp, type Row, Session } from './session.ts';
@@ -59,8 +59,15 @@ const SUSPECTS = 100_000;
 
 const TRY_LOCK = `select pg_try_advisory_lock(hashtextextended('warren.outbox', 0)) as locked`;
 
+interface TypeMetrics {
+  confirmed: Counter.Internal;
+  failed: Counter.Internal;
+  duration: Histogram.Internal<'type'>;
+}
+
 export class Relay {
   readonly #options: RelayOptions;
+  readonly #metrics = new Map<string, TypeMetrics>();
   readonly #stopping = new AbortController();
   #running: Promise<void> | undefined;
   #wake: () => void = () => {};
@@ -447,7 +454,8 @@ export class Relay {
   }
 
   #publish(publisher: Publisher, row: Row, settled: (error?: PublishError) => void): void {
-    const { service, user, metrics } = this.#options;
+    const { service, user } = this.#options;
+    const { confirmed, failed, duration } = this.#metricsOf(row.type);
     const started = performance.now();
     publisher.publish(
       EVENTS,
@@ -466,15 +474,27 @@ export class Relay {
         headers: row.traceparent === null ? {} : { traceparent: row.traceparent },
       },
       (error) => {
-        metrics.eventsPublished.inc({
-          type: row.type,
-          outcome: error === undefined ? 'confirmed' : 'failed',
-        });
-        if (error === undefined)
-          metrics.eventPublishDuration.observe({ type: row.type }, (performance.now() - started) / 1_000);
+        if (error === undefined) {
+          confirmed.inc();
+          duration.observe((performance.now() - started) / 1_000);
+        } else failed.inc();
         settled(error);
       },
     );
+  }
+
+  /** Looked up by their labels once, not for each event. */
+  #metricsOf(type: string): TypeMetrics {
+    const { eventsPublished, eventPublishDuration } = this.#options.metrics;
+    const known = this.#metrics.get(type);
+    if (known !== undefined) return known;
+    const made = {
+      confirmed: eventsPublished.labels({ type, outcome: 'confirmed' }),
+      failed: eventsPublished.labels({ type, outcome: 'failed' }),
+      duration: eventPublishDuration.labels({ type }),
+    };
+    this.#metrics.set(type, made);
+    return made;
   }
 
   /** Sleeps until `wake`, or `ms` have passed. */

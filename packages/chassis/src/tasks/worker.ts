@@ -9,6 +9,7 @@ import { isDatabaseUnavailable } from '../database/outage.ts';
 import type { Statement } from '../database/pipeline.ts';
 import { asError } from '../errors.ts';
 import { inParts, runBatches } from '../parts.ts';
+import { childOf } from '../telemetry/log.ts';
 import { SpanKind, withSpan } from '../telemetry/tracing.ts';
 import { isLostRace } from '../units.ts';
 
@@ -244,28 +245,37 @@ export class WorkerRunner {
     const { act, settle, timeout = 30_000 } = this.#worker;
     const task: Task = { key, data, attempts };
     const parent = traceparent ?? undefined;
-    const log = this.#log.child({ key, correlationId });
+    const log = childOf(this.#log, () => ({ key, correlationId }));
     const started = performance.now();
     let result: unknown;
     try {
       if (act !== undefined) {
         const limit = timeLimit(timeout);
         const { signal } = limit;
-        const context = { signal, config: this.#config, log, database: this.#units.database };
+        const context: Acting = {
+          signal,
+          config: this.#config,
+          get log() {
+            return log();
+          },
+          database: this.#units.database,
+        };
         result = await withSpan(`${this.#worker.kind} task`, { kind: SpanKind.INTERNAL, parent }, () =>
           Promise.race([(async () => act.call(this.#worker, task, context))(), rejectOn(signal)]),
         ).finally(limit.clear);
         this.#actMs += LATEST * (performance.now() - started - this.#actMs);
       }
     } catch (error) {
-      return this.#putOff(claimed, error, log);
+      return this.#putOff(claimed, error, log());
     }
     this.#acted.push({
       claimed,
       key,
       origin: {
         correlationId,
-        log,
+        get log() {
+          return log();
+        },
         ...(causation_id !== null && { causationId: causation_id }),
         ...(parent !== undefined && { traceparent: parent }),
       },
