@@ -8,7 +8,7 @@ const inbox = { ...chassis, tests: ['test/inbox.test.ts'] };
 const batches = { ...chassis, tests: ['test/batches.test.ts'] };
 const flow = { ...chassis, tests: ['test/flow.test.ts'] };
 const relay = { ...chassis, file: `${src}/outbox/relay.ts`, tests: ['test/relay.alone.test.ts'] };
-const forwarder = { ...flow, file: `${src}/messaging/forwarder.ts` };
+const forwarder = { ...flow, file: `${src}/messaging/failed-message-publisher.ts` };
 const worker = { ...chassis, file: `${src}/tasks/worker.ts`, tests: ['test/worker.test.ts'] };
 const idempotency = {
   ...chassis,
@@ -44,7 +44,7 @@ export const guarantees: Mutant[] = [
   },
   {
     ...relay,
-    file: `${src}/outbox/session.ts`,
+    file: `${src}/outbox/reader.ts`,
     name: 'a relay that has lost its database goes on publishing',
     find: 'this.publisher?.destroy();',
     replace: '',
@@ -52,7 +52,7 @@ export const guarantees: Mutant[] = [
   },
   {
     ...relay,
-    file: `${src}/messaging/confirms.ts`,
+    file: `${src}/messaging/publisher.ts`,
     name: 'a publish counts as confirmed as soon as it is sent',
     find: 'this.#full ||= !room;',
     replace: 'this.#full ||= !room;\n      settle();',
@@ -60,7 +60,7 @@ export const guarantees: Mutant[] = [
   },
   {
     ...flow,
-    file: `${src}/messaging/confirms.ts`,
+    file: `${src}/messaging/publisher.ts`,
     name: 'a message that no queue took counts as confirmed',
     find: "if (where === there) settle(new PublishError('returned'",
     replace: "if (where === there) void settle, void (new PublishError('returned'",
@@ -206,8 +206,8 @@ export const guarantees: Mutant[] = [
   {
     ...worker,
     name: 'a worker does not renew its claim',
-    find: 'setInterval(() => void this.#renew(), RENEW)',
-    replace: 'setInterval(() => void this.#renew, RENEW)',
+    find: 'setInterval(() => void this.#renew(), LEASE_RENEWAL_MS)',
+    replace: 'setInterval(() => void this.#renew, LEASE_RENEWAL_MS)',
     title: 'keeps its claim for as long as it is at it',
   },
   {
@@ -221,8 +221,8 @@ export const guarantees: Mutant[] = [
   {
     ...worker,
     name: 'a task that fails is tried again without a delay',
-    find: 'Math.min(RETRY.max, RETRY.min * 2 ** (attempts - 1))',
-    replace: 'Math.min(RETRY.max, 0 * attempts)',
+    find: 'Math.min(RETRY_MS.max, RETRY_MS.min * 2 ** (attempts - 1))',
+    replace: 'Math.min(RETRY_MS.max, 0 * attempts)',
     title: 'waits longer after each failure',
   },
 

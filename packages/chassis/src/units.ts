@@ -31,13 +31,13 @@ export interface UnitsOptions<Schema, Config> {
 }
 
 /** Attempts of a transaction that lost against another one: https://www.postgresql.org/docs/current/mvcc-serialization-failure-handling.html */
-const ATTEMPTS = 3;
-const LOST_RACE = new Set(['40001', '40P01']);
+const TRANSACTION_ATTEMPTS = 3;
+const LOST_RACE_CODES = new Set(['40001', '40P01']);
 
 const codeOf = (error: unknown): string => String((error as { code?: unknown } | undefined)?.code);
 
 /** Lost against another transaction: the same again may succeed. */
-export const isLostRace = (error: unknown): boolean => LOST_RACE.has(codeOf(error));
+export const isLostRace = (error: unknown): boolean => LOST_RACE_CODES.has(codeOf(error));
 
 /** What pieces of work leave to be written at the end of their transaction, and to be done after it. */
 interface Left {
@@ -142,7 +142,7 @@ export function createUnits<Schema, Config>(options: UnitsOptions<Schema, Config
           return result as T;
         } catch (error) {
           const again = isLostRace(error) || isStaleStatement(error);
-          if (number === ATTEMPTS || !again || origin.signal?.aborted) throw error;
+          if (number === TRANSACTION_ATTEMPTS || !again || origin.signal?.aborted) throw error;
         }
       }
     },
@@ -160,7 +160,7 @@ export function createUnits<Schema, Config>(options: UnitsOptions<Schema, Config
             optimistic = false;
             continue;
           }
-          if (isStaleStatement(error) && number < ATTEMPTS) continue;
+          if (isStaleStatement(error) && number < TRANSACTION_ATTEMPTS) continue;
           throw new BatchError(error, culpritsOf(failures));
         }
       }

@@ -97,7 +97,9 @@ describe('migrations', function () {
     await rm(join(directory, '002_new.sql'));
     const { log, lines } = recordedLog();
     await run(log);
-    expect(lines.map(({ msg }) => msg)).to.include('the schema is newer than this version; going on');
+    expect(lines.map(({ msg }) => msg)).to.include(
+      'the database schema is newer than this version; continuing',
+    );
     expect(await applied()).to.have.length(2);
   });
 
@@ -125,7 +127,7 @@ describe('migrations', function () {
       const waiting = run(log, stopping.signal).catch((error) => error);
       await eventually(() =>
         expect(lines.map(({ msg }) => msg)).to.deep.equal([
-          'another replica is migrating the database; waiting for it',
+          'another replica is migrating the database; waiting',
         ]),
       );
       stopping.abort();

@@ -41,7 +41,7 @@ export async function migrate(
       'set tcp_keepalives_idle = 5; set tcp_keepalives_interval = 5; set tcp_keepalives_count = 3',
     );
     for (let waited = 0; !(await tryLock(client)); waited += 1) {
-      if (waited === 1) log.info('another replica is migrating the database; waiting for it');
+      if (waited === 1) log.info('another replica is migrating the database; waiting');
       await sleep(100, undefined, { signal });
     }
     await client.query(`create schema if not exists warren`);
@@ -90,5 +90,5 @@ async function apply(client: pg.Client, set: MigrationSet, log: Logger): Promise
     log.info({ migration: `${set.name}/${name}` }, 'migration applied');
   }
   const unknown = [...applied].filter((name) => !files.includes(name));
-  if (unknown.length > 0) log.info({ unknown }, 'the schema is newer than this version; going on');
+  if (unknown.length > 0) log.info({ unknown }, 'the database schema is newer than this version; continuing');
 }

@@ -25,11 +25,11 @@ import { FailedDeliveries } from './failed.ts';
 import {
   attemptsOf,
   deliveriesOf,
+  type FailedMessagePublisher,
   type Failure,
-  type Forwarder,
   failuresOf,
   publishedAt,
-} from './forwarder.ts';
+} from './failed-message-publisher.ts';
 import type { Intake, Taker } from './intake.ts';
 import type { Producers } from './producers.ts';
 import type { AckOrNack, RascalMessage, RascalSession } from './rascal.ts';
@@ -83,7 +83,7 @@ export interface ConsumerOptions {
   units: Units;
   availability: Pick<Availability, 'check'>;
   intake: Pick<Intake, 'add' | 'claim' | 'isClosed'>;
-  forwarder: Forwarder;
+  failedMessages: FailedMessagePublisher;
   producers: Producers;
   retryDelays: readonly RetryDelay[];
   /** Transactions at once, when the first ones are slow. */
@@ -98,15 +98,15 @@ export interface ConsumerOptions {
 }
 
 /** Attempts of an event that meets an outage of the database while a probe succeeds. */
-const ALONE = 3;
+const OUTAGE_ATTEMPTS = 3;
 /** Deliveries that a message has behind it when it may be what ended its consumers: from then on it is handled alone. */
-const SUSPECT = 2;
+const SUSPECT_DELIVERIES = 2;
 /** Messages, and bytes of them, in one transaction: half of what the broker hands over, so that the other half arrives meanwhile. */
-const BATCH = { messages: 100, bytes: 4 * 1024 * 1024 };
+const BATCH_LIMIT = { messages: 100, bytes: 4 * 1024 * 1024 };
 /** ms that a batch may take before it is redone in parts; a handler alone has `timeout`. */
-const BATCH_TIMEOUT = 5_000;
+const BATCH_TIMEOUT_MS = 5_000;
 /** ms after which a batch is slow, and does not hold up the next one any more. */
-const SLOW = 250;
+const SLOW_BATCH_MS = 250;
 
 /** An event in a batch. */
 interface Piece extends PieceOfWork {
@@ -131,17 +131,17 @@ export class Consumer implements Taker {
   #arrived: Arrival[] = [];
   readonly #startBatches: () => void;
   /** Messages in the next batch at most: fewer after one that took too long. */
-  #size = BATCH.messages;
+  #size = BATCH_LIMIT.messages;
   #interrupting = new AbortController();
   #emptying: Promise<void> = Promise.resolve();
 
   constructor(options: ConsumerOptions) {
     this.#options = options;
-    const { queue, subscriptions, producers, metrics, intake, forwarder, retryDelays, log } = options;
+    const { queue, subscriptions, producers, metrics, intake, failedMessages, retryDelays, log } = options;
     this.#metrics = metricsOf(metrics, { queue, type: subscriptions[0]?.event.type as string });
     this.#failed = new FailedDeliveries({
       queue,
-      forwarder,
+      failedMessages,
       retryDelays,
       log,
       count: (outcome) => this.#metrics.consumed[outcome].inc(),
@@ -150,7 +150,7 @@ export class Consumer implements Taker {
     this.#startBatches = runBatches({
       next: () => this.#next(),
       run: (batch) => this.#run(batch),
-      slow: SLOW,
+      slow: SLOW_BATCH_MS,
       atOnce: options.concurrency,
     });
     producers.expect(queue);
@@ -186,10 +186,7 @@ export class Consumer implements Taker {
       };
       this.#take(delivery).catch((error) => {
         const { queue, log } = this.#options;
-        log.error(
-          { err: error, queue },
-          'the consumer failed over a message; the broker dead-letters it as it is',
-        );
+        log.error({ err: error, queue }, 'consumer error; message rejected to its dead-letter queue');
         settle(asError(error), [{ strategy: 'nack' }]);
       });
     };
@@ -226,7 +223,7 @@ export class Consumer implements Taker {
     }
     const arrival = this.#arrivalOf(delivery, judged.event);
     if (arrival === undefined) return;
-    if (deliveriesOf(message) >= SUSPECT) return this.#handleSuspect(arrival);
+    if (deliveriesOf(message) >= SUSPECT_DELIVERIES) return this.#handleSuspect(arrival);
     this.#arrived.push(arrival);
     this.#startBatches();
   }
@@ -275,7 +272,7 @@ export class Consumer implements Taker {
     let bytes = 0;
     let taken = 0;
     for (const arrival of this.#arrived) {
-      if (batch.length === this.#size || bytes >= BATCH.bytes) break;
+      if (batch.length === this.#size || bytes >= BATCH_LIMIT.bytes) break;
       taken += 1;
       if (!this.#isWaiting(arrival)) continue;
       batch.push(arrival);
@@ -294,7 +291,7 @@ export class Consumer implements Taker {
   async #run(batch: readonly Arrival[]): Promise<void> {
     const { queue, log } = this.#options;
     const done = this.#handleInParts(batch).catch((error) =>
-      log.error({ err: error, queue }, 'the consumer failed over a batch; it is returned to its queue'),
+      log.error({ err: error, queue }, 'consumer error; batch returned to its queue'),
     );
     for (const arrival of batch) arrival.done = done;
     await done;
@@ -329,9 +326,9 @@ export class Consumer implements Taker {
 
   async #handleTogether(pieces: readonly Piece[]): Promise<void> {
     const started = performance.now();
-    const handled = await this.#runBatch(pieces, BATCH_TIMEOUT);
+    const handled = await this.#runBatch(pieces, BATCH_TIMEOUT_MS);
     const ms = performance.now() - started;
-    this.#size = Math.min(BATCH.messages, this.#size * 2);
+    this.#size = Math.min(BATCH_LIMIT.messages, this.#size * 2);
     this.#acknowledge(pieces.map(({ arrival }) => arrival));
     for (const piece of pieces) this.#report(piece, handled.has(piece) ? 'handled' : 'duplicate', ms);
   }
@@ -423,10 +420,7 @@ export class Consumer implements Taker {
     if (release !== undefined) {
       const { piece, message } = arrival;
       const deliveries = deliveriesOf(message);
-      log.warn(
-        { queue, eventId: piece.event.id, deliveries },
-        'an event that was delivered before is handled alone',
-      );
+      log.warn({ queue, eventId: piece.event.id, deliveries }, 'handling a redelivered event alone');
       if (!this.#isClosedTo(arrival)) arrival.done = this.#handleAlone(arrival.piece);
       await arrival.done;
     }
@@ -455,7 +449,7 @@ export class Consumer implements Taker {
         // the message is returned, rather than marched up the ladder.
         if ((isOutage || isTimeout(error)) && !(await availability.check(error))) return;
         // But a database that is unavailable to this one alone, again and again, is not to blame; nor is one that lost a race.
-        if ((!isOutage && !isLostRace(error)) || alone === ALONE) {
+        if ((!isOutage && !isLostRace(error)) || alone === OUTAGE_ATTEMPTS) {
           arrival.isForwarded = true;
           const failure = { reason: 'handler_failed', error: asError(error), at: now() };
           // Nobody waits for it.
@@ -473,7 +467,7 @@ export class Consumer implements Taker {
     try {
       await this.#failed.fail(delivery, failure, log);
     } catch (error) {
-      log.error({ err: error }, 'the consumer failed over a message; the broker dead-letters it as it is');
+      log.error({ err: error }, 'consumer error; message rejected to its dead-letter queue');
       delivery.ackOrNack(asError(error), [{ strategy: 'nack' }]);
     }
   }
