@@ -5,16 +5,15 @@
 //
 // A row is deleted when its confirm has come. A crash between the two publishes it again, under the same id; the consumers'
 // inboxes know it. Nothing is ever deleted unconfirmed.
-import { CONTENT_TYPE } from '@warren/contracts';
 import pg from 'pg';
 import { backoff, pause, within } from '../backoff.ts';
 import type { Logger } from '../context.ts';
 import { connectClient } from '../database/connect.ts';
 import { type PublishError, Publisher } from '../messaging/confirms.ts';
-import { EVENTS } from '../messaging/topology.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import { Holds } from './holds.ts';
 import { PoolerError, refusePooler } from './pooler.ts';
+import { BATCH, publishRow, WINDOW } from './publish.ts';
 import { hangUp, type Row, Session } from './session.ts';
 
 export interface RelayOptions {
@@ -33,9 +32,7 @@ export interface RelayOptions {
   metrics: Metrics;
 }
 
-/** Events in flight to the broker at once, rows read at once, and bytes of either (the last event may exceed them). */
-const WINDOW = 1_000;
-const BATCH = 500;
+/** Bytes of the events in flight, and of the rows read at once (the last event may exceed them). */
 const BYTES = 8 * 1024 * 1024;
 /** ms between looks into an outbox whose writers are in other processes: while events flow, and when nothing happens. */
 const BUSY_POLL = 50;
@@ -247,7 +244,7 @@ export class Relay {
     const send = (row: Row) => {
       inFlight.set(row.id, row);
       bytes += row.bytes;
-      this.#publish(publisher, row, (error) => {
+      publishRow(publisher, row, this.#options, (error) => {
         const wasFull = !halfFree();
         inFlight.delete(row.id);
         bytes -= row.bytes;
@@ -399,7 +396,7 @@ export class Relay {
         let error = refusedKeys.get(row.routing_key);
         if (error === undefined) {
           error = await new Promise<PublishError | undefined>((resolve) =>
-            this.#publish(publisher, row, resolve),
+            publishRow(publisher, row, this.#options, resolve),
           );
           if (publisher.closed !== undefined && error?.reason === 'refused')
             publisher = await this.#openPublisher(session);
@@ -444,37 +441,6 @@ export class Relay {
     this.#refusing = true;
     await Promise.race([pause(REFUSED_PAUSE, this.#stopping.signal), session.ended]);
     return publisher;
-  }
-
-  #publish(publisher: Publisher, row: Row, settled: (error?: PublishError) => void): void {
-    const { service, user, metrics } = this.#options;
-    const started = performance.now();
-    publisher.publish(
-      EVENTS,
-      row.routing_key,
-      Buffer.from(row.body),
-      {
-        messageId: row.event_id,
-        type: row.type,
-        timestamp: row.created,
-        appId: service,
-        userId: user,
-        correlationId: row.correlation_id,
-        contentType: CONTENT_TYPE,
-        persistent: true,
-        mandatory: true, // counted if no queue takes it: its contract allows that, or `events` has no alternate exchange
-        headers: row.traceparent === null ? {} : { traceparent: row.traceparent },
-      },
-      (error) => {
-        metrics.eventsPublished.inc({
-          type: row.type,
-          outcome: error === undefined ? 'confirmed' : 'failed',
-        });
-        if (error === undefined)
-          metrics.eventPublishDuration.observe({ type: row.type }, (performance.now() - started) / 1_000);
-        settled(error);
-      },
-    );
   }
 
   /** Sleeps until `wake`, or `ms` have passed. */
