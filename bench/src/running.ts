@@ -143,8 +143,10 @@ export class RunningSystem {
 
   /** Messages in each queue that has any. Exact once the processes have stopped: what they held is ready again. */
   async queueDepths(): Promise<Record<string, number>> {
-    const path = `queues/${this.#vhost.vhost}?columns=name`;
-    const queues = (await this.#stage.management.request<{ name: string }[]>('GET', path)) ?? [];
+    const path = `queues/${this.#vhost.vhost}?columns=name,exclusive`;
+    const all = await this.#stage.management.request<{ name: string; exclusive?: boolean }[]>('GET', path);
+    // One for replies ends with its connection, and nobody else may see its depth.
+    const queues = (all ?? []).filter(({ exclusive }) => !exclusive);
     const connection = await connect(this.#vhost.operatorUrl);
     try {
       const channel = await connection.createChannel();
