@@ -5,16 +5,15 @@
 //
 // A row is deleted when its confirm has come. A crash between the two publishes it again, under the same id; the consumers'
 // inboxes know it. Nothing is ever deleted unconfirmed.
-import { CONTENT_TYPE } from '@warren/contracts';
 import pg from 'pg';
 import { backoff, pause, within } from '../backoff.ts';
 import type { Logger } from '../context.ts';
 import { connectClient } from '../database/connect.ts';
 import { type PublishError, Publisher } from '../messaging/publisher.ts';
-import { EVENTS } from '../messaging/topology.ts';
-import type { Counter, Histogram, Metrics } from '../telemetry/metrics.ts';
+import type { Metrics } from '../telemetry/metrics.ts';
 import { Holds } from './holds.ts';
 import { PoolerError, refusePooler } from './pooler.ts';
+import { IN_FLIGHT_LIMIT, type PublishRow, READ_LIMIT, rowPublisher } from './publish.ts';
 import { hangUp, OutboxReader, type Row } from './reader.ts';
 
 export interface RelayOptions {
@@ -33,9 +32,7 @@ export interface RelayOptions {
   metrics: Metrics;
 }
 
-/** Events in flight to the broker at once, rows read at once, and bytes of either (the last event may exceed them). */
-const IN_FLIGHT_LIMIT = 1_000;
-const READ_LIMIT = 500;
+/** Bytes of the events in flight, and of the rows read at once (the last event may exceed them). */
 const BYTES_LIMIT = 8 * 1024 * 1024;
 /** ms between looks into an outbox whose writers are in other processes: while events flow, and when nothing happens. */
 const BUSY_POLL_MS = 50;
@@ -59,15 +56,9 @@ const ISOLATION_LIMIT = 100_000;
 
 const TRY_LOCK = `select pg_try_advisory_lock(hashtextextended('warren.outbox', 0)) as locked`;
 
-interface TypeMetrics {
-  confirmed: Counter.Internal;
-  failed: Counter.Internal;
-  duration: Histogram.Internal<'type'>;
-}
-
 export class Relay {
   readonly #options: RelayOptions;
-  readonly #metrics = new Map<string, TypeMetrics>();
+  readonly #publish: PublishRow;
   readonly #stopping = new AbortController();
   #running: Promise<void> | undefined;
   #wake: () => void = () => {};
@@ -83,6 +74,7 @@ export class Relay {
 
   constructor(options: RelayOptions) {
     this.#options = options;
+    this.#publish = rowPublisher(options);
   }
 
   start(): void {
@@ -456,50 +448,6 @@ export class Relay {
     this.#refusing = true;
     await Promise.race([pause(REFUSED_RETRY_MS, this.#stopping.signal), reader.ended]);
     return publisher;
-  }
-
-  #publish(publisher: Publisher, row: Row, settled: (error?: PublishError) => void): void {
-    const { service, user } = this.#options;
-    const { confirmed, failed, duration } = this.#metricsOf(row.type);
-    const started = performance.now();
-    publisher.publish(
-      EVENTS,
-      row.routing_key,
-      Buffer.from(row.body),
-      {
-        messageId: row.event_id,
-        type: row.type,
-        timestamp: row.created,
-        appId: service,
-        userId: user,
-        correlationId: row.correlation_id,
-        contentType: CONTENT_TYPE,
-        persistent: true,
-        mandatory: true, // counted if no queue takes it: its contract allows that, or `events` has no alternate exchange
-        headers: row.traceparent === null ? {} : { traceparent: row.traceparent },
-      },
-      (error) => {
-        if (error === undefined) {
-          confirmed.inc();
-          duration.observe((performance.now() - started) / 1_000);
-        } else failed.inc();
-        settled(error);
-      },
-    );
-  }
-
-  /** Looked up by their labels once, not for each event. */
-  #metricsOf(type: string): TypeMetrics {
-    const { eventsPublished, eventPublishDuration } = this.#options.metrics;
-    const known = this.#metrics.get(type);
-    if (known !== undefined) return known;
-    const made = {
-      confirmed: eventsPublished.labels({ type, outcome: 'confirmed' }),
-      failed: eventsPublished.labels({ type, outcome: 'failed' }),
-      duration: eventPublishDuration.labels({ type }),
-    };
-    this.#metrics.set(type, made);
-    return made;
   }
 
   /** Sleeps until `wake`, or `ms` have passed. */
