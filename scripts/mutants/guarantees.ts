@@ -18,6 +18,16 @@ const idempotency = {
 const termination = { suite: 'e2e/faults', tests: ['test/termination.test.ts'] };
 
 export const guarantees: Mutant[] = [
+  // --- migrations ---
+  {
+    ...chassis,
+    file: `${src}/database/migrate.ts`,
+    name: 'a migration that cannot have a lock in time fails',
+    find: "if (LOCKED.includes((cause as { code?: string }).code ?? '')) return false;",
+    replace: '',
+    tests: ['test/migrate.test.ts'],
+    title: 'give way to a transaction',
+  },
   // --- outbox and relay ---
   {
     ...chassis,

@@ -140,6 +140,36 @@ describe('migrations', function () {
     expect(await applied()).to.deep.equal(['001_a.sql']);
   });
 
+  it('give way to a transaction that waits for them: it is not ended, and they are repeated', async () => {
+    await write('001_tables.sql', 'create table first (n int); create table second (n int);');
+    await run();
+    await write('002_both.sql', 'alter table first add column m int; alter table second add column m int;');
+    const holder = new pg.Client({ connectionString: url });
+    await holder.connect();
+    try {
+      await holder.query('begin; insert into second values (1)');
+      const { log, lines } = recordedLog();
+      const migrating = run(log);
+      // It has locked the first table, and waits for the second.
+      await eventually(
+        async () =>
+          expect(
+            await query(
+              `select from pg_locks where relation = 'second'::regclass and mode = 'AccessExclusiveLock' and not granted`,
+            ),
+          ).to.have.length(1),
+        { timeout: 20_000 },
+      );
+      await holder.query('insert into first values (1); commit');
+      await migrating;
+      expect(lines.map(({ msg }) => msg)).to.include('a migration waits for running transactions; retrying');
+    } finally {
+      await holder.end();
+    }
+    expect(await query('select n from first')).to.deep.equal([{ n: 1 }]);
+    expect(await applied()).to.deep.equal(['001_tables.sql', '002_both.sql']);
+  });
+
   it('wait for no snapshot: another replica that waits does not hold up an index made concurrently', async () => {
     // A session that waits inside pg_advisory_lock would hold one.
     await write('001_a.sql', 'create table a (n int);');

@@ -395,7 +395,7 @@ function messageOf(error: Error, url: string): string {
   if (/^Expected ConnectionOpenOk; got <ConnectionClose/.test(error.message)) {
     const { username, pathname } = new URL(url);
     const vhost = decodeURIComponent(pathname.slice(1)) || '/';
-    return `NOT_ALLOWED - vhost '${vhost}' does not exist, is down or full, or user '${decodeURIComponent(username)}' has no permissions on it`;
+    return `NOT_ALLOWED - vhost '${vhost}' does not exist, is down or full, or user '${decodeURIComponent(username)}' has no permissions on it, or as many connections as it may have`;
   }
   if (error.message !== '') return error.message;
   if (error instanceof AggregateError) return error.errors.map((one) => messageOf(one, url)).join(', ');
