@@ -375,7 +375,7 @@ export const saga: Mutant[] = [
     find: 'where address = recipient for update;',
     replace: 'where address = recipient;',
     tests: ['test/bound.test.ts'],
-    title: 'are counted across replicas',
+    title: 'are given their slots by one transaction after the other',
   },
   {
     ...emails,

@@ -21,15 +21,19 @@ create function take_slots(recipient text, wanted integer, per_hour integer, at 
 language plpgsql as $$
 declare
   taken timestamptz[];
+  kept  timestamptz[];
 begin
   loop
     select slots into taken from recipients where address = recipient for update;
+    taken := coalesce(taken, '{}');
+    for place in 1..wanted loop
+      taken := taken || greatest(at, taken[cardinality(taken)], taken[cardinality(taken) - per_hour + 1] + interval '1 hour');
+    end loop;
+    kept := taken[greatest(1, cardinality(taken) - per_hour + 1):];
+    update recipients set slots = kept where address = recipient;
     exit when found;
-    insert into recipients (address) values (recipient) on conflict do nothing;
+    insert into recipients (address, slots) values (recipient, kept) on conflict do nothing;
+    exit when found;
   end loop;
-  for place in 1..wanted loop
-    taken := taken || greatest(at, taken[cardinality(taken)], taken[cardinality(taken) - per_hour + 1] + interval '1 hour');
-  end loop;
-  update recipients set slots = taken[greatest(1, cardinality(taken) - per_hour + 1):] where address = recipient;
   return taken[cardinality(taken) - wanted + 1:];
 end $$;

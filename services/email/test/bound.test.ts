@@ -88,7 +88,7 @@ describe('the e-mails to one address in an hour', function () {
     await become({ sent: 3, postponed: 7 });
     expectBound(await slots(), 3);
     await broker.publish(...eve.created());
-    await mail.waitFor(eve.email);
+    await mail.waitFor(eve.email, 1, 30_000);
     const states = (await itemsOf(ada.userId)).map(({ status, reason = '' }) => `${status} ${reason}`);
     expect(states).to.deep.equal([...Array(3).fill('sent '), ...Array(7).fill('pending postponed')]);
     const { text } = await client(email.adminUrl).get('/metrics');
@@ -160,11 +160,11 @@ describe('the e-mails to one address in an hour', function () {
     });
     const ada = customer();
     await broker.publish(...ada.created());
+    const [{ mail: message } = expect.fail()] = await mail.waitFor(ada.email, 1, 30_000);
     for (let n = 2; n <= 9; n += 1) {
       await broker.publish(...order(ada));
       await eventually(async () => expect(await itemsOf(ada.userId)).to.have.length(n));
     }
-    const [{ mail: message } = expect.fail()] = await mail.waitFor(ada.email);
     const link = /http:\/\/shop(\S+)/.exec(message.text ?? '')?.[1] as string;
     expect((await client(email.url).post(link, {})).status).to.equal(200);
     await become({ sent: 3, postponed: 6 });
@@ -177,6 +177,28 @@ describe('the e-mails to one address in an hour', function () {
       await hoursPass(1);
       await become({ sent, ...(sent < 9 && { postponed: 9 - sent }) });
     }
+  });
+
+  it('are given their slots by one transaction after the other', async () => {
+    const mail = await mailServer();
+    await launch(mail.url);
+    await database.admin(`select take_slots('shared', 0, 3, now())`);
+    // Commits as soon as somebody waits for it.
+    const first = database.admin(`
+      do $$ begin
+        perform take_slots('shared', 3, 3, now());
+        while not exists (select from pg_stat_activity where wait_event_type = 'Lock' and query like '%take_slots(''shared''%') loop
+          perform pg_sleep(0.01);
+          perform pg_stat_clear_snapshot();
+        end loop;
+      end $$`);
+    const waits = `select from pg_stat_activity where wait_event = 'PgSleep' and query like '%take_slots(''shared''%'`;
+    await eventually(async () => expect(await database.admin(waits)).to.have.length(1));
+    const [row] = await database.admin<{ minutes: number }>(
+      `select extract(epoch from (take_slots('shared', 1, 3, now()))[1] - now())::float8 / 60 as minutes`,
+    );
+    await first;
+    expect(row?.minutes).to.be.above(30);
   });
 
   it('have slots that are in order, as early as can be, and never more than that in any hour', async () => {

@@ -64,7 +64,7 @@ describe('an address that nobody has confirmed', function () {
     return link.slice('https://shop.example.com/api'.length);
   };
   const linkTo = async (address: string, count = 1) =>
-    pathIn((await mail.waitFor(address, count)).at(-1) as Received);
+    pathIn((await mail.waitFor(address, count, 30_000)).at(-1) as Received);
   const post = async (path: string, headers: Record<string, string> = {}) => {
     const response = await fetch(new URL(path, services[0]?.url), { method: 'POST', headers });
     return { status: response.status, headers: response.headers, text: await response.text() };
@@ -86,7 +86,7 @@ describe('an address that nobody has confirmed', function () {
       'order-confirmed pending unconfirmed',
       'payment-refunded pending unconfirmed',
     ]);
-    const [message, ...more] = await mail.waitFor(eve.email);
+    const [message, ...more] = await mail.waitFor(eve.email, 1, 30_000);
     expect(more).to.deep.equal([]);
     expect(message?.raw).to.not.match(/evil/i);
     expect(message?.mail.subject).to.equal('Welcome to Warren: please confirm your e-mail address');
@@ -226,7 +226,7 @@ describe('an address that nobody has confirmed', function () {
       const answer = await resend(ada.userId);
       expect([answer.status, JSON.parse(answer.text)]).to.deep.equal([202, { userId: ada.userId }]);
       await reaches(ada.userId, Array(all).fill('confirmation sent'));
-      await mail.waitFor(ada.email, all);
+      await mail.waitFor(ada.email, all, 30_000);
     };
     for (const all of [2, 3, 3, 3]) await confirmations(all);
     await hourPasses();
