@@ -76,7 +76,9 @@ async function main(): Promise<number> {
     ...(results.footprint ?? []),
     ...(results.growth ?? []),
   ];
-  return all.some(({ faults }) => faults.length > 0) ? 1 : 0;
+  const failed = all.filter(({ faults }) => faults.length > 0).length;
+  console.log(`\n${all.length - failed} passed, ${failed} failed`);
+  return failed > 0 ? 1 : 0;
 }
 
 /** A B C A B C …: what happens to the machine meanwhile happens to all of them. */
