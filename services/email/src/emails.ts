@@ -268,7 +268,10 @@ export async function prepare(
   const { name, user_id: userId, recipient: address, template, facts, created_at: date } = row;
   if (template !== 'confirmation') {
     const content = templates[template].render(unlinkedFacts({ ...facts, name: name || 'there' }));
-    return { kind: 'ready', message: { id, to: { name, address }, date, template, ...content } };
+    return {
+      kind: 'ready',
+      message: { id, to: { name: unlinked(name), address }, date, template, ...content },
+    };
   }
   const expires = new Date(now.getTime() + config.EMAIL_CONFIRMATION_TTL);
   const link = linkFor({ userId, address, expires }, config);
