@@ -2,12 +2,6 @@
 -- of a version that does not know the column, count as confirmed.
 alter table users add column confirmed_at timestamptz default now();
 
-alter table emails
-  -- Waits until its address is confirmed; where its status is failed, it waited in vain.
-  add column unconfirmed boolean not null default false,
-  -- When EMAILS_PER_HOUR lets it go. Null while it waits, and of a version that does not know the column.
-  add column slot_at timestamptz;
-
 -- The last slots of an address, oldest first: as many as EMAILS_PER_HOUR.
 create table recipients (
   -- In lower case.
