@@ -1,4 +1,4 @@
-import { CURSOR_UNKNOWN, get, Joi, type Paging, pageOf, paging, type Route } from '@warren/chassis';
+import { CURSOR_UNKNOWN, get, Joi, own, type Paging, pageOf, paging, type Route } from '@warren/chassis';
 import { uuid } from '@warren/contracts';
 import type { EmailConfig } from './config.ts';
 import { type Email, type EmailSchema, emailsOf } from './emails.ts';
@@ -20,6 +20,7 @@ export const routes: Route<EmailSchema, EmailConfig>[] = [
   get(
     '/emails',
     {
+      access: own(({ query }) => query.userId),
       summary: 'The e-mails to a user, oldest first, page by page',
       description: '`to` is missing while the user is not known yet; `sentAt` unless the e-mail was sent.',
       query: Joi.object<Paging & { userId: string }>({ userId: id.required(), ...paging }),
