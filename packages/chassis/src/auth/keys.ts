@@ -68,21 +68,22 @@ export class Keys {
    * @throws {JOSEError}
    */
   async find(header: JWSHeaderParameters, token: Parameters<Find>[1]): Promise<CryptoKey> {
-    try {
-      return await (this.#find as Find)(header, token);
-    } catch (error) {
-      if (!(error instanceof errors.JWKSNoMatchingKey) || this.#now() < this.#unknownUntil) throw error;
-      return await this.#findAnew(header, token);
+    for (;;) {
+      const find = this.#find as Find;
+      try {
+        return await find(header, token);
+      } catch (error) {
+        if (!(error instanceof errors.JWKSNoMatchingKey)) throw error;
+        const isLatest = () => find === this.#find;
+        if (isLatest() && this.#now() < this.#unknownUntil) throw error;
+        // A fetch that has begun before may bring the set that was there before the key.
+        if (isLatest()) await this.#fetching;
+        if (isLatest()) await this.#fetch();
+        if (!isLatest()) continue;
+        this.#unknownUntil = this.#now() + UNKNOWN_KEY_COOLDOWN_MS;
+        throw error;
+      }
     }
-  }
-
-  async #findAnew(header: JWSHeaderParameters, token: Parameters<Find>[1]): Promise<CryptoKey> {
-    const before = this.generation;
-    // One that has begun before may bring the set that was there before the key.
-    await this.#fetching;
-    if (this.generation === before) await this.#fetch();
-    if (this.generation === before) this.#unknownUntil = this.#now() + UNKNOWN_KEY_COOLDOWN_MS;
-    return await (this.#find as Find)(header, token);
   }
 
   /** One fetch at a time; never rejects. */
