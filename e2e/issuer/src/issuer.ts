@@ -56,6 +56,7 @@ export async function startIssuer(options: IssuerOptions): Promise<Issuer> {
     [...accounts.values()].find((account) => account.id === id)?.roles ?? [];
   const provider = new Provider(url, {
     jwks: { keys: [signingKey()] },
+    adapter: () => NOTHING_KEPT,
     clients: [
       {
         client_id: CLIENT,
@@ -161,6 +162,17 @@ function accountOf(id: string, password: string, roles: readonly string[]): Acco
 
 const isPasswordOf = ({ salt, hash }: Account, password: string): boolean =>
   timingSafeEqual(scryptSync(password, salt, 32), hash);
+
+/** Of sessions and tokens: there are no sessions, and tokens are JWTs. */
+const NOTHING_KEPT = {
+  upsert: async () => {},
+  find: async () => undefined,
+  findByUserCode: async () => undefined,
+  findByUid: async () => undefined,
+  consume: async () => {},
+  destroy: async () => {},
+  revokeByGrantId: async () => {},
+};
 
 /** New with each start: tokens from before are not accepted after it. */
 function signingKey(): object {
