@@ -70,6 +70,16 @@ const routes: Route<Schema, Config>[] = [
     return context.transaction;
   }),
   del('/users/:id', { access: 'public', params: { id }, responses: { 204: null } }, async () => noContent()),
+  get('/rows/:id', { access: 'own' }, async ({ params }, { authorise }) => {
+    authorise(params.id);
+    // @ts-expect-error an owner is named by its id
+    authorise(7);
+    return {};
+  }),
+  // @ts-expect-error a route says who may call it
+  get('/open', {}, async () => ({})),
+  // @ts-expect-error there is no such rule
+  get('/wrong', { access: 'anybody' }, async () => ({})),
   // @ts-expect-error a handler answers with an object
   get('/text', { access: 'public' }, async () => 'text'),
 ];
@@ -83,7 +93,7 @@ describe('a route', () => {
       'POST',
       ...Array(5).fill('GET'),
       'DELETE',
-      'GET',
+      ...Array(4).fill('GET'),
     ]);
   });
 });
