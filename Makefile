@@ -19,8 +19,8 @@ node:
 install: node ## Node.js where it is missing, and the dependencies of every directory
 	@node scripts/packages.mjs --all
 
-demo: node ## broker, databases and services on this machine, and a tour; ONCE=1 ends after the tour
-	@node scripts/packages.mjs --services
+demo: node ## broker, databases and services on this machine, and a tour; ONCE=1 ends after it, AUTH=jwt asks for tokens
+	@node scripts/packages.mjs --services $(if $(filter jwt,$(AUTH)),e2e/issuer)
 	@node scripts/demo.ts
 
 services: install ## a broker and a PostgreSQL that keep running for the tests of this checkout; STOP=1 stops them

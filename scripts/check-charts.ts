@@ -37,6 +37,14 @@ const everything = {
   database: { existingSecret: 'cluster-app', key: 'uri' },
   trust: { existingSecret: 'authorities' },
   otlp: { endpoint: 'http://collector.monitoring:4318' },
+  auth: {
+    enabled: true,
+    issuer: 'https://id.example.com/realms/warren',
+    audience: 'warren',
+    jwksUrl: 'https://id.example.com/realms/warren/protocol/openid-connect/certs',
+    to: [{ ipBlock: { cidr: '10.1.2.3/32' } }],
+    rolesClaim: 'realm_access.roles',
+  },
   debug: true,
   autoscaling: { enabled: true },
   podDisruptionBudget: { maxUnavailable: '25%' },
@@ -166,6 +174,8 @@ const refusals: [chart: string, values: object, said: string][] = [
   ['user', { shutdown: { grace: 5, drainDelay: 5 } }, 'shutdown.drainDelay'],
   ['user', { autoscaling: { enabled: true, minReplicas: 7 } }, 'autoscaling.minReplicas'],
   ['user', { ingress: { enabled: true, hosts: [{ host: 'shop.example.com' }] } }, 'networkPolicy.public'],
+  ['user', { auth: { enabled: true, issuer: 'https://id.example.com', audience: 'warren' } }, 'auth.jwksUrl'],
+  ['user', { auth: { enabled: 'jwt' } }, "'/auth/enabled'"],
   ['user', { service: { type: 'NodePort' } }, 'networkPolicy.public'],
   ['gateway', { ingress: { enabled: true } }, 'ingress.hosts'],
   ['gateway', { ingress: { host: 'shop.example.com' } }, "'host' not allowed"],
@@ -259,7 +269,9 @@ export async function checkCharts(): Promise<string[]> {
         `kubeconform is missing (${KUBECONFORM}): the charts were linted and rendered, not validated`,
       );
     }
-    for (const file of files('k8s/{*,monitoring/*}.yaml').filter((name) => basename(name) !== 'kind.yaml'))
+    for (const file of files('k8s/{*,monitoring/*,issuer/*}.yaml').filter(
+      (name) => basename(name) !== 'kind.yaml',
+    ))
       cpSync(join(root, file), join(scratch, 'rendered', file.replaceAll('/', '-')));
     const locations = [KUBE_SCHEMAS, join(root, 'scripts/schemas/{{.ResourceKind}}{{.KindSuffix}}.json')];
     const { code, output } = await run(

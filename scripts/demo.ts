@@ -1,6 +1,6 @@
 // The whole of Warren on this machine: broker, databases, services, then a tour hop by hop. Stays up until Ctrl-C,
 // shows what happens, and breaks at the press of a key; ONCE=1 ends after the tour, with exit code 0 or 1. AMQP_URL and
-// DATABASE_URL are used where they are given.
+// DATABASE_URL are used where they are given. AUTH=jwt starts an issuer besides, and every request needs a token.
 import { randomBytes } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -27,7 +27,8 @@ import { type Key, listenForKeys } from './demo/keys.ts';
 import { inOrder } from './demo/order.ts';
 import { createScreen } from './demo/screen.ts';
 import { findServices, type Running, type Service, startService, takenPort } from './demo/services.ts';
-import { describe, tour } from './demo/tour.ts';
+import { ISSUER_PORT, startTokens, type Tokens } from './demo/tokens.ts';
+import { describe, type Tour, tour } from './demo/tour.ts';
 import { root } from './tree.ts';
 
 const once = process.env.ONCE === '1';
@@ -57,7 +58,8 @@ try {
 
 async function demo(): Promise<void> {
   const services = findServices();
-  const taken = await takenPort(services);
+  const wantsTokens = process.env.AUTH === 'jwt';
+  const taken = await takenPort(services, wantsTokens ? ISSUER_PORT : undefined);
   if (taken) {
     screen.fault(taken);
     process.exit(1);
@@ -76,10 +78,22 @@ async function demo(): Promise<void> {
 
   const [platform, databases] = await Promise.all([startPlatform(services), startDatabases(services)]);
   const { vhost } = platform;
+  const port = (name: string) => services.find((service) => service.name === name) as Service;
+  const tokens = wantsTokens ? await startTokens(`http://localhost:${port('gateway').port}`) : undefined;
+  if (tokens === undefined) screen.step('you', 'may do everything in the name of everybody: AUTH=off');
+  else {
+    undo.push({ what: 'issuer', run: () => tokens.close() });
+    screen.step('issuer', `${tokens.url}, of tokens (AUTH=jwt)`);
+  }
   const environment = (name: string): Record<string, string> => {
     const database = databases.url(name);
     // A reader who tries how fast it is should not meet the rate limit.
-    return { AMQP_URL: vhost.url(name), RATE_LIMIT: 'off', ...(database && { DATABASE_URL: database }) };
+    return {
+      AMQP_URL: vhost.url(name),
+      RATE_LIMIT: 'off',
+      ...(database && { DATABASE_URL: database }),
+      ...tokens?.env,
+    };
   };
 
   const running: Running[] = await Promise.all(
@@ -110,9 +124,9 @@ async function demo(): Promise<void> {
   const probe = await vhost.probe('events', '#');
 
   screen.title('One sign-up: a session, a welcome order, its payment, and e-mails');
-  const port = (name: string) => services.find((service) => service.name === name) as Service;
-  const { userId, orderId, elapsed } = await tour({
+  const ended = await tour({
     screen,
+    tokens,
     probe,
     vhost,
     url: (name) => `http://localhost:${port(name).port}`,
@@ -128,13 +142,13 @@ async function demo(): Promise<void> {
   screen.line();
   screen.line(
     screen.bold(
-      `From the POST to the last e-mail of the sign-up: ${Math.round(elapsed)} ms. From the start of the demo: ${total} s.`,
+      `From the POST to the last e-mail of the sign-up: ${Math.round(ended.elapsed)} ms. From the start of the demo: ${total} s.`,
     ),
   );
   if (once) await end(0);
 
-  addresses(services, { userId, orderId }, platform, databases, scratch);
-  breakable(running, userId, platform, databases);
+  addresses(services, { ...ended, tokens }, platform, databases, scratch);
+  breakable(running, { ...ended, tokens }, platform, databases);
   listeners.add((service, changes, at) => {
     const what = describe(changes, { confirmations: false });
     if (what) live(service, what, at - performance.timeOrigin);
@@ -174,7 +188,12 @@ async function lookOn(
 }
 
 /** Says what can be broken with a key, and does it. */
-function breakable(running: Running[], userId: string, { broker }: Platform, { server }: Databases): void {
+function breakable(
+  running: Running[],
+  { userId, email, tokens }: Shown,
+  { broker }: Platform,
+  { server }: Databases,
+): void {
   const taken = new Set(['b', 'd', 'n', 'x']);
   const keys: Key[] = running.map((service) => {
     const key = [...service.name].find((letter) => !taken.has(letter)) ?? '';
@@ -211,7 +230,10 @@ function breakable(running: Running[], userId: string, { broker }: Platform, { s
     {
       key: 'x',
       does: 'an order that cannot be paid',
-      press: () => void send('/orders', { userId, productName: 'A small island', price: 9_999_999.99 }),
+      press: () =>
+        void send('/orders', { userId, productName: 'A small island', price: 9_999_999.99 }, () =>
+          tokens?.headers(email),
+        ),
     },
   );
 
@@ -224,13 +246,17 @@ function breakable(running: Running[], userId: string, { broker }: Platform, { s
 }
 
 /** Sends a request to the gateway, and shows what became of it. */
-async function send(path: string, body: object): Promise<void> {
+async function send(
+  path: string,
+  body: object,
+  credentials: () => Promise<Record<string, string>> | undefined = () => undefined,
+): Promise<void> {
   const what = `POST ${path} ${Object.values(body).at(-1)}`;
   try {
     const since = performance.now();
     const response = await fetch(`http://localhost:3000${path}`, {
       method: 'POST',
-      headers: { 'content-type': 'application/json' },
+      headers: { 'content-type': 'application/json', ...(await credentials()) },
       body: JSON.stringify(body),
     });
     await response.text();
@@ -305,12 +331,13 @@ async function startDatabases(services: Service[]) {
   };
 }
 
+type Shown = Tour & { tokens: Tokens | undefined };
 type Platform = Awaited<ReturnType<typeof startPlatform>>;
 type Databases = Awaited<ReturnType<typeof startDatabases>>;
 
 function addresses(
   services: Service[],
-  { userId, orderId }: { userId: string; orderId: string },
+  { userId, orderId, email, tokens }: Shown,
   { broker, vhost }: Platform,
   { server }: Databases,
   scratch: string,
@@ -318,12 +345,20 @@ function addresses(
   const { username, password } = new URL(broker.url);
   screen.title('Try it');
   const json = "-H 'content-type: application/json'";
+  const bearer = tokens === undefined ? '' : ' -H "authorization: Bearer $TOKEN"';
+  if (tokens !== undefined) {
+    screen.line(`  TOKEN=$(curl -s ${tokens.url}/token -d grant_type=password -d client_id=warren \\`);
+    screen.line(
+      `    -d username=${email} -d password=${tokens.password} | sed 's/.*"access_token":"\\([^"]*\\).*/\\1/')`,
+    );
+    screen.line(screen.faint('  the operator, who may read all, has the same password: username=operator'));
+  }
   screen.line(`  curl -i localhost:3000/users/save ${json} \\`);
   screen.line(`       -d '{"name":"Grace Hopper","email":"grace@example.com"}'`);
-  screen.line(`  curl -i localhost:3000/orders ${json} \\`);
+  screen.line(`  curl -i localhost:3000/orders ${json}${bearer} \\`);
   screen.line(`       -d '{"userId":"${userId}","productName":"Tea","price":3.5}'`);
-  screen.line(`  curl localhost:3000/overview/${userId}`);
-  screen.line(`  curl localhost:3000/orders/${orderId}`);
+  screen.line(`  curl localhost:3000/overview/${userId}${bearer}`);
+  screen.line(`  curl localhost:3000/orders/${orderId}${bearer}`);
   screen.line('  http://localhost:3000/docs');
   for (const { name, adminPort } of services) {
     screen.line(

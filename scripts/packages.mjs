@@ -1,6 +1,6 @@
 // Installs what npm does not: the dependencies of the `file:` packages, each in its own directory.
 //   node scripts/packages.mjs              the shared packages alone; every service's `preinstall` calls this
-//   node scripts/packages.mjs --services   the shared packages, then the services
+//   node scripts/packages.mjs --services   the shared packages, then the services; and the directories that are named besides
 //   node scripts/packages.mjs --all        the shared packages, the services, the tools of the root, bench and e2e/*
 // A directory is left alone when it is installed as its package.json and lockfile say.
 // Plain JavaScript without dependencies: it runs on Node 20, before anything is there.
@@ -20,9 +20,11 @@ if (process.env.WARREN_INSTALLING) process.exit(0);
 const shared = directoriesIn('packages');
 const services = directoriesIn('services');
 const tools = ['.', 'bench', ...directoriesIn('e2e')];
-const stages = { '--services': [shared, services], '--all': [shared, [...services, ...tools]] }[
-  process.argv[2]
-] ?? [shared];
+const named = process.argv.slice(3);
+const stages = {
+  '--services': [shared, [...services, ...named]],
+  '--all': [shared, [...services, ...tools]],
+}[process.argv[2]] ?? [shared];
 
 if (stages.flat().some((directory) => !isInstalled(directory))) {
   const unlock = await lock(join(root, '.tools', 'install.lock'));

@@ -245,8 +245,8 @@ const problemMessage = () => ({
 
 /** As over HTTP. */
 const problemSchema = () =>
-  describeApi({ name: 'any', version: '1', routes: [get('/', {}, async () => ({}))] }).components?.schemas
-    ?.Problem;
+  describeApi({ name: 'any', version: '1', routes: [get('/', { access: 'public' }, async () => ({}))] })
+    .components?.schemas?.Problem;
 
 const traceparent = { type: 'string', description: 'W3C trace context, when tracing is on.' };
 

@@ -20,7 +20,8 @@ export interface Running extends Service {
 }
 
 /** Names of the caller's environment that mean something else to a service. */
-const notOurs = /^(npm_|MAKE|MFLAGS|NODE_OPTIONS$|(ADMIN_)?PORT(_FILE)?$|AMQP_|DATABASE_|INSTANCE$|ONCE$)/;
+const notOurs =
+  /^(npm_|MAKE|MFLAGS|NODE_OPTIONS$|(ADMIN_)?PORT(_FILE)?$|AMQP_|DATABASE_|INSTANCE$|ONCE$|AUTH(_|$))/;
 
 /** The services in services/, with the ports that their config.ts gives them. */
 export function findServices(): Service[] {
@@ -44,7 +45,9 @@ export function findServices(): Service[] {
 }
 
 /** One sentence about the first port that something else listens on. */
-export async function takenPort(services: Service[]): Promise<string | undefined> {
+export async function takenPort(services: Service[], issuer?: number): Promise<string | undefined> {
+  if (issuer !== undefined && (await isTaken(issuer)))
+    return `Port ${issuer} is taken, and the issuer of tokens needs it: stop what listens there.`;
   for (const { name, port, adminPort } of services) {
     if (await isTaken(port))
       return `Port ${port} is taken, and the ${name} service needs it: stop what listens there.`;
@@ -133,7 +136,8 @@ function warningIn(line: string): string | undefined {
     // What keeps requests from being served is told once, in a line of its own.
     if (msg === 'request') return undefined;
     const grave = typeof level === 'number' ? level >= 40 : /warn|error|fatal/i.test(level);
-    if (!grave) return undefined;
+    // Said once, for all of them.
+    if (!grave || msg.startsWith('AUTH=off')) return undefined;
     return err?.message && !msg.includes(err.message) ? `${msg}: ${err.message}` : msg;
   } catch {
     return undefined;

@@ -10,9 +10,12 @@ import {
 } from '../../packages/testkit/src/index.ts';
 import { inOrder } from './order.ts';
 import type { Screen } from './screen.ts';
+import type { Tokens } from './tokens.ts';
 
 export interface Stage {
   screen: Screen;
+  /** With AUTH=jwt. */
+  tokens: Tokens | undefined;
   /** Hears all events. */
   probe: Probe;
   vhost: Vhost;
@@ -24,6 +27,8 @@ export interface Stage {
 }
 
 export interface Tour {
+  /** Of the user. */
+  email: string;
   userId: string;
   orderId: string;
   /** From the POST until the welcome order is paid and its customer has been told, in ms. */
@@ -37,7 +42,15 @@ const patience = 15_000;
 const UNAFFORDABLE = 9_999_999.99;
 
 /** @throws one sentence about the hop that did not happen */
-export async function tour({ screen, probe, vhost, url, adminUrl, onTransaction }: Stage): Promise<Tour> {
+export async function tour({
+  screen,
+  tokens,
+  probe,
+  vhost,
+  url,
+  adminUrl,
+  onTransaction,
+}: Stage): Promise<Tour> {
   const correlationId = `tour-${randomUUID().slice(0, 8)}`;
   const person = { name: 'Ada Lovelace', email: `ada.${Date.now().toString(36)}@example.com` };
   let startedAt = performance.now();
@@ -72,12 +85,16 @@ export async function tour({ screen, probe, vhost, url, adminUrl, onTransaction 
     hop('rpc', properties.replyTo ? `${routingKey}?` : `the answer of ${properties.appId}`),
   );
 
-  const post = async (path: string, body: object): Promise<Record<string, string>> => {
-    const address = `${url('gateway')}${path}`;
+  const post = async (
+    path: string,
+    body: object,
+    { at = url('gateway'), headers = {} }: { at?: string; headers?: Record<string, string> } = {},
+  ): Promise<Record<string, string>> => {
+    const address = `${at}${path}`;
     hop('you', `POST ${address}`, JSON.stringify(body));
     const response = await fetch(address, {
       method: 'POST',
-      headers: { 'content-type': 'application/json', 'x-correlation-id': correlationId },
+      headers: { 'content-type': 'application/json', 'x-correlation-id': correlationId, ...headers },
       body: JSON.stringify(body),
       signal: AbortSignal.timeout(patience),
     });
@@ -97,7 +114,12 @@ export async function tour({ screen, probe, vhost, url, adminUrl, onTransaction 
   };
 
   try {
-    const user = await post('/users/save', person);
+    // The issuer signs up at the gateway, and so knows the id that belongs into its tokens.
+    const user =
+      tokens === undefined
+        ? await post('/users/save', person)
+        : await post('/sign-up', { ...person, password: tokens.password }, { at: tokens.url });
+    const headers = await tokens?.headers(person.email);
     const userId = user.id as string;
     hop('you', `201 Created: ${userId}`);
     const signUp = await heard('user.created', { userId });
@@ -125,7 +147,7 @@ export async function tour({ screen, probe, vhost, url, adminUrl, onTransaction 
 
     await chapter('An order that cannot be paid');
     const order = { userId, productName: 'A small island', price: UNAFFORDABLE };
-    const placed = await post('/orders', order);
+    const placed = await post('/orders', order, { ...(headers && { headers }) });
     hop('you', `201 Created: ${placed.orderId}, ${placed.status}`);
     await heard('payment.failed', { orderId: placed.orderId });
     const cancelled = await heard('order.cancelled', { orderId: placed.orderId });
@@ -144,7 +166,9 @@ export async function tour({ screen, probe, vhost, url, adminUrl, onTransaction 
 
     await chapter('All about one user, asked of four services over the broker');
     hop('you', `GET ${url('gateway')}/overview/${userId}`);
-    const overview = (await (await fetch(`${url('gateway')}/overview/${userId}`)).json()) as Overview;
+    const overview = (await (
+      await fetch(`${url('gateway')}/overview/${userId}`, { ...(headers && { headers }) })
+    ).json()) as Overview;
     hop('you', `200 OK: ${summary(overview)}`);
     check(overview);
     await hops.shown();
@@ -160,7 +184,7 @@ export async function tour({ screen, probe, vhost, url, adminUrl, onTransaction 
         `Every one of the ${probe.events.length} events carried ${correlationId}, as all logs do.`,
       ),
     );
-    return { userId, orderId, elapsed };
+    return { email: person.email, userId, orderId, elapsed };
   } finally {
     stopListening();
     await rpc.close();

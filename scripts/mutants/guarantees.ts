@@ -15,6 +15,8 @@ const idempotency = {
   file: `${src}/http/idempotency.ts`,
   tests: ['test/idempotency.test.ts'],
 };
+const auth = { ...chassis, tests: ['test/auth.test.ts'] };
+const rpcAuth = { ...chassis, file: `${src}/rpc/server.ts`, tests: ['test/rpc-auth.test.ts'] };
 const termination = { suite: 'e2e/faults', tests: ['test/termination.test.ts'] };
 
 export const guarantees: Mutant[] = [
@@ -27,6 +29,77 @@ export const guarantees: Mutant[] = [
     replace: '',
     tests: ['test/migrate.test.ts'],
     title: 'give way to a transaction',
+  },
+
+  // --- authentication and authorisation ---
+  {
+    ...auth,
+    file: `${src}/auth/keys.ts`,
+    name: 'a key that the issuer has withdrawn is accepted for good',
+    find: 'if (now < this.#dueAt) return undefined;',
+    replace: 'if (this.available || now < this.#dueAt) return undefined;',
+    title: 'ends with its key',
+  },
+  {
+    ...auth,
+    file: `${src}/auth/keys.ts`,
+    name: 'a token with an invented key id calls the issuer each time',
+    find: 'this.#unknownUntil = this.#now() + UNKNOWN_KEY_COOLDOWN_MS;',
+    replace: '',
+    title: 'for an invented one only now and then',
+  },
+  {
+    ...auth,
+    file: `${src}/auth/verify.ts`,
+    name: 'the kept result of a token outlives it',
+    find: ' && now().getTime() < known.until)',
+    replace: ')',
+    title: 'ends with its token',
+  },
+  {
+    ...auth,
+    file: `${src}/auth/verify.ts`,
+    name: 'a token for another audience is accepted',
+    find: '          audience,\n          algorithms',
+    replace: '          algorithms',
+    title: 'every kind of invalid token',
+  },
+  {
+    ...auth,
+    file: `${src}/auth/access.ts`,
+    name: "an operator changes another's data",
+    find: "if (deed === 'read' && caller.kind === 'operator') return;",
+    replace: "if (caller.kind === 'operator') return;",
+    title: 'nobody change what is another',
+  },
+  {
+    ...auth,
+    file: `${src}/http/app.ts`,
+    name: 'a route that does not name the owner answers',
+    find: "if (route.access === 'own' && ownership.owners === undefined && answer.status < 400)",
+    replace: 'if (false)',
+    title: 'does not name the owner',
+  },
+  {
+    ...idempotency,
+    name: "a user gets another's stored answer by its key",
+    find: 'subject === undefined ? path : `${path} ${subject}`;',
+    replace: 'subject === undefined ? path : path;',
+    title: 'belongs to who sent it',
+  },
+  {
+    ...rpcAuth,
+    name: 'every service is believed for whom it asks',
+    find: 'from === auth.gateway ? callerIn(message) : SERVICE;',
+    replace: 'from !== auth.gateway ? callerIn(message) : callerIn(message);',
+    title: 'in that service',
+  },
+  {
+    ...rpcAuth,
+    name: 'a sender for whom nobody vouches is believed',
+    find: 'if (!producers.isFrom(message, from))',
+    replace: 'if (from === "nobody")',
+    title: 'where nobody vouches for its sender',
   },
   // --- outbox and relay ---
   {

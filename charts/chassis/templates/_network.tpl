@@ -64,9 +64,17 @@ spec:
         {{- end }}
     {{- end }}
     {{- with .Values.otlp.endpoint }}
-    {{- $url := urlParse . }}
     - ports:
-        - port: {{ regexFind ":[0-9]+$" $url.host | trimPrefix ":" | default (eq $url.scheme "https" | ternary "443" "80") }}
+        - port: {{ include "chassis.portOf" . }}
+    {{- end }}
+    {{- if .Values.auth.enabled }}
+    # The keys of the issuer.
+    - ports:
+        - port: {{ include "chassis.portOf" .Values.auth.jwksUrl }}
+      {{- with .Values.auth.to }}
+      to:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
     {{- end }}
     {{- range $policy.ports }}
     - ports:
@@ -75,6 +83,11 @@ spec:
     {{- with $policy.egress }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
+{{- end }}
+
+{{- define "chassis.portOf" -}}
+{{- $url := urlParse . }}
+{{- regexFind ":[0-9]+$" $url.host | trimPrefix ":" | default (eq $url.scheme "https" | ternary "443" "80") }}
 {{- end }}
 
 {{/* The way to the cluster's names; 169.254.0.0/16 is where a node's own cache of them listens. */}}

@@ -57,6 +57,12 @@ Its values are the library's defaults with the chart's own laid over them.
 {{- fail (printf "shutdown.drainDelay: must be shorter than shutdown.grace (%d s), got %d" (int .grace) (int .drainDelay)) }}
 {{- end }}
 {{- end }}
+{{- if .Values.auth.enabled }}
+{{- $auth := .Values.auth }}
+{{- range tuple "issuer" "audience" "jwksUrl" }}
+{{- if not (get $auth .) }}{{ fail (printf "auth.%s: is required with auth.enabled" .) }}{{ end }}
+{{- end }}
+{{- end }}
 {{- with .Values.autoscaling }}
 {{- if and .enabled (not .maxReplicas) }}
 {{- fail "autoscaling.maxReplicas: is required with autoscaling.enabled" }}

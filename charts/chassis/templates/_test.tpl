@@ -1,7 +1,8 @@
-{{/* `helm test`: every path answers 200 through the Service. The image is the service's own. */}}
+{{/* `helm test`: every path answers 200 through the Service, or 401 where it needs a token. The image is the service's own. */}}
 {{- define "chassis.test" -}}
 {{- $urls := list (printf "http://%s:9000/readyz" .name) (printf "http://%s:9000/metrics" .name) -}}
 {{- range .Values.test.paths }}{{ $urls = append $urls (printf "http://%s%s" $.name .) }}{{ end -}}
+{{- $expected := .Values.auth.enabled | not | ternary "[200]" "[200, 401]" -}}
 apiVersion: v1
 kind: Pod
 metadata:
@@ -35,7 +36,8 @@ spec:
           for (const url of process.argv.slice(1)) {
             const response = await fetch(url, { signal: AbortSignal.timeout(10_000) });
             console.log(response.status, url);
-            if (response.status !== 200) throw new Error(`200 was expected of ${url}, got: ${await response.text()}`);
+            if (!{{ $expected }}.includes(response.status))
+              throw new Error(`{{ $expected }} was expected of ${url}, got: ${await response.text()}`);
             await response.arrayBuffer();
           }
         - --

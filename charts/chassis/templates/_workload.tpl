@@ -21,6 +21,14 @@ data:
 {{- if not (kindIs "invalid" $seconds) }}{{ $_ := set $variables $variable (printf "%ds" (int $seconds)) }}{{ end }}
 {{- end }}
 {{- with .Values.otlp.endpoint }}{{ $_ := set $variables "OTEL_EXPORTER_OTLP_ENDPOINT" . }}{{ end }}
+{{- with .Values.auth }}
+{{- $_ := set $variables "AUTH" (.enabled | not | ternary "off" "jwt") }}
+{{- if .enabled }}
+{{- range $variable, $value := dict "AUTH_ISSUER" .issuer "AUTH_AUDIENCE" .audience "AUTH_JWKS_URL" .jwksUrl "AUTH_SUBJECT_CLAIM" .subjectClaim "AUTH_ROLES_CLAIM" .rolesClaim }}
+{{- with $value }}{{ $_ := set $variables $variable . }}{{ end }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- if .Values.debug }}{{ $_ := set $variables "NODE_OPTIONS" "--inspect=127.0.0.1:9229 --enable-source-maps" }}{{ end }}
 {{- range $variable, $value := .Values.config }}{{ $_ := set $variables $variable $value }}{{ end }}
 {{- include "chassis.texts" $variables }}

@@ -49,7 +49,9 @@ describe('pods that are killed, without a moment to end', function () {
   it('one of three nodes of the broker, under load: publishing and consuming go on without it', async function () {
     const { replicas } = (await get('statefulset', 'rabbitmq')).spec;
     if (replicas < 3) {
-      console.log(`      RabbitMQ has ${replicas} node here; three: make deploy ARGS="-p prod-like"`);
+      console.log(
+        `      RabbitMQ has ${replicas} node here; three: make deploy ARGS="-p prod-like -m rabbitmq"`,
+      );
       this.skip();
     }
     const sessions = async () => Number(await sql('session', 'select count(*) from sessions'));

@@ -16,8 +16,8 @@ const TRACE = '4bf92f3577b34da6a3ce929d0e0e4737';
 const NOBODY = '00000000-0000-7000-8000-000000000000';
 
 describe('the whole business, through the gateway', () => {
-  const system = withSystem({ services: everyService, mail: true });
-  const client = createClient();
+  const system = withSystem({ services: everyService, mail: true, auth: true });
+  const client = createClient(system.authorize);
   let replicas: Record<Name, Replica>;
   let door: string;
 

@@ -16,8 +16,8 @@ const DLQ = 'order.payment.processed.dlq';
 
 describe('a payment that another service than payment tells of', function () {
   this.timeout(90_000);
-  const system = withSystem({ services: ['user', 'session', 'order', 'payment'] });
-  const client = createClient();
+  const system = withSystem({ services: ['user', 'session', 'order', 'payment'], auth: true });
+  const client = createClient(system.authorize);
   let userId: string;
   let orderUrl: string;
 

@@ -13,8 +13,8 @@ import {
 const TRACE = '4bf92f3577b34da6a3ce929d0e0e4736';
 
 describe('a sign-up', () => {
-  const system = withSystem();
-  const client = createClient();
+  const system = withSystem({ auth: true });
+  const client = createClient(system.authorize);
   let user: Replica;
   let session: Replica;
 

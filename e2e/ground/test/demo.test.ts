@@ -8,14 +8,19 @@ describe('make demo', function () {
   const broker = withBroker({ services: [] });
   const database = withDatabase();
 
-  it('shows its whole tour, ends with 0, and leaves no database behind', async () => {
+  const run = (env: Record<string, string> = {}) => {
     const server = new URL(database.adminUrl);
     server.pathname = '/postgres';
-    const { code, output } = await demo({
+    return demo({
       AMQP_URL: broker.adminUrl.replace(/\/[^/]*$/, ''),
       AMQP_MANAGEMENT_URL: broker.managementUrl,
       DATABASE_URL: server.href,
+      ...env,
     });
+  };
+
+  it('shows its whole tour, ends with 0, and leaves no database behind', async () => {
+    const { code, output } = await run();
     expect(output).to.contain('An order that cannot be paid');
     expect(output).to.match(/200 OK: Ada Lovelace; sessions active; .*nothing missing/s);
     expect(code, output).to.equal(0);
@@ -24,6 +29,13 @@ describe('make demo', function () {
         "select datname from pg_database where datname in ('warren_user', 'warren_order')",
       ),
     ).to.deep.equal([]);
+  });
+
+  it('asks for tokens with AUTH=jwt, and has an issuer of them', async () => {
+    const { code, output } = await run({ AUTH: 'jwt' });
+    expect(output).to.contain('POST http://localhost:4000/sign-up');
+    expect(output).to.match(/200 OK: Ada Lovelace; sessions active; .*nothing missing/s);
+    expect(code, output).to.equal(0);
   });
 });
 

@@ -4,6 +4,7 @@ import { type Attempt, attempt, isPassing, persist, type Wish } from './asking.t
 import { createClient, type HttpClient } from './http.ts';
 import { newSignUp, PATHS, type SignUp, signUpSurely } from './load.ts';
 import { type Random, seeded } from './random.ts';
+import type { Authorize } from './tokens.ts';
 
 /** The default of the payment service, in any currency. */
 export const PAYMENT_LIMIT = 1_000;
@@ -27,6 +28,7 @@ export interface BusinessOptions {
   tooDear: number;
   /** Nobody begins anything new while this says so. */
   hold?: () => boolean;
+  authorize?: Authorize;
   /** Every one is added to these as it begins. */
   ledger: SignUp[];
   orderLedger: Placed[];
@@ -56,7 +58,7 @@ export function startBusiness(options: BusinessOptions): Business {
     orderLedger,
   } = options;
   const random = seeded(seed);
-  const client = createClient();
+  const client = createClient(options.authorize);
   const abandoned = new AbortController();
   const customers: string[] = [];
   const begun = { signUps: 0, orders: 0 };

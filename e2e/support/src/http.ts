@@ -1,5 +1,6 @@
 // A client whose connections the tests can look at. Traffic stays on this machine.
 import { Agent, type IncomingHttpHeaders, request } from 'node:http';
+import { type Authorize, noTokens } from './tokens.ts';
 
 export interface Answer {
   status: number;
@@ -23,11 +24,12 @@ export interface SendOptions {
 }
 
 /** Connections are kept alive, and as many are opened as there are requests under way. */
-export function createClient(): HttpClient {
+export function createClient(authorize: Authorize = noTokens): HttpClient {
   const agent = new Agent({ keepAlive: true, maxFreeSockets: 256 });
   return {
-    send(method, url, { body, headers = {}, timeout = 15_000 } = {}) {
+    async send(method, url, { body, headers = {}, timeout = 15_000 } = {}) {
       const content = body === undefined ? undefined : JSON.stringify(body);
+      const credentials = await authorize(method, body);
       return new Promise<Answer>((resolve, reject) => {
         const sent = request(url, {
           method,
@@ -37,6 +39,7 @@ export function createClient(): HttpClient {
               'content-type': 'application/json',
               'content-length': Buffer.byteLength(content),
             }),
+            ...credentials,
             ...headers,
           },
         });

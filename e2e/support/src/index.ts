@@ -12,3 +12,4 @@ export { type Random, seeded } from './random.ts';
 export { checkout, everyService, type Name, type Replica } from './replica.ts';
 export { type System, type SystemOptions, withSystem } from './system.ts';
 export type { Taped } from './tape.ts';
+export { bearer } from './tokens.ts';

@@ -2,6 +2,7 @@
 import { attempt, isPassing, persist, type Wish } from './asking.ts';
 import { createClient, type HttpClient } from './http.ts';
 import { seeded } from './random.ts';
+import type { Authorize } from './tokens.ts';
 
 /** One person who wants to sign up, however often that takes. */
 export interface SignUp extends Wish {
@@ -19,6 +20,7 @@ export interface LoadOptions {
   targets: () => readonly string[];
   /** How many of them send an Idempotency-Key, 0 to 1; those repeat a request that failed. Default 1. */
   keyed?: number;
+  authorize?: Authorize;
   /** Every one is added to these as it begins. */
   ledger: SignUp[];
 }
@@ -36,7 +38,7 @@ export const PATHS = ['/users', '/users/save', '/create_user'];
 export function startLoad(options: LoadOptions): Load {
   const { rate, seed, targets, keyed = 1, ledger } = options;
   const random = seeded(seed);
-  const client = createClient();
+  const client = createClient(options.authorize);
   const signUps: SignUp[] = [];
   const underWay = new Set<Promise<void>>();
   const began = performance.now();

@@ -1,11 +1,19 @@
 // The whole, as a test sees it: a broker with restricted users, a database for each service, and processes.
-import { query, type TestBroker, withBroker, withDatabase } from '@warren/testkit';
+import {
+  query,
+  startIssuer,
+  type TestBroker,
+  type TestIssuer,
+  withBroker,
+  withDatabase,
+} from '@warren/testkit';
 import { type Accounts, type AccountsOptions, takeAccounts } from './accounts/accounts.ts';
 import { type Business, type BusinessOptions, type Placed, startBusiness } from './business.ts';
 import { type Load, type LoadOptions, type SignUp, startLoad } from './load.ts';
 import { type Mailbox, openMailbox } from './mailbox.ts';
 import { createReplica, everyService, isStateful, type Name, type Replica } from './replica.ts';
 import { createTape, type Tape } from './tape.ts';
+import { type Authorize, noTokens, tokensOf } from './tokens.ts';
 
 export interface SystemOptions {
   /** Default: user and session. */
@@ -16,6 +24,8 @@ export interface SystemOptions {
   privateDatabase?: boolean;
   /** A mail server, which the email service is told of. */
   mail?: boolean;
+  /** AUTH=jwt, with an issuer of tokens. */
+  auth?: boolean;
   /** Environment of every process. */
   env?: Record<string, string>;
 }
@@ -36,6 +46,10 @@ export interface System {
   ): Promise<Row[]>;
   /** With `mail`: what has come to the mail server. */
   mailbox: Mailbox | undefined;
+  /** With `auth`. */
+  issuer: TestIssuer;
+  /** The token that a request needs; none without `auth`. */
+  authorize: Authorize;
   /** Every event there was. */
   tape: Tape;
   /**
@@ -82,6 +96,7 @@ export function withSystem(options: SystemOptions = {}): System {
   const orders: Placed[] = [];
   const loads: { abandon(): void }[] = [];
   let mailbox: Mailbox | undefined;
+  let issuer: TestIssuer | undefined;
 
   before('a tape of all events, a database for each service, a mail server', async () => {
     const [first, ...others] = services.filter(isStateful);
@@ -89,6 +104,7 @@ export function withSystem(options: SystemOptions = {}): System {
     for (const service of others) databases.set(service, await database.another());
     await tape.open();
     if (options.mail) mailbox = await openMailbox();
+    if (options.auth) issuer = await startIssuer();
   });
 
   afterEach('the end of the load', function () {
@@ -107,6 +123,7 @@ export function withSystem(options: SystemOptions = {}): System {
     this.timeout(30_000);
     await system.end('SIGKILL');
     await mailbox?.close();
+    await issuer?.close();
   });
 
   const databaseUrl = (service: Name) => {
@@ -135,8 +152,17 @@ export function withSystem(options: SystemOptions = {}): System {
     return {};
   };
 
+  const issuerOf = () => {
+    if (issuer === undefined) throw new Error('this system was made without `auth`');
+    return issuer;
+  };
+  const authorize = options.auth ? tokensOf(issuerOf) : noTokens;
   const system: System = {
     services,
+    get issuer() {
+      return issuerOf();
+    },
+    authorize,
     broker,
     databaseServer: database,
     databaseUrl,
@@ -156,6 +182,7 @@ export function withSystem(options: SystemOptions = {}): System {
         OPERATORS: broker.operator,
         ...(isStateful(service) && { DATABASE_URL: databaseUrl(service) }),
         ...environmentOf(service),
+        ...issuer?.env,
         ...options.env,
         ...env,
       }));
@@ -179,12 +206,12 @@ export function withSystem(options: SystemOptions = {}): System {
     ledger,
     orders,
     load(load) {
-      const started = startLoad({ ...load, ledger });
+      const started = startLoad({ ...load, authorize, ledger });
       loads.push(started);
       return started;
     },
     business(business) {
-      const started = startBusiness({ ...business, ledger, orderLedger: orders });
+      const started = startBusiness({ ...business, authorize, ledger, orderLedger: orders });
       loads.push(started);
       return started;
     },

@@ -35,6 +35,18 @@ export interface ChassisConfig {
   OPERATORS: readonly string[];
   OTEL_EXPORTER_OTLP_ENDPOINT?: string;
   INSTANCE: string;
+  AUTH: 'off' | 'jwt';
+  AUTH_ISSUER?: string;
+  AUTH_AUDIENCE?: string;
+  AUTH_JWKS_URL?: string;
+  /** The claim that holds the id of the user. */
+  AUTH_SUBJECT_CLAIM: string;
+  /** The claim that holds the roles, by its name or by a path with dots. */
+  AUTH_ROLES_CLAIM: string;
+  /** How long a key that the issuer has withdrawn is accepted at most. */
+  AUTH_KEYS_REFRESH: number;
+  /** The service that says over the broker for whom it asks. */
+  AUTH_GATEWAY: string;
 }
 
 export type Environment = Record<string, string | undefined>;
@@ -178,6 +190,24 @@ function chassisSchema(needs: { database: boolean; broker: boolean }): Joi.Schem
         'string.pattern.base': 'must be letters, digits, dots, dashes and underscores, 128 at most',
       })
       .default(`${hostname()}-${process.pid}`),
+    ...authSchema(),
+  };
+}
+
+function authSchema(): Joi.SchemaMap {
+  const needed = (schema: Joi.Schema) => schema.when('AUTH', { is: 'off', otherwise: Joi.required() });
+  const name = Joi.string().max(200);
+  return {
+    AUTH: Joi.valid('off', 'jwt').default('off'),
+    AUTH_ISSUER: needed(url('http', 'https').example('https://id.example.com/realms/warren')),
+    AUTH_AUDIENCE: needed(name.example('warren')),
+    AUTH_JWKS_URL: needed(
+      url('http', 'https').example('https://id.example.com/realms/warren/protocol/openid-connect/certs'),
+    ),
+    AUTH_SUBJECT_CLAIM: name.default('sub'),
+    AUTH_ROLES_CLAIM: name.default('roles'),
+    AUTH_KEYS_REFRESH: positive('5m'),
+    AUTH_GATEWAY: name.default('gateway'),
   };
 }
 
@@ -214,6 +244,9 @@ export function loadConfig<Config>(options: {
   if (!error && value.PORT === value.ADMIN_PORT && value.PORT !== 0) {
     mistakes.push(`ADMIN_PORT: must be another port than PORT, got ${value.PORT} for both`);
   }
+  // Who names an issuer does not want to stand open because of one variable that is missing.
+  if (given.values.AUTH === undefined && given.values.AUTH_ISSUER !== undefined)
+    mistakes.push('AUTH: is not set, but AUTH_ISSUER is; set AUTH=jwt, or AUTH=off to accept everybody');
   if (mistakes.length > 0) throw new ConfigError(mistakes);
   for (const part of Object.values(value)) Object.freeze(part);
   return Object.freeze(value as Config & ChassisConfig);

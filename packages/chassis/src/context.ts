@@ -1,6 +1,7 @@
 import type { EventDefinition } from '@warren/contracts';
 import type { Kysely, Transaction } from 'kysely';
 import type { Logger } from 'pino';
+import type { Caller } from './auth/caller.ts';
 import type { Result, Statement } from './database/pipeline.ts';
 import type { CounterDefinition } from './telemetry/counters.ts';
 
@@ -14,6 +15,8 @@ export interface Origin {
   /** W3C trace context of the caller, when there is one. */
   traceparent?: string;
   log: Logger;
+  /** On whose behalf, with AUTH=jwt; a request to another service names it. */
+  caller?: Caller | undefined;
   /** Aborting it cancels the running statement and rolls the transaction back. */
   signal?: AbortSignal;
 }

@@ -20,6 +20,11 @@ export const catalogue = {
       'A route of the service is described wrongly: twice the same, or an alias that takes other parameters.',
     remedy: 'Mend the description in routes.ts; the message names the route.',
   },
+  owner_unnamed: {
+    cause: "A route with `access: 'own'` answered, and its handler had not named the owner of the data.",
+    remedy:
+      'Call authorise(owner) in the handler, as soon as it has loaded the row; the message names the route.',
+  },
   deadline_exceeded: {
     cause: 'A request was not done within REQUEST_TIMEOUT. Its transaction was rolled back.',
     remedy:

@@ -1,6 +1,7 @@
 // What a service needs of the chassis.
 export { Joi } from '@warren/contracts';
 export { type Generated, type Insertable, type Kysely, type Selectable, sql, type Transaction } from 'kysely';
+export { type Access, type Authorising, own } from './auth/access.ts';
 export { bytes, duration, port, url } from './config.ts';
 export type { Logger, Origin, ScheduledTask, Units, Work } from './context.ts';
 export { ConfigError, Problem, problem, WarrenError } from './errors.ts';
@@ -32,6 +33,7 @@ export {
   sharedExchanges,
 } from './messaging/topology.ts';
 export { type RequestMethod, type RequestOptions, type Served, serve } from './rpc/serve.ts';
+export { ROLES_HEADER, SUBJECT_HEADER } from './rpc/wire.ts';
 export { run } from './run.ts';
 export {
   defineService,

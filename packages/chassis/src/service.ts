@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import type { Joi } from '@warren/contracts';
 import { sql } from 'kysely';
+import { createAuth } from './auth/auth.ts';
 import { backoff, pause, within } from './backoff.ts';
 import { type ChassisConfig, type Environment, loadConfig } from './config.ts';
 import type { Logger, Units } from './context.ts';
@@ -167,6 +168,7 @@ export async function start(
     database: hasDatabase,
     broker: description.broker !== undefined,
   });
+  const auth = createAuth(config, log, now);
   const counters = createCounters(metrics.registry, description.counters ?? []);
   const producers =
     description.broker &&
@@ -260,6 +262,7 @@ export async function start(
         ...(messaging?.problem !== undefined && { brokerProblem: messaging.problem }),
         ...(hasDatabase && { database: databaseProblem() === undefined ? 'connected' : 'unreachable' }),
         ...(databaseProblem() !== undefined && { databaseProblem: databaseProblem() }),
+        ...(auth !== undefined && { keys: auth.hasKeys ? 'fetched' : 'missing' }),
         ...(!queuesDeclared && { waitingFor: 'its queues: they have never been declared on the broker' }),
         ...(relay !== undefined && { relay: relay.active ? 'active' : 'standby' }),
       },
@@ -297,6 +300,7 @@ export async function start(
       asks: consumesReplies(name, brokerConfig),
       methods,
       producers,
+      auth,
       concurrency: hasDatabase ? Math.ceil(config.DATABASE_POOL / 2) : SERVED_AT_ONCE,
       context: { database: units?.database as Read['database'], config, now },
       log,
@@ -356,6 +360,7 @@ export async function start(
     routes,
     front,
     units,
+    auth,
     requestFor: rpc?.requestFor,
     config,
     log,

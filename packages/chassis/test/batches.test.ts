@@ -633,6 +633,7 @@ describe('requests that share a transaction', function () {
       post(
         '/notes',
         {
+          access: 'public',
           body: Joi.object<{ id: string; text: string }>({
             id: Joi.string().required(),
             text: Joi.string().required(),

@@ -106,6 +106,7 @@ const beta = defineService<object, Schema>({
     post(
       '/notes',
       {
+        access: 'public',
         body: Joi.object({ id: Joi.string().guid().required(), text: Joi.string().required() }),
         responses: {},
       },

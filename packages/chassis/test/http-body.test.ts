@@ -13,7 +13,11 @@ const SMALL = Buffer.from(JSON.stringify({ name: 'Ada Lovelace, who wrote the fi
 const LARGE = Buffer.from(JSON.stringify({ name: 'x'.repeat(120_000) }));
 
 const routes: Route[] = [
-  post('/users', { body: Joi.object({ name: Joi.string().required() }) }, async ({ body }) => body),
+  post(
+    '/users',
+    { access: 'public', body: Joi.object({ name: Joi.string().required() }) },
+    async ({ body }) => body,
+  ),
 ];
 
 interface Refusal {

@@ -1,4 +1,5 @@
 // A web face without the rest of a service, on a real socket.
+import type { Auth } from '../src/auth/auth.ts';
 import type { Units } from '../src/context.ts';
 import { createHttp, type Http } from '../src/http/app.ts';
 import type { Front } from '../src/http/front.ts';
@@ -29,6 +30,7 @@ export interface Web {
 export interface WebOptions {
   routes: readonly Route[];
   units?: Units;
+  auth?: Auth | undefined;
   front?: Front;
   timeout?: number;
   limit?: number;
@@ -40,6 +42,7 @@ const opened: Web[] = [];
 export async function openWeb({
   routes,
   units,
+  auth,
   front,
   timeout = 10_000,
   limit = 102_400,
@@ -65,6 +68,7 @@ export async function openWeb({
     version: '1.0.0',
     routes,
     units,
+    auth,
     front,
     config,
     log,

@@ -7,7 +7,7 @@ import type { Front } from '../src/http/front.ts';
 import { get } from '../src/http/routes.ts';
 import { closeWebs, openWeb } from './http-fixture.ts';
 
-const routes = [get('/mine', {}, async () => ({ mine: true }))];
+const routes = [get('/mine', { access: 'public' }, async () => ({ mine: true }))];
 const open = (front: Front, timeout?: number) => openWeb({ routes, front, timeout });
 
 describe('a front', () => {

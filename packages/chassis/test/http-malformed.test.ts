@@ -21,7 +21,9 @@ describe('a malformed request', () => {
   afterEach(closeWebs);
 
   it('is counted by its reason, and logged once in a while, in few words', async () => {
-    const { port, lines, metrics } = await openWeb({ routes: [get('/mine', {}, async () => ({}))] });
+    const { port, lines, metrics } = await openWeb({
+      routes: [get('/mine', { access: 'public' }, async () => ({}))],
+    });
     const long = 'a'.repeat(8_000);
     for (let round = 0; round < 20; round += 1)
       expect(await say(port, `BREW /${long} HTTP/1.1\r\n\r\n`)).to.match(/^HTTP\/1\.1 400 /);

@@ -26,7 +26,7 @@ const id = Joi.string().guid();
 const routes: Route<Schema, Config>[] = [
   post(
     '/users',
-    { body: Joi.object<NewUser>({ name: Joi.string() }) },
+    { access: 'public', body: Joi.object<NewUser>({ name: Joi.string() }) },
     async ({ body }, { transaction, config }) => {
       const limit: number = config.LIMIT;
       // @ts-expect-error a setting is of its type
@@ -41,35 +41,47 @@ const routes: Route<Schema, Config>[] = [
       );
     },
   ),
-  get('/users/:id/friends/:friend', {}, async ({ params }, { database }) => {
+  get('/users/:id/friends/:friend', { access: 'public' }, async ({ params }, { database }) => {
     // @ts-expect-error the path has no such parameter
     const other = params.other;
     // @ts-expect-error the database has no such table
     database.selectFrom('orders');
     return { id: params.id satisfies string, friend: params.friend satisfies string, other };
   }),
-  get('/users/:id', { params: { id: Joi.number() } }, async ({ params }) => ({
+  get('/users/:id', { access: 'public', params: { id: Joi.number() } }, async ({ params }) => ({
     id: params.id satisfies number,
   })),
-  get('/users', { query: { limit: Joi.number().default(50), after: id } }, async ({ query }, { database }) =>
-    list(database, query),
+  get(
+    '/users',
+    { access: 'public', query: { limit: Joi.number().default(50), after: id } },
+    async ({ query }, { database }) => list(database, query),
   ),
   get(
     '/pages',
-    { query: Joi.object<Page>({ limit: Joi.number().default(50), after: id }) },
+    { access: 'public', query: Joi.object<Page>({ limit: Joi.number().default(50), after: id }) },
     async ({ query }, { database }) => {
       // @ts-expect-error it may be missing
       const after: string = query.after;
       return list(database, { ...query, after });
     },
   ),
-  get('/reads', {}, async (_, context) => {
+  get('/reads', { access: 'public' }, async (_, context) => {
     // @ts-expect-error what only reads has no transaction
     return context.transaction;
   }),
-  del('/users/:id', { params: { id }, responses: { 204: null } }, async () => noContent()),
+  del('/users/:id', { access: 'public', params: { id }, responses: { 204: null } }, async () => noContent()),
+  get('/rows/:id', { access: 'own' }, async ({ params }, { authorise }) => {
+    authorise(params.id);
+    // @ts-expect-error an owner is named by its id
+    authorise(7);
+    return {};
+  }),
+  // @ts-expect-error a route says who may call it
+  get('/open', {}, async () => ({})),
+  // @ts-expect-error there is no such rule
+  get('/wrong', { access: 'anybody' }, async () => ({})),
   // @ts-expect-error a handler answers with an object
-  get('/text', {}, async () => 'text'),
+  get('/text', { access: 'public' }, async () => 'text'),
 ];
 
 describe('a route', () => {
@@ -81,7 +93,7 @@ describe('a route', () => {
       'POST',
       ...Array(5).fill('GET'),
       'DELETE',
-      'GET',
+      ...Array(4).fill('GET'),
     ]);
   });
 });

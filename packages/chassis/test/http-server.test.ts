@@ -39,7 +39,7 @@ describe('a request past its deadline', () => {
     const { url, access } = await openWeb({
       timeout: 100,
       routes: [
-        get('/slow', {}, async (_, { signal }) => {
+        get('/slow', { access: 'public' }, async (_, { signal }) => {
           signal.addEventListener('abort', () => stopped.resolve(signal.reason));
           return new Promise<never>(() => {}); // does not listen
         }),
@@ -56,7 +56,7 @@ describe('a request past its deadline', () => {
   it('is not logged as an unexpected error when its work stops as told', async () => {
     const { url, lines, access } = await openWeb({
       timeout: 50,
-      routes: [get('/slow', {}, async (_, { signal }) => untilAborted(signal))],
+      routes: [get('/slow', { access: 'public' }, async (_, { signal }) => untilAborted(signal))],
     });
     await fetch(`${url}/slow`, { headers: { 'x-correlation-id': 'late' } });
     await eventually(() => access('late') ?? false);
@@ -66,7 +66,7 @@ describe('a request past its deadline', () => {
   it('is answered 408 when it is its body that does not come', async () => {
     const { port } = await openWeb({
       timeout: 100,
-      routes: [post('/users', { body: Joi.object() }, async () => ({}))],
+      routes: [post('/users', { access: 'public', body: Joi.object() }, async () => ({}))],
     });
     const head =
       'POST /users HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 10\r\n\r\n{"a"';
@@ -89,7 +89,7 @@ describe('a client that leaves', () => {
 
   it('stops a GET, which is logged as 499', async () => {
     const { handler, entered } = gate();
-    const { access } = await leave({ routes: [get('/x', {}, handler)] }, 'GET', entered);
+    const { access } = await leave({ routes: [get('/x', { access: 'public' }, handler)] }, 'GET', entered);
     const signal = await entered;
     const reason = await eventually(() => (signal?.aborted ? signal.reason : false));
     expect(reason).to.be.instanceOf(WarrenError).with.property('code', 'client_gone');
@@ -99,7 +99,7 @@ describe('a client that leaves', () => {
   it('does not stop a POST, which commits or rolls back as a whole', async () => {
     const { handler, entered, open } = gate();
     const { access, http } = await leave(
-      { routes: [post('/x', {}, handler)], units: fakeUnits },
+      { routes: [post('/x', { access: 'public' }, handler)], units: fakeUnits },
       'POST',
       entered,
     );
@@ -117,7 +117,7 @@ describe('a server that drains', () => {
 
   it('has told clients to let go of what is idle before it does so itself, and keeps it much longer', async function () {
     this.timeout(20_000);
-    const { port } = await openWeb({ routes: [get('/fast', {}, async () => ({}))] });
+    const { port } = await openWeb({ routes: [get('/fast', { access: 'public' }, async () => ({}))] });
     const socket = connect(port, '127.0.0.1');
     const ask = async () => {
       socket.write('GET /fast HTTP/1.1\r\nhost: x\r\n\r\n');
@@ -131,7 +131,7 @@ describe('a server that drains', () => {
   });
 
   it('that is only retiring accepts and answers, and ends each connection with its answer', async () => {
-    const { url, http } = await openWeb({ routes: [get('/fast', {}, async () => ({}))] });
+    const { url, http } = await openWeb({ routes: [get('/fast', { access: 'public' }, async () => ({}))] });
     const agent = new Agent({ keepAlive: true });
     expect((await send(`${url}/fast`, agent)).headers.connection).to.equal('keep-alive');
     http.retire();
@@ -146,7 +146,10 @@ describe('a server that drains', () => {
   it('accepts no more, finishes what is in hand, and ends its keep-alive connections', async () => {
     const { handler, entered, open } = gate();
     const { url, port, http } = await openWeb({
-      routes: [get('/slow', {}, handler), get('/fast', {}, async () => ({}))],
+      routes: [
+        get('/slow', { access: 'public' }, handler),
+        get('/fast', { access: 'public' }, async () => ({})),
+      ],
     });
     const agent = new Agent({ keepAlive: true });
     const slow = send(`${url}/slow`, agent);
@@ -168,7 +171,7 @@ describe('a server that drains', () => {
   });
 
   it('answers a request that arrives on an open connection meanwhile, and closes that', async () => {
-    const { url, http } = await openWeb({ routes: [get('/fast', {}, async () => ({}))] });
+    const { url, http } = await openWeb({ routes: [get('/fast', { access: 'public' }, async () => ({}))] });
     const agent = new Agent({ keepAlive: true });
     expect((await send(`${url}/fast`, agent)).headers.connection).to.equal('keep-alive');
     const draining = http.drain();
@@ -182,7 +185,9 @@ describe('a server that drains', () => {
   it('loses no request of clients that keep sending', async function () {
     this.timeout(10_000);
     const { url, http } = await openWeb({
-      routes: [post('/x', { body: Joi.object({ n: Joi.number() }) }, async ({ body }) => body)],
+      routes: [
+        post('/x', { access: 'public', body: Joi.object({ n: Joi.number() }) }, async ({ body }) => body),
+      ],
     });
     const outcomes: string[] = [];
     const clients = Array.from({ length: 20 }, async () => {
@@ -204,7 +209,10 @@ describe('a server that drains', () => {
 
   it('waits for work whose client already has its 503', async () => {
     const { handler, entered, open } = gate();
-    const { url, http } = await openWeb({ timeout: 50, routes: [get('/slow', {}, handler)] });
+    const { url, http } = await openWeb({
+      timeout: 50,
+      routes: [get('/slow', { access: 'public' }, handler)],
+    });
     expect((await fetch(`${url}/slow`)).status).to.equal(503);
     await entered;
     let drained = false;
@@ -219,7 +227,7 @@ describe('a server that drains', () => {
 
   it('cuts everything when its time is over', async () => {
     const { handler, entered } = gate();
-    const { url, http } = await openWeb({ routes: [get('/slow', {}, handler)] });
+    const { url, http } = await openWeb({ routes: [get('/slow', { access: 'public' }, handler)] });
     const slow = fetch(`${url}/slow`).catch((error) => error);
     await entered;
     void http.drain();

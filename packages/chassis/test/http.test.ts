@@ -23,6 +23,7 @@ const routes: Route[] = [
   post(
     '/users',
     {
+      access: 'public',
       aliases: ['/users/save', '/create_user'],
       body: Joi.object({
         name: Joi.string().trim().min(1).required(),
@@ -33,35 +34,37 @@ const routes: Route[] = [
     },
     async ({ body }) => created('/users/1', body),
   ),
-  get('/users/:id', { params: { id } }, async ({ params }) => ({ id: params.id })),
-  put('/users/:id', { params: { id }, body: Joi.object() }, async () => reply(202)),
-  patch('/users/:id', { params: { id } }, async () => reply(200, { patched: true }, { etag: '"1"' })),
-  del('/users/:id', { params: { id } }, async () => noContent()),
+  get('/users/:id', { access: 'public', params: { id } }, async ({ params }) => ({ id: params.id })),
+  put('/users/:id', { access: 'public', params: { id }, body: Joi.object() }, async () => reply(202)),
+  patch('/users/:id', { access: 'public', params: { id } }, async () =>
+    reply(200, { patched: true }, { etag: '"1"' }),
+  ),
+  del('/users/:id', { access: 'public', params: { id } }, async () => noContent()),
   get(
     '/users',
-    { query: { limit: Joi.number().integer().max(10).default(5), after: id } },
+    { access: 'public', query: { limit: Joi.number().integer().max(10).default(5), after: id } },
     async ({ query }) => ({ limit: query.limit, after: query.after }),
   ),
-  get('/missing', {}, async () => {
+  get('/missing', { access: 'public' }, async () => {
     throw problem(404, {
       code: 'user_unknown',
       detail: 'There is no such user.',
       headers: { 'retry-after': '1' },
     });
   }),
-  get('/broken', {}, async () => {
+  get('/broken', { access: 'public' }, async () => {
     throw new Error('the key is hunter2, see amqp://u:hunter3@h');
   }),
-  get('/nothing', {}, async () => undefined as unknown as object),
-  get('/away', {}, async () => {
+  get('/nothing', { access: 'public' }, async () => undefined as unknown as object),
+  get('/away', { access: 'public' }, async () => {
     throw new WarrenError('migration_failed', 'x', {
       cause: Object.assign(new Error('x'), { code: 'ECONNREFUSED' }),
     });
   }),
-  get('/refused', {}, async () => {
+  get('/refused', { access: 'public' }, async () => {
     throw Object.assign(new Error('the database system is starting up'), { code: '57P03' });
   }),
-  get('/deadlock', {}, async () => {
+  get('/deadlock', { access: 'public' }, async () => {
     throw Object.assign(new Error('deadlock detected'), { code: '40P01' });
   }),
 ];
@@ -340,7 +343,7 @@ describe('the web face', () => {
       for (const shape of shapes) {
         const { url, lines } = await openWeb({
           routes: [
-            get('/', {}, async () => {
+            get('/', { access: 'public' }, async () => {
               throw shape;
             }),
           ],
@@ -449,18 +452,25 @@ describe('the web face', () => {
   describe('refuses routes that cannot be meant', () => {
     const handler = async () => ({});
     const wrong: [string, Route[], RegExp][] = [
-      ['twice the same', [get('/a/:x', {}, handler), get('/a/:y', {}, handler)], /such a route already/],
+      [
+        'twice the same',
+        [get('/a/:x', { access: 'public' }, handler), get('/a/:y', { access: 'public' }, handler)],
+        /such a route already/,
+      ],
       [
         'an alias of another one',
-        [post('/a', { aliases: ['/b'] }, handler), post('/b', {}, handler)],
+        [
+          post('/a', { access: 'public', aliases: ['/b'] }, handler),
+          post('/b', { access: 'public' }, handler),
+        ],
         /such a route already/,
       ],
       [
         'an alias with other parameters',
-        [get('/a/:id', { aliases: ['/b/:other'] }, handler)],
+        [get('/a/:id', { access: 'public', aliases: ['/b/:other'] }, handler)],
         /takes the parameters/,
       ],
-      ['a path without a slash', [get('a', {}, handler)], /begins with a slash/],
+      ['a path without a slash', [get('a', { access: 'public' }, handler)], /begins with a slash/],
     ];
     for (const [title, given, reason] of wrong) {
       it(title, async () => {

@@ -1,9 +1,11 @@
 import { readFile } from 'node:fs/promises';
 import { Joi } from '@warren/contracts';
-import { eventually, withDatabase } from '@warren/testkit';
+import { eventually, startIssuer, type TestIssuer, withDatabase } from '@warren/testkit';
 import { expect } from 'chai';
 import fc from 'fast-check';
 import { sql } from 'kysely';
+import { createAuth } from '../src/auth/auth.ts';
+import { type ChassisConfig, loadConfig } from '../src/config.ts';
 import type { Units } from '../src/context.ts';
 import { type Database, openDatabase } from '../src/database/database.ts';
 import { migrate } from '../src/database/migrate.ts';
@@ -29,6 +31,7 @@ describe('Idempotency-Key', function () {
     post(
       '/users',
       {
+        access: 'public',
         aliases: ['/users/save'],
         body: Joi.object({ name: Joi.string().trim().required(), tag: Joi.any() }),
       },
@@ -42,21 +45,25 @@ describe('Idempotency-Key', function () {
         return created(`/users/${id}`, { z: body.name, id, a: 'é\u0001' });
       },
     ),
-    post('/slow', { body: Joi.object({ name: Joi.string() }) }, async ({ body }, { transaction }) => {
-      await sql`insert into effects (name) values (${body.name})`.execute(transaction);
-      gate.entered();
-      await gate.opened;
-      const failure = fail;
-      fail = undefined;
-      if (failure) throw failure;
-      return { done: body.name };
-    }),
-    post('/stuck', {}, async (_, { transaction }) => {
+    post(
+      '/slow',
+      { access: 'public', body: Joi.object({ name: Joi.string() }) },
+      async ({ body }, { transaction }) => {
+        await sql`insert into effects (name) values (${body.name})`.execute(transaction);
+        gate.entered();
+        await gate.opened;
+        const failure = fail;
+        fail = undefined;
+        if (failure) throw failure;
+        return { done: body.name };
+      },
+    ),
+    post('/stuck', { access: 'public' }, async (_, { transaction }) => {
       await sql`insert into effects (name) values ('stuck')`.execute(transaction);
       await sql`select pg_sleep(60)`.execute(transaction);
       return {};
     }),
-    post('/things/:id/touch', {}, async ({ params }, { transaction }) => {
+    post('/things/:id/touch', { access: 'public' }, async ({ params }, { transaction }) => {
       await sql`insert into effects (name) values (${params.id})`.execute(transaction);
       return noContent();
     }),
@@ -75,10 +82,13 @@ describe('Idempotency-Key', function () {
       onCommit: () => {},
     });
     const { url } = await openWeb({ routes, units, ...options });
-    const send = async (path: string, key: string | undefined, body: unknown = {}) => {
+    const send = async (path: string, key: string | undefined, body: unknown = {}, token?: string) => {
       const response = await fetch(
         url + path,
-        json(body, key === undefined ? {} : { 'idempotency-key': key }),
+        json(body, {
+          ...(key !== undefined && { 'idempotency-key': key }),
+          ...(token !== undefined && { authorization: `Bearer ${token}` }),
+        }),
       );
       const { status, headers } = response;
       return {
@@ -122,6 +132,54 @@ describe('Idempotency-Key', function () {
   afterEach(async () => {
     await closeWebs();
     await Promise.all(opened.splice(0).map((database) => database.close()));
+  });
+
+  describe('with AUTH=jwt', () => {
+    let issuer: TestIssuer;
+    before(async () => {
+      issuer = await startIssuer();
+    });
+    after(() => issuer.close());
+
+    it('belongs to who sent it: another user’s is another key', async () => {
+      const config = loadConfig<ChassisConfig>({ database: false, broker: false, env: issuer.env });
+      const auth = createAuth(config, log, () => new Date());
+      const { send } = await replica({ auth });
+      const ada = await issuer.token({ sub: 'ada' });
+      const bob = await issuer.token({ sub: 'bob' });
+      const first = await send('/users', 'shared', { name: 'Shared' }, ada);
+      expect(await send('/users', 'shared', { name: 'Shared' }, ada)).to.deep.equal({
+        ...first,
+        replayed: 'true',
+      });
+      for (const stranger of [bob, undefined]) {
+        const other = await send('/users', 'shared', { name: 'Shared' }, stranger);
+        expect(other).to.include({ status: 201, replayed: null });
+        expect(other.location).not.to.equal(first.location);
+      }
+      expect(await effects('Shared')).to.equal(3);
+      // What a replica from before writes and finds.
+      expect((await kept('shared')).map(({ route }) => route).sort()).to.deep.equal([
+        '/users',
+        '/users ada',
+        '/users bob',
+      ]);
+    });
+
+    it('does not have one user wait for another’s request', async () => {
+      const config = loadConfig<ChassisConfig>({ database: false, broker: false, env: issuer.env });
+      const { send } = await replica({ auth: createAuth(config, log, () => new Date()) });
+      const { entered, open } = standInTheWay();
+      const running = send('/slow', 'both', { name: 'one' }, await issuer.token({ sub: 'ada' }));
+      await entered;
+      const theirs = standInTheWay();
+      const other = send('/slow', 'both', { name: 'two' }, await issuer.token({ sub: 'bob' }));
+      await theirs.entered;
+      theirs.open();
+      expect(await other).to.include({ status: 200, replayed: null });
+      open();
+      expect(await running).to.include({ status: 200, replayed: null });
+    });
   });
 
   it('gives a repeat the stored answer, byte for byte, and no second effect', async () => {

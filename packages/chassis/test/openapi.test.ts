@@ -23,6 +23,7 @@ const routes: Route[] = [
   post(
     '/notes',
     {
+      access: 'public',
       aliases: ['/notes/write', '/write_note'],
       summary: 'Write a note',
       body: note,
@@ -40,7 +41,7 @@ const routes: Route[] = [
   ),
   get(
     '/notes/:id',
-    { summary: 'One note', params: { id: id.required() }, responses: { 200: note } },
+    { access: 'public', summary: 'One note', params: { id: id.required() }, responses: { 200: note } },
     async ({ params }, { database }) => {
       const found = await database
         .selectFrom('notes')
@@ -54,6 +55,7 @@ const routes: Route[] = [
   get(
     '/notes',
     {
+      access: 'public',
       query: Joi.object<{ limit: number }>({ limit: Joi.number().integer().min(1).max(100).default(50) }),
       responses: {
         200: Joi.object({ items: Joi.array().items(note).required(), next: id.allow(null).required() }),
@@ -66,14 +68,19 @@ const routes: Route[] = [
   ),
   patch(
     '/notes/:id',
-    { params: { id }, body: Joi.object({ text: Joi.string() }), responses: { 200: note, 418: null } },
+    {
+      access: 'public',
+      params: { id },
+      body: Joi.object({ text: Joi.string() }),
+      responses: { 200: note, 418: null },
+    },
     async () => reply(418),
   ),
-  del('/notes/:id', { params: { id }, responses: { 204: null } }, async () => noContent()),
-  get('/broken', {}, async () => {
+  del('/notes/:id', { access: 'public', params: { id }, responses: { 204: null } }, async () => noContent()),
+  get('/broken', { access: 'public' }, async () => {
     throw new Error('broken');
   }),
-  get('/slow', {}, (_, { signal }) => {
+  get('/slow', { access: 'public' }, (_, { signal }) => {
     const { promise, reject } = Promise.withResolvers<object>();
     signal.addEventListener('abort', () => reject(signal.reason));
     return promise;
@@ -81,6 +88,7 @@ const routes: Route[] = [
   get(
     '/found',
     {
+      access: 'public',
       query: Joi.object({ noteId: id, userId: id }).xor('noteId', 'userId'),
       description: 'What there is.',
     },
@@ -120,7 +128,10 @@ describe('the OpenAPI document of a service', () => {
     const twins = describeApi({
       name: 'twins',
       version: '1',
-      routes: [get('/a/by-id', {}, async () => ({})), get('/a/:id', {}, async () => ({}))],
+      routes: [
+        get('/a/by-id', { access: 'public' }, async () => ({})),
+        get('/a/:id', { access: 'public' }, async () => ({})),
+      ],
     });
     expect(idsOf(twins)).to.deep.equal(['getAById', 'getAById2']);
     expect(new Set(idsOf(api)).size).to.equal(idsOf(api).length);
@@ -186,7 +197,11 @@ describe('the OpenAPI document of a service', () => {
   it('is refused for a schema that no document can hold, by the name of the route', () => {
     const body = Joi.object({ next: Joi.link('#node') }).id('node');
     expect(() =>
-      describeApi({ name: 'x', version: '1', routes: [post('/nodes', { body }, async () => ({}))] }),
+      describeApi({
+        name: 'x',
+        version: '1',
+        routes: [post('/nodes', { access: 'public', body }, async () => ({}))],
+      }),
     )
       .to.throw(WarrenError, 'POST /nodes')
       .with.property('code', 'invalid_route');
@@ -283,12 +298,16 @@ describe('GET /openapi.json', () => {
   afterEach(closeWebs);
 
   it("is a service's own where it has such a route", async () => {
-    const web = await openWeb({ routes: [get('/openapi.json', {}, async () => ({ mine: true }))] });
+    const web = await openWeb({
+      routes: [get('/openapi.json', { access: 'public' }, async () => ({ mine: true }))],
+    });
     expect(await (await fetch(`${web.url}/openapi.json`)).json()).to.deep.equal({ mine: true });
   });
 
   it('is not caught by a route for any name', async () => {
-    const web = await openWeb({ routes: [get('/:name', {}, async ({ params }) => params)] });
+    const web = await openWeb({
+      routes: [get('/:name', { access: 'public' }, async ({ params }) => params)],
+    });
     const document = (await (await fetch(`${web.url}/openapi.json`)).json()) as OpenApiDocument;
     expect(Object.keys(document.paths)).to.deep.equal(['/{name}']);
     expect(await (await fetch(`${web.url}/other`)).json()).to.deep.equal({ name: 'other' });
@@ -298,7 +317,7 @@ describe('GET /openapi.json', () => {
     const policy = "default-src 'none'; form-action 'self'";
     const page = html(202, '<p>“Hello”</p>', { 'content-security-policy': policy });
     const web = await openWeb({
-      routes: [get('/page', { responses: { 202: Joi.string() } }, async () => page)],
+      routes: [get('/page', { access: 'public', responses: { 202: Joi.string() } }, async () => page)],
     });
     const answer = await fetch(`${web.url}/page`);
     expect([answer.status, await answer.text()]).to.deep.equal([202, '<p>“Hello”</p>']);
@@ -388,7 +407,11 @@ function other(): OpenApiDocument {
     name: 'other',
     version: '1',
     routes: [
-      get('/others/:id', { responses: { 200: Joi.object({ other: Joi.boolean() }) } }, async () => ({})),
+      get(
+        '/others/:id',
+        { access: 'public', responses: { 200: Joi.object({ other: Joi.boolean() }) } },
+        async () => ({}),
+      ),
     ],
   });
   const operation = document.paths['/others/{id}']?.get;

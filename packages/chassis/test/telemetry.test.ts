@@ -284,7 +284,7 @@ describe('tracing that is on', () => {
     const seen: (string | undefined)[] = [];
     const web = await openWeb({
       routes: [
-        get('/users/:id', {}, async () => {
+        get('/users/:id', { access: 'public' }, async () => {
           seen.push(currentTraceparent());
           return {};
         }),

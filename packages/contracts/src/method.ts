@@ -2,6 +2,15 @@
 // again or done without, so a method has no effect. What has an effect is an event, or a request to the one service's HTTP.
 import Joi from 'joi';
 
+/**
+ * Whose question it may be, with AUTH=jwt. `public`: everybody's; `operator`: of that role; `owner`: the field of the request with
+ * the id of the user whom the answer belongs to.
+ */
+export type MethodAccess<Request = Record<string, unknown>> =
+  | 'public'
+  | 'operator'
+  | { readonly owner: keyof Request & string };
+
 export interface MethodDefinition<Request extends object = object, Reply extends object = object> {
   /** `SERVICE.VERB`, e.g. `user.find`; only the service of that name can answer it. */
   readonly method: string;
@@ -13,6 +22,7 @@ export interface MethodDefinition<Request extends object = object, Reply extends
   readonly service: string;
   /** The services that may call it. */
   readonly callers: readonly string[];
+  readonly access: MethodAccess;
   readonly request: Joi.ObjectSchema<Request>;
   readonly reply: Joi.ObjectSchema<Reply>;
 }
@@ -33,6 +43,7 @@ const METHOD = /^[a-z][a-z0-9-]*\.[a-z][a-z0-9]*$/;
  *   method: 'user.find',
  *   version: 1,
  *   callers: ['gateway'],
+ *   access: { owner: 'userId' },
  *   request: { userId: uuid().required() },
  *   reply: { id: uuid().required(), … },
  * });
@@ -42,10 +53,11 @@ export function defineMethod<Request extends object, Reply extends object>(decla
   method: string;
   version: number;
   callers: readonly string[];
+  access: MethodAccess<Request>;
   request: Joi.PartialSchemaMap<Request>;
   reply: Joi.PartialSchemaMap<Reply>;
 }): MethodDefinition<Request, Reply> {
-  const { method, version, callers, request, reply } = declaration;
+  const { method, version, callers, access, request, reply } = declaration;
   if (!METHOD.test(method)) throw new TypeError(`method '${method}' must be of the form 'user.find'`);
   if (!Number.isInteger(version) || version < 1)
     throw new TypeError(`version of '${method}' must be a positive integer`);
@@ -55,6 +67,7 @@ export function defineMethod<Request extends object, Reply extends object>(decla
     routingKey: `${method}.v${version}`,
     service: method.split('.', 1)[0] as string,
     callers: Object.freeze([...callers]),
+    access,
     request: Joi.object<Request>(request).required(),
     reply: Joi.object<Reply>(reply).required(),
   });

@@ -49,6 +49,7 @@ export const listOrders = defineMethod<{ userId: string }, { items: Order[] }>({
   method: 'order.list',
   version: 1,
   callers: ['gateway'],
+  access: { owner: 'userId' },
   request: { userId: uuid().required() },
   reply: {
     items: Joi.array()

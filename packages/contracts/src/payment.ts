@@ -66,6 +66,7 @@ export const listPayments = defineMethod<{ userId: string }, { items: Payment[] 
   method: 'payment.list',
   version: 1,
   callers: ['gateway'],
+  access: { owner: 'userId' },
   request: { userId: uuid().required() },
   reply: {
     items: Joi.array()

@@ -36,6 +36,7 @@ export const listSessions = defineMethod<{ userId: string }, { items: Session[] 
   method: 'session.list',
   version: 1,
   callers: ['gateway'],
+  access: { owner: 'userId' },
   request: { userId: uuid().required() },
   reply: {
     items: Joi.array()

@@ -33,6 +33,7 @@ export const findUser = defineMethod<{ userId: string }, User>({
   method: 'user.find',
   version: 1,
   callers: ['gateway'],
+  access: { owner: 'userId' },
   request: { userId: uuid().required() },
   reply: {
     id: uuid().required(),

@@ -25,6 +25,7 @@ describe('a method declaration', () => {
       method: 'user.find',
       version: 2,
       callers: ['gateway'],
+      access: 'public',
       request: {},
       reply: {},
     });
@@ -35,15 +36,21 @@ describe('a method declaration', () => {
 
   for (const method of ['user', 'user.find.one', 'User.find', 'user.*', '#.find', 'user find', ''])
     it(`refuses the name '${method}'`, () => {
-      expect(() => defineMethod({ method, version: 1, callers: [], request: {}, reply: {} })).to.throw(
-        TypeError,
-        'must be of the form',
-      );
+      expect(() =>
+        defineMethod({ method, version: 1, callers: [], access: 'public', request: {}, reply: {} }),
+      ).to.throw(TypeError, 'must be of the form');
     });
 
   it('refuses a version that is not a positive integer', () => {
     expect(() =>
-      defineMethod({ method: 'user.find', version: 0, callers: [], request: {}, reply: {} }),
+      defineMethod({
+        method: 'user.find',
+        version: 0,
+        callers: [],
+        access: 'public',
+        request: {},
+        reply: {},
+      }),
     ).to.throw(TypeError);
   });
 });

@@ -1,5 +1,6 @@
 export { client } from './client.ts';
 export { eventually, type Patience } from './eventually.ts';
+export { startIssuer, type TestIssuer } from './issuer.ts';
 export { keep, removeKept } from './keeper.ts';
 export { isRunning, KEPT_SERVICES, type KeptFile, keptServices } from './kept.ts';
 export { type Message, messageOf, type WithKeysOptions, withKeys } from './keys.ts';

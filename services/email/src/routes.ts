@@ -2,6 +2,7 @@ import {
   CURSOR_UNKNOWN,
   get,
   Joi,
+  own,
   type Paging,
   pageOf,
   paging,
@@ -39,6 +40,7 @@ export const routes: Route<EmailSchema, EmailConfig>[] = [
   get(
     '/emails',
     {
+      access: own(({ query }) => query.userId),
       summary: 'The e-mails to a user, oldest first, page by page',
       description:
         '`to` is missing while the user is not known yet; `sentAt` unless the e-mail was sent. `reason` says why an e-mail waits, ' +
@@ -52,6 +54,7 @@ export const routes: Route<EmailSchema, EmailConfig>[] = [
   get(
     '/emails/confirm',
     {
+      access: 'public',
       summary: 'The page behind the link of a confirmation',
       description: `It has a button, and confirms nothing by itself: mail scanners follow links. ${BROWSERS}`,
       query: link,
@@ -67,6 +70,7 @@ export const routes: Route<EmailSchema, EmailConfig>[] = [
   post(
     '/emails/confirm',
     {
+      access: 'public',
       summary: 'Confirms the address that the link was sent to',
       description: `Again is as good as once. There is no body: the token is that of the link. ${BROWSERS}`,
       query: link,
@@ -83,6 +87,7 @@ export const routes: Route<EmailSchema, EmailConfig>[] = [
   post(
     '/emails/resend',
     {
+      access: 'public',
       summary: 'Sends a user another confirmation',
       description:
         'At most 3 in an hour and 5 in a day to one user, and only while the address is not confirmed. The response is the same for everybody, also for users that do not exist.',

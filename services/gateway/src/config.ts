@@ -7,6 +7,8 @@ import type { Upstream } from './paths.ts';
 export interface GatewayConfig extends Record<`${Uppercase<Upstream>}_URL`, string> {
   PORT: number;
   ADMIN_PORT: number;
+  /** Of the chassis. */
+  AUTH: 'off' | 'jwt';
   /** From clients, at once. With heads of 16 KiB each they have to fit the memory. */
   MAX_CONNECTIONS: number;
   /** Of one client; not of proxies that `TRUST_PROXY` names. */

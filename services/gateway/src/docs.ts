@@ -64,7 +64,7 @@ const SCRIPT = `SwaggerUIBundle({
 `;
 
 const STYLE = `body { margin: 0; }
-.swagger-ui .scheme-container { display: none; }
+.swagger-ui .schemes-server-container { display: none; }
 .swagger-ui .info { margin: 32px 0 16px; }
 `;
 

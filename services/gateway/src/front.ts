@@ -74,6 +74,8 @@ export function createFront(config: GatewayConfig, tools: FrontTools): Front {
       const destination = destinationOf(path);
       if (destination === undefined) throw problem(404, { detail: `There is nothing at ${path}.` });
       context.route = destination.route;
+      // So that invalid tokens end here. Which route needs one, its service knows.
+      await context.authenticate();
       const proxy = proxies.get(destination.upstream) as UpstreamProxy;
       const asking = client(request);
       try {

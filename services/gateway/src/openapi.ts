@@ -30,6 +30,7 @@ async function collect(config: GatewayConfig, own: OpenApiDocument): Promise<Ope
   const whole = combineApis([...documents.filter((document) => document !== undefined), own], {
     title: 'Warren',
     version: own.info.version,
+    ...(own.info.description !== undefined && { description: own.info.description }),
   });
   if (away.length === 0) return whole;
   const notice = `**Not described here, for they are away:** ${away.join(', ')}.`;

@@ -1,6 +1,6 @@
 // Forwarding by the book: RFC 9110 section 7.6, RFC 9112. What is large streams through, both ways, at the pace of the slower side.
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { type FrontContext, type Problem, problem } from '@warren/chassis';
+import { type FrontContext, type Problem, problem, ROLES_HEADER, SUBJECT_HEADER } from '@warren/chassis';
 import { type Dispatcher, Pool } from 'undici';
 import { crowded, gather, meter, roomFor, stalled, tooLarge } from './bodies.ts';
 import { type Client, shareOf } from './clients.ts';
@@ -196,6 +196,9 @@ const REPLACED = new Set([
   'x-forwarded-port',
   'x-correlation-id',
   'traceparent',
+  // Over the broker they are ours to say.
+  SUBJECT_HEADER,
+  ROLES_HEADER,
 ]);
 
 function requestHeaders(request: IncomingMessage, client: Client, context: FrontContext): string[] {

@@ -1,4 +1,4 @@
-import { describeApi, get, Joi, type Route } from '@warren/chassis';
+import { describeApi, get, Joi, own, type Route } from '@warren/chassis';
 import { findUser, listOrders, listPayments, listSessions } from '@warren/contracts';
 import manifest from '../package.json' with { type: 'json' };
 import type { GatewayConfig } from './config.ts';
@@ -21,6 +21,7 @@ export const routes: Route<never, GatewayConfig>[] = [
   get(
     '/overview/:userId',
     {
+      access: own(({ params }) => params.userId),
       summary: 'All about a user',
       description:
         'Asked of the services over the broker, all at once. A part that does not answer in time is `null` and named in `missing`: all of them while the broker is away.',
@@ -30,9 +31,15 @@ export const routes: Route<never, GatewayConfig>[] = [
     async ({ params }, context) => overviewOf(params.userId, context, context.config.OVERVIEW_TIMEOUT),
   ),
 
-  get('/openapi.json', { summary: 'This document' }, async (_request, { config }) =>
+  get('/openapi.json', { access: 'public', summary: 'This document' }, async (_request, { config }) =>
     wholeApi(config, () =>
-      describeApi({ name: 'gateway', version: manifest.version, routes, database: false }),
+      describeApi({
+        name: 'gateway',
+        version: manifest.version,
+        routes,
+        database: false,
+        auth: config.AUTH,
+      }),
     ),
   ),
 ];

@@ -4,6 +4,7 @@ import {
   get,
   Joi,
   newId,
+  own,
   type Paging,
   pageOf,
   paging,
@@ -40,6 +41,7 @@ export const routes: Route<OrderSchema, OrderConfig>[] = [
   post(
     '/orders',
     {
+      access: own(({ body }) => body.userId),
       summary: 'Place an order',
       description:
         'Under an orderId that has been used for the same order before, it answers that order with 200.',
@@ -74,6 +76,7 @@ export const routes: Route<OrderSchema, OrderConfig>[] = [
   get(
     '/orders',
     {
+      access: own(({ query }) => query.userId),
       summary: 'The orders of a user, oldest first, page by page',
       query: Joi.object<Paging & { userId: string }>({ userId: id.required(), ...paging }),
       responses: { 200: pageOf(order), 400: Joi.valid(CURSOR_UNKNOWN) },
@@ -84,11 +87,12 @@ export const routes: Route<OrderSchema, OrderConfig>[] = [
   get(
     '/orders/:id',
     {
+      access: 'own',
       summary: 'One order',
       params: { id: id.required() },
       responses: { 200: order, 404: Joi.valid('order_unknown') },
     },
-    async ({ params }, { database }) => {
+    async ({ params }, { database, authorise }) => {
       const found = await findOrder(database, params.id);
       if (found === undefined)
         throw problem(404, {
@@ -96,6 +100,7 @@ export const routes: Route<OrderSchema, OrderConfig>[] = [
           title: 'Order unknown',
           detail: `There is no order ${params.id}.`,
         });
+      authorise(found.userId);
       return found;
     },
   ),

@@ -20,6 +20,7 @@ export const routes: Route<PaymentSchema, PaymentConfig>[] = [
   get(
     '/payments',
     {
+      access: 'own',
       summary: 'The payments for an order, or for all orders of a user, oldest first, page by page',
       query: Joi.object<Paging & { orderId?: string; userId?: string }>({
         orderId: id,
@@ -28,17 +29,24 @@ export const routes: Route<PaymentSchema, PaymentConfig>[] = [
       }).or('orderId', 'userId'),
       responses: { 200: pageOf(payment), 400: Joi.valid(CURSOR_UNKNOWN) },
     },
-    async ({ query }, { database }) => paymentsOf(database, query),
+    async ({ query }, { database, authorise }) => {
+      // The user of an order is known from its payment.
+      if (query.userId !== undefined) authorise(query.userId);
+      const page = await paymentsOf(database, query);
+      authorise(page.items.map(({ userId }) => userId));
+      return page;
+    },
   ),
 
   get(
     '/payments/:id',
     {
+      access: 'own',
       summary: 'One payment',
       params: { id: id.required() },
       responses: { 200: payment, 404: Joi.valid('payment_unknown') },
     },
-    async ({ params }, { database }) => {
+    async ({ params }, { database, authorise }) => {
       const found = await findPayment(database, params.id);
       if (found === undefined)
         throw problem(404, {
@@ -46,6 +54,7 @@ export const routes: Route<PaymentSchema, PaymentConfig>[] = [
           title: 'Payment unknown',
           detail: `There is no payment ${params.id}.`,
         });
+      authorise(found.userId);
       return found;
     },
   ),

@@ -1,4 +1,4 @@
-import { del, get, Joi, noContent, problem, type Route } from '@warren/chassis';
+import { del, get, Joi, noContent, own, problem, type Route } from '@warren/chassis';
 import { type Session, uuid } from '@warren/contracts';
 import type { SessionConfig } from './config.ts';
 import { findSession, revokeSession, type SessionSchema, sessionsOf } from './sessions.ts';
@@ -24,6 +24,7 @@ export const routes: Route<SessionSchema, SessionConfig>[] = [
   get(
     '/sessions',
     {
+      access: own(({ query }) => query.userId),
       summary: 'The sessions of a user, oldest first',
       query: { userId: id.required() },
       responses: { 200: Joi.object({ items: Joi.array().items(session).required() }) },
@@ -34,13 +35,15 @@ export const routes: Route<SessionSchema, SessionConfig>[] = [
   get(
     '/sessions/:id',
     {
+      access: 'own',
       summary: 'One session',
       params: { id: id.required() },
       responses: { 200: session, 404: Joi.valid('session_unknown') },
     },
-    async ({ params }, { database, now }) => {
+    async ({ params }, { database, now, authorise }) => {
       const found = await findSession(database, params.id, now());
       if (found === undefined) throw unknown(params.id);
+      authorise(found.userId);
       return found;
     },
   ),
@@ -48,6 +51,7 @@ export const routes: Route<SessionSchema, SessionConfig>[] = [
   del(
     '/sessions/:id',
     {
+      access: 'own',
       summary: 'Revoke a session',
       params: { id: id.required() },
       responses: { 204: null, 404: Joi.valid('session_unknown') },

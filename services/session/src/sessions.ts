@@ -1,5 +1,5 @@
 // What a session is: opened by a sign-up, it lives for SESSION_TTL unless it is revoked.
-import { type Kysely, newId, type Work } from '@warren/chassis';
+import { type Authorising, type Kysely, newId, type Work } from '@warren/chassis';
 import { type Session, sessionOpened } from '@warren/contracts';
 import type { SessionConfig } from './config.ts';
 
@@ -40,8 +40,11 @@ export async function openSession(work: Work<SessionSchema, SessionConfig>, user
   await work.schedule(EXPIRE, { key: row.id, at: expiresAt });
 }
 
-/** Ends a session; `false` when there is none. One that has ended already stays as it ended. */
-export async function revokeSession(work: Work<SessionSchema, SessionConfig>, id: string): Promise<boolean> {
+/** Ends a session, of whom it belongs to; `false` when there is none. One that has ended already stays as it ended. */
+export async function revokeSession(
+  work: Work<SessionSchema, SessionConfig> & Authorising,
+  id: string,
+): Promise<boolean> {
   const row = await work.transaction
     .selectFrom('sessions')
     .selectAll()
@@ -49,6 +52,7 @@ export async function revokeSession(work: Work<SessionSchema, SessionConfig>, id
     .forUpdate()
     .executeTakeFirst();
   if (row === undefined) return false;
+  work.authorise(row.user_id);
   if (statusAt(row, work.now()) === 'active')
     await work.transaction.updateTable('sessions').set({ status: 'revoked' }).where('id', '=', id).execute();
   return true;

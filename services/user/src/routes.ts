@@ -3,6 +3,7 @@ import {
   created,
   get,
   Joi,
+  own,
   type Paging,
   pageOf,
   paging,
@@ -40,6 +41,7 @@ export const routes: Route<UserSchema, UserConfig>[] = [
   post(
     '/users',
     {
+      access: 'public',
       aliases: ['/users/save', '/create_user'],
       summary: 'Sign a user up',
       body: newUser,
@@ -61,6 +63,7 @@ export const routes: Route<UserSchema, UserConfig>[] = [
   get(
     '/users/:id',
     {
+      access: own(({ params }) => params.id),
       summary: 'One user',
       params: { id: id.required() },
       responses: { 200: user, 404: Joi.valid('user_unknown') },
@@ -75,6 +78,7 @@ export const routes: Route<UserSchema, UserConfig>[] = [
   get(
     '/users',
     {
+      access: 'operator',
       summary: 'Users in the order they signed up, page by page',
       query: Joi.object<Paging>(paging),
       responses: { 200: pageOf(user), 400: Joi.valid(CURSOR_UNKNOWN) },

@@ -55,6 +55,9 @@ export function withWarren(minutes = 0): Warren {
       throw new Error(
         `${missing.join(', ')} not found in the namespace warren of the context ${context}: \`make deploy\` first`,
       );
+    const { data = {} } = await deployed.get('configmap', 'gateway');
+    if (data.AUTH === 'jwt')
+      throw new Error('these tests send no tokens: deploy with auth.enabled=false, which is the default');
     await deployed.everythingRolledOut();
   });
 

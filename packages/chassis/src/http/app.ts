@@ -2,6 +2,9 @@
 import Router from '@koa/router';
 import Koa, { type Context, type Middleware } from 'koa';
 import helmet from 'koa-helmet';
+import { admit, type Deed, Ownership, requireOwner, unnamedOwner } from '../auth/access.ts';
+import { audit } from '../auth/audit.ts';
+import type { Auth } from '../auth/auth.ts';
 import type { ChassisConfig } from '../config.ts';
 import type { Logger, Origin, Units, Work } from '../context.ts';
 import { asError, problem, WarrenError } from '../errors.ts';
@@ -11,13 +14,13 @@ import { type Answer, problemAnswer, send, toAnswer } from './answer.ts';
 import { jsonBody } from './body.ts';
 import { invalidEncoding } from './content.ts';
 import { PASSED } from './deadline.ts';
-import { exchange, exchangeOf } from './exchange.ts';
+import { type Exchange, exchange, exchangeOf } from './exchange.ts';
 import { overdue, tooSlow, toProblem } from './failures.ts';
 import { answerRaw, type Fallback, type Front } from './front.ts';
 import { type Idempotency, idempotency, idempotencyKeyOf } from './idempotency.ts';
 import { onMalformed } from './malformed.ts';
 import { describeApi } from './openapi.ts';
-import type { Method, Read, Route } from './routes.ts';
+import type { Method, Read, RequestParts, Route } from './routes.ts';
 import { createHttpServer } from './server.ts';
 import { type SharedWork, shareCommits } from './shared.ts';
 import { compileValidation } from './validation.ts';
@@ -42,6 +45,8 @@ export interface HttpOptions {
   routes: readonly Route[];
   /** Absent in a service without a database: its handlers all get what a GET gets. */
   units?: Units;
+  /** Absent with AUTH=off. */
+  auth?: Auth | undefined;
   /** Absent in a service that asks no other. */
   requestFor?: RequestFor;
   front?: Front;
@@ -76,7 +81,10 @@ export function createHttp(options: HttpOptions): Http {
     const answer = await Promise.race([work, deadline.passed]);
     deadline.clear();
     if (answer === UNMATCHED) {
-      const raw = answerRaw(ctx, front?.fallback as Fallback, () => server.draining);
+      const raw = answerRaw(ctx, front?.fallback as Fallback, {
+        draining: () => server.draining,
+        auth: options.auth,
+      });
       keep(raw);
       return raw;
     }
@@ -183,7 +191,8 @@ function buildRouter(options: HttpOptions): Router {
   const parts = units && { idempotent: idempotency(), shared: shareCommits(units) };
   serveDocument(router, options);
   for (const route of options.routes) {
-    const answer = answerRoute(route, options, parts);
+    const described = answerRoute(route, options, parts);
+    const answer = options.auth === undefined ? described : audited(route, described);
     for (const path of [route.path, ...(route.aliases ?? [])]) {
       refuseMisfit(route, path, taken);
       router.register(path, METHODS[route.method], async (ctx) => {
@@ -198,7 +207,7 @@ function buildRouter(options: HttpOptions): Router {
 const DOCUMENT = '/openapi.json';
 
 /** What the service says of itself; made when it is first asked for. A service may have a route of its own there. */
-function serveDocument(router: Router, { name, version, routes, units }: HttpOptions): void {
+function serveDocument(router: Router, { name, version, routes, units, auth }: HttpOptions): void {
   if (
     routes.some(({ method, path, aliases = [] }) => method === 'GET' && [path, ...aliases].includes(DOCUMENT))
   )
@@ -206,7 +215,15 @@ function serveDocument(router: Router, { name, version, routes, units }: HttpOpt
   let body: string | undefined;
   router.register(DOCUMENT, METHODS.GET, async (ctx) => {
     exchangeOf(ctx).route = DOCUMENT;
-    body ??= JSON.stringify(describeApi({ name, version, routes, database: units !== undefined }));
+    body ??= JSON.stringify(
+      describeApi({
+        name,
+        version,
+        routes,
+        database: units !== undefined,
+        auth: auth === undefined ? 'off' : 'jwt',
+      }),
+    );
     const headers = { 'content-type': 'application/json; charset=utf-8' };
     ctx.state.answer = { status: 200, headers, body } satisfies Answer;
   });
@@ -248,19 +265,83 @@ function answerRoute(
   options: HttpOptions,
   parts: { idempotent: Idempotency; shared: SharedWork } | undefined,
 ): (ctx: Context) => Promise<Answer> {
-  const { units, config, now, requestFor = requestNothing } = options;
+  const answer = answerValidated(route, options, parts);
+  const { auth, config } = options;
   const validate = compileValidation(route);
   const readBody = route.body === undefined ? undefined : jsonBody(config.BODY_LIMIT);
+  const { access } = route;
+  const deed = deedOf(route);
 
   return async (ctx) => {
     const exchange = exchangeOf(ctx);
-    const { correlationId, traceparent } = exchange;
-    const { signal } = exchange.deadline;
+    // Before the body is read: who may not come in sends it for nothing.
+    if (auth !== undefined) {
+      exchange.caller = await auth.callerOf(ctx.req.headers.authorization);
+      admit(access, exchange.caller);
+    }
     const body = await readBody?.(ctx);
     requireUtf8(ctx.querystring);
     const request = validate({ params: ctx.params, query: { ...ctx.query }, body, headers: ctx.req.headers });
-    const run = async (context: object): Promise<Answer> =>
-      toAnswer(await route.handler(request, context as Parameters<Route['handler']>[1]));
+    if (exchange.caller !== undefined && typeof access === 'object') {
+      exchange.owners = [access.owner(request)];
+      requireOwner(exchange.caller, deed, exchange.owners);
+    }
+    return answer(request, exchange);
+  };
+}
+
+const deedOf = ({ method }: Route): Deed => (method === 'GET' ? 'read' : 'write');
+
+/** With AUTH=jwt, writes what a request did into the log. */
+function audited(route: Route, answer: (ctx: Context) => Promise<Answer>): (ctx: Context) => Promise<Answer> {
+  const deed = deedOf(route);
+  const action = `${route.method} ${route.path}`;
+  if (route.access === 'public' && deed === 'read') return answer;
+  const write = ({ log, caller, owners }: Exchange, outcome: unknown) => {
+    if (caller !== undefined) audit(log, { caller, deed, action, owners }, outcome);
+  };
+  return async (ctx) => {
+    const exchange = exchangeOf(ctx);
+    try {
+      const answered = await answer(ctx);
+      write(exchange, answered.status);
+      return answered;
+    } catch (error) {
+      write(exchange, error);
+      throw error;
+    }
+  };
+}
+
+type AnswerValidated = (
+  request: RequestParts<object, object, unknown>,
+  exchange: Exchange,
+) => Promise<Answer>;
+
+function answerValidated(
+  route: Route,
+  options: HttpOptions,
+  parts: { idempotent: Idempotency; shared: SharedWork } | undefined,
+): AnswerValidated {
+  const { units, config, now, requestFor = requestNothing } = options;
+  const deed = deedOf(route);
+
+  return async (request, exchange) => {
+    const { correlationId, traceparent, caller } = exchange;
+    const { signal } = exchange.deadline;
+    // A transaction may run it again: each run names the owner anew.
+    const run = async (given: object): Promise<Answer> => {
+      const ownership = new Ownership(caller, deed);
+      const context = Object.assign(given, { authorise: ownership.authorise });
+      try {
+        const answer = toAnswer(await route.handler(request, context as Parameters<Route['handler']>[1]));
+        if (route.access === 'own' && ownership.owners === undefined && answer.status < 400)
+          throw unnamedOwner(`${route.method} ${route.path}`);
+        return answer;
+      } finally {
+        exchange.owners ??= ownership.owners;
+      }
+    };
 
     const origin: Origin & { signal: AbortSignal } = {
       correlationId,
@@ -268,6 +349,7 @@ function answerRoute(
       get log() {
         return exchange.log;
       },
+      caller,
       signal,
     };
     if (route.method === 'GET' || units === undefined || parts === undefined) {
@@ -288,6 +370,7 @@ function answerRoute(
         ? units.work(origin, work)
         : parts.shared(`${route.path} ${route.shared(request)}`, origin, work);
     if (key === undefined) return inTransaction(run);
-    return parts.idempotent({ route: route.path, key, request }, origin, exchange, run, inTransaction);
+    const scope = { route: route.path, subject: caller?.subject, key, request };
+    return parts.idempotent(scope, origin, exchange, run, inTransaction);
   };
 }

@@ -1,6 +1,7 @@
 // One request and its answer, as the parts of the chassis see it.
 import { SpanStatusCode } from '@opentelemetry/api';
 import type { Context, Middleware } from 'koa';
+import type { Caller } from '../auth/caller.ts';
 import type { Logger } from '../context.ts';
 import { type Problem, WarrenError } from '../errors.ts';
 import {
@@ -23,6 +24,10 @@ export interface Exchange {
   deadline: Deadline;
   /** Canonical template of the route; `unmatched` until one is found. */
   route: string;
+  /** With AUTH=jwt, once it is known. */
+  caller?: Caller;
+  /** The users whom its data belong to, once they are named. */
+  owners?: readonly string[] | undefined;
   /** Why it cannot be served now; on its log line, for an outage fails every request and is told elsewhere. */
   reason?: string;
   /** What to answer at the deadline, where that is not 503. */
@@ -89,9 +94,10 @@ export function exchange(options: {
         const seconds = (performance.now() - started) / 1_000;
         metrics.httpRequestDuration.observe({ method, route: current.route, status }, seconds);
         const level = status >= 500 ? 'error' : status >= 400 ? 'warn' : 'info';
-        const { route, reason } = current;
+        const { route, reason, caller } = current;
+        const subject = caller?.subject;
         log[level](
-          { ...fields, method, path, route, status, ms: Math.round(seconds * 1e6) / 1e3, reason },
+          { ...fields, method, path, route, status, ms: Math.round(seconds * 1e6) / 1e3, subject, reason },
           'request',
         );
       });

@@ -2,6 +2,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Context } from 'koa';
+import type { Auth } from '../auth/auth.ts';
 import type { Logger } from '../context.ts';
 import { asError, WarrenError } from '../errors.ts';
 import type { Counters } from '../telemetry/counters.ts';
@@ -17,6 +18,12 @@ export interface FrontContext {
   log: Logger;
   /** Aborted when the client has gone. */
   signal: AbortSignal;
+  /**
+   * Verifies the token of the request, where it has one; does nothing with AUTH=off. Whether the request needs one is decided by
+   * the service that it is forwarded to, which verifies it again.
+   * @throws {Problem} 401 `token_invalid`, 503 `keys_unavailable`
+   */
+  authenticate(): Promise<void>;
   /** Whether the answer must end its connection. */
   readonly draining: boolean;
   /** How metrics and the access log call it: one of few names, never a path. `unmatched` until it is set. */
@@ -48,8 +55,17 @@ export interface Front {
 
 export type Fallback = NonNullable<Front['fallback']>;
 
+interface RawOptions {
+  draining: () => boolean;
+  auth: Auth | undefined;
+}
+
 /** Has `fallback` answer; never rejects. */
-export async function answerRaw(ctx: Context, fallback: Fallback, draining: () => boolean): Promise<void> {
+export async function answerRaw(
+  ctx: Context,
+  fallback: Fallback,
+  { draining, auth }: RawOptions,
+): Promise<void> {
   const { req, res } = ctx;
   const current = exchangeOf(ctx);
   const gone = new AbortController();
@@ -59,7 +75,10 @@ export async function answerRaw(ctx: Context, fallback: Fallback, draining: () =
   if (res.closed) leave();
   else res.once('close', leave);
   try {
-    await fallback(req, res, contextOf(current, gone.signal, draining));
+    const authenticate = async () => {
+      if (auth !== undefined) current.caller = await auth.callerOf(req.headers.authorization);
+    };
+    await fallback(req, res, contextOf(current, gone.signal, { draining, authenticate }));
     ctx.respond = false;
   } catch (error) {
     const refusal = toProblem(error);
@@ -77,13 +96,18 @@ export async function answerRaw(ctx: Context, fallback: Fallback, draining: () =
   }
 }
 
-function contextOf(current: Exchange, signal: AbortSignal, draining: () => boolean): FrontContext {
+function contextOf(
+  current: Exchange,
+  signal: AbortSignal,
+  { draining, authenticate }: Pick<RawOptions, 'draining'> & Pick<FrontContext, 'authenticate'>,
+): FrontContext {
   const { correlationId, traceparent, log } = current;
   return {
     correlationId,
     traceparent,
     log,
     signal,
+    authenticate,
     get draining() {
       return draining();
     },

@@ -22,8 +22,13 @@ export function idempotencyKeyOf({ headers }: RequestParts<unknown, unknown, unk
 
 /** The answers of one service instance. */
 export type Idempotency = (
-  /** Canonical path template of the route. */
-  scope: { route: string; key: string; request: RequestParts<object, object, unknown> },
+  /** `route`: the canonical path template. `subject`: of the caller, where it has one. */
+  scope: {
+    route: string;
+    subject: string | undefined;
+    key: string;
+    request: RequestParts<object, object, unknown>;
+  },
   origin: Origin & { signal: AbortSignal },
   exchange: Exchange,
   run: (work: Work) => Promise<Answer>,
@@ -41,8 +46,9 @@ export function idempotency(): Idempotency {
   // it the first. They are told its outcome once it has committed; after a failure one of them runs.
   const running = new Map<string, Promise<Stored | undefined>>();
 
-  return async ({ route, key, request }, origin, exchange, run, inTransaction) => {
+  return async ({ route: path, subject, key, request }, origin, exchange, run, inTransaction) => {
     const digest = digestOf(request);
+    const route = scopeOf(path, subject);
     const id = `${route} ${key}`;
     exchange.late = inProgress;
     for (let first = running.get(id); first !== undefined; first = running.get(id)) {
@@ -71,6 +77,13 @@ export function idempotency(): Idempotency {
     }
   };
 }
+
+/**
+ * A key belongs to who sent it. In the column of the route, so that a replica from before works on the same table; a path has no
+ * space, so none is another's scope.
+ */
+const scopeOf = (path: string, subject: string | undefined): string =>
+  subject === undefined ? path : `${path} ${subject}`;
 
 const inProgress = () =>
   problem(409, {

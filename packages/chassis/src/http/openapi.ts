@@ -6,7 +6,13 @@ import { asError, WarrenError } from '../errors.ts';
 import { CORRELATION_HEADER } from './correlation.ts';
 import { type JsonSchema, jsonSchemaOf } from './json-schema.ts';
 import { Components, MEANING, problemResponse } from './openapi/components.ts';
-import { DESCRIPTION, OPENAPI, type OpenApiDocument, type OpenApiOperation } from './openapi/document.ts';
+import {
+  AUTH_OFF,
+  DESCRIPTION,
+  OPENAPI,
+  type OpenApiDocument,
+  type OpenApiOperation,
+} from './openapi/document.ts';
 import { pascal, unique } from './openapi/names.ts';
 import type { Route } from './routes.ts';
 
@@ -22,6 +28,8 @@ export interface ApiDescription {
   routes: readonly Route[];
   /** Whether the service has a database: without one, a POST knows no `Idempotency-Key`. Default: true. */
   database?: boolean;
+  /** AUTH; the description says when it is off. Default: jwt. */
+  auth?: 'off' | 'jwt';
 }
 
 const JSON_TYPE = 'application/json';
@@ -38,6 +46,7 @@ export function describeApi({
   summary,
   routes,
   database = true,
+  auth = 'jwt',
 }: ApiDescription): OpenApiDocument {
   const components = new Components();
   const ids = new Set<string>();
@@ -51,7 +60,12 @@ export function describeApi({
   }
   return {
     openapi: OPENAPI,
-    info: { title: name, version, ...(summary !== undefined && { summary }), description: DESCRIPTION },
+    info: {
+      title: name,
+      version,
+      ...(summary !== undefined && { summary }),
+      description: auth === 'off' ? `${AUTH_OFF}\n\n${DESCRIPTION}` : DESCRIPTION,
+    },
     servers: [{ url: '/' }],
     security: [],
     tags: [{ name, ...(summary !== undefined && { description: summary }) }],
@@ -84,17 +98,20 @@ function operationOf(route: Route, path: string, scope: Scope): OpenApiOperation
   const canonical = `${method} ${templateOf(route.path)}`;
   const query = parametersOf(route.query, 'query');
   const sentences = [
+    ...ruleOf(route),
     ...(isAlias ? [`An alias of \`${canonical}\`: the same route, also for \`Idempotency-Key\`.`] : []),
     ...(route.description === undefined ? [] : [route.description]),
     ...query.rules,
   ];
   const body = route.body && jsonSchemaOf(route.body, 'input');
+  components.use('securitySchemes', 'bearer');
   return {
     operationId: unique(operationIdOf(method, path), scope.ids),
     tags: [scope.service],
     summary: `${route.summary ?? canonical}${isAlias ? ` (alias of ${templateOf(route.path)})` : ''}`,
     ...(sentences.length > 0 && { description: sentences.join('\n\n') }),
     ...(isAlias && { 'x-alias-of': templateOf(route.path) }),
+    security: route.access === 'public' ? [{}, { bearer: [] }] : [{ bearer: [] }],
     parameters: [
       ...pathParametersOf(route, path),
       ...query.parameters,
@@ -109,6 +126,12 @@ function operationOf(route: Route, path: string, scope: Scope): OpenApiOperation
     }),
     responses: responsesOf(route, scope),
   };
+}
+
+function ruleOf({ access, method }: Route): string[] {
+  if (access === 'public') return [];
+  if (access === 'operator') return ['For the role `operator`.'];
+  return [`For the user whom it belongs to${method === 'GET' ? ', and for the role `operator`' : ''}.`];
 }
 
 const NEW: Partial<Record<Route['method'], string>> = { POST: 'New', PUT: 'Changed', PATCH: 'Changed' };
@@ -168,6 +191,8 @@ function refusalsOf(route: Route, database: boolean): Map<number, string[]> {
   const hasBody = route.body !== undefined;
   const refusals: [number, string[], boolean][] = [
     [400, ['invalid_input', 'invalid_encoding', ...(hasBody ? ['malformed_json'] : [])], true],
+    [401, ['token_missing', 'token_invalid'], true],
+    [403, ['forbidden'], route.access !== 'public'],
     [404, [], route.path.includes(':')],
     [408, ['request_timeout'], hasBody],
     [409, ['idempotency_in_progress'], idempotent],
@@ -175,7 +200,11 @@ function refusalsOf(route: Route, database: boolean): Map<number, string[]> {
     [415, ['unsupported_media_type'], hasBody],
     [422, ['idempotency_key_reused'], idempotent],
     [500, ['internal_server_error'], true],
-    [503, [...(database ? ['database_unavailable', 'contention'] : []), 'deadline_exceeded'], true],
+    [
+      503,
+      [...(database ? ['database_unavailable', 'contention'] : []), 'keys_unavailable', 'deadline_exceeded'],
+      true,
+    ],
   ];
   return new Map(refusals.flatMap(([status, codes, given]) => (given ? [[status, codes]] : [])));
 }

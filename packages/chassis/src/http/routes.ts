@@ -1,6 +1,7 @@
 // Routes as descriptions: data that says everything about a route, and a handler that knows nothing of Koa.
 import type { Joi } from '@warren/contracts';
 import type { Kysely } from 'kysely';
+import type { Access, Authorising } from '../auth/access.ts';
 import type { Logger, Work } from '../context.ts';
 import type { RequestMethod } from '../rpc/serve.ts';
 
@@ -83,6 +84,8 @@ type PathParams<Path extends string> = Path extends `${string}:${infer Name}/${i
     : Record<never, string>;
 
 export interface RouteOptions<Params = AnyFields, Query = AnyFields, Body = AnySchema> {
+  /** Who may call it. */
+  access: Access;
   /** Other paths to the same route. They count as one: in metrics, and for `Idempotency-Key`. */
   aliases?: string[];
   summary?: string;
@@ -113,7 +116,7 @@ export interface Route<Schema = any, Config = any> extends RouteOptions {
   handler(
     // biome-ignore lint/suspicious/noExplicitAny: see above
     request: RequestParts<any, any, any>,
-    context: Read<Schema, Config> & Work<Schema, Config>,
+    context: Read<Schema, Config> & Work<Schema, Config> & Authorising,
   ): Promise<object>;
 }
 
@@ -129,12 +132,12 @@ type Handler<Path extends string, Params, Query, Body, Context> = (
 /**
  * A route that reads. Its handler runs outside any transaction, and also answers HEAD.
  * @returns the handler's object as 200, or the {@link Reply} it made
- * @example get('/users/:id', { params: { id } }, async ({ params }, { database }) => findUser(database, params.id))
+ * @example get('/users/:id', { access: own(({ params }) => params.id), params: { id } }, async ({ params }, { database }) => …)
  */
 export function get<Path extends string, Params, Query, Schema, Config>(
   path: Path,
   options: RouteOptions<Params & AnyFields, Query & AnyFields, never>,
-  handler: Handler<Path, Params, Query, unknown, Read<Schema, Config>>,
+  handler: Handler<Path, Params, Query, unknown, Read<Schema, Config> & Authorising>,
 ): Route<Schema, Config> {
   return { method: 'GET', path, ...options, handler } as Route<Schema, Config>;
 }
@@ -143,7 +146,7 @@ export function get<Path extends string, Params, Query, Schema, Config>(
 type Write = <Path extends string, Params, Query, Body, Schema, Config>(
   path: Path,
   options: RouteOptions<Params & AnyFields, Query & AnyFields, Body & AnySchema>,
-  handler: Handler<Path, Params, Query, Body, Work<Schema, Config>>,
+  handler: Handler<Path, Params, Query, Body, Work<Schema, Config> & Authorising>,
 ) => Route<Schema, Config>;
 
 const write =
@@ -155,7 +158,7 @@ const write =
  * A route that writes. Its handler runs in a transaction, which commits before the answer is sent, and rolls back when the
  * handler throws. Honours `Idempotency-Key`.
  * @returns the handler's object as 200, or the {@link Reply} it made
- * @example post('/users', { body: newUser }, async ({ body }, work) => created(`/users/${id}`, await signUp(work, body)))
+ * @example post('/users', { access: 'public', body: newUser }, async ({ body }, work) => created(`/users/${id}`, await signUp(work, body)))
  */
 export const post = write('POST');
 export const put = write('PUT');

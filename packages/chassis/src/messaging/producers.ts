@@ -57,6 +57,11 @@ export class Producers {
     this.#named = (other) => own.slice(0, at) + other + own.slice(at + service.length);
   }
 
+  /** Whether the broker vouches that this service published it, whatever PRODUCER_CHECK accepts. */
+  isFrom({ properties }: RascalMessage, service: string): boolean {
+    return this.user !== EVERYBODY && properties.userId?.replace(NEXT, '') === this.#named(service);
+  }
+
   /** Before the first message: a counter that begins with its first message has no rate for it. */
   expect(queue: string): void {
     for (const outcome of OUTCOMES) this.#options.metrics.messagesForged.inc({ queue, outcome }, 0);

@@ -12,6 +12,7 @@ import { currentTraceparent, SpanKind, withSpan } from '../telemetry/tracing.ts'
 import type { Line } from './line.ts';
 import type { RequestMethod } from './serve.ts';
 import {
+  behalfOf,
   check,
   JSON_TYPE,
   LARGEST,
@@ -160,6 +161,7 @@ export class Asker {
         mandatory: true,
       };
       options.headers[TIMEOUT_HEADER] = Math.ceil(timeout);
+      if (origin.caller !== undefined) Object.assign(options.headers, behalfOf(origin.caller));
       this.#send(method, content, options, waiting).catch(waiting.reject);
       return this.#read(method, await waiting.promise, origin.log);
     } finally {

@@ -1,4 +1,5 @@
 // The request/reply of one service: who asks, who serves, and the line they share.
+import type { Auth } from '../auth/auth.ts';
 import type { Logger } from '../context.ts';
 import type { Read } from '../http/routes.ts';
 import type { BrokerState, Messaging } from '../messaging/connection.ts';
@@ -23,6 +24,8 @@ export interface RpcOptions {
   asks: boolean;
   methods: readonly Served[];
   producers: Producers;
+  /** Absent with AUTH=off. */
+  auth?: Auth | undefined;
   /** Handlers at once. */
   concurrency: number;
   context: Pick<Read, 'database' | 'config' | 'now'>;

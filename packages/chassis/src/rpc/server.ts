@@ -1,5 +1,10 @@
 // Serving requests: few at a time, in turns of those who ask, each answered before its deadline or not at all. A request is acknowledged when its
 // answer is on the broker, so that one whose server dies is served by another; it only reads, and may be served twice.
+import type { AnyMethod } from '@warren/contracts';
+import { admit, requireOwner, unauthorized } from '../auth/access.ts';
+import { audit } from '../auth/audit.ts';
+import type { Auth } from '../auth/auth.ts';
+import { type Caller, SERVICE } from '../auth/caller.ts';
 import { backoff, pause } from '../backoff.ts';
 import type { Logger, Origin } from '../context.ts';
 import { asError, problem, WarrenError } from '../errors.ts';
@@ -20,6 +25,7 @@ import type { Line } from './line.ts';
 import type { Served } from './serve.ts';
 import { type Share, Turns } from './turns.ts';
 import {
+  callerIn,
   check,
   JSON_TYPE,
   LARGEST,
@@ -35,6 +41,8 @@ export interface RpcServerOptions {
   methods: readonly Served[];
   line: Line;
   producers: Producers;
+  /** Absent with AUTH=off. */
+  auth?: Auth | undefined;
   /** Handlers at once. */
   concurrency: number;
   /** What every handler is given. */
@@ -170,12 +178,13 @@ export class RpcServer {
 
   /** Never rejects: an error is an answer too. */
   async #answer(
-    { content, fields }: RascalMessage,
-    { correlationId, traceparent: parent }: Question,
+    message: RascalMessage,
+    { correlationId, traceparent: parent, caller: from }: Question,
     signal: AbortSignal,
     log: Logger,
   ): Promise<Answer> {
     const { context, requestFor } = this.#options;
+    const { content, fields } = message;
     const { routingKey } = fields;
     const attributes = { 'messaging.system': 'rabbitmq', 'messaging.destination.name': routingKey };
     try {
@@ -189,6 +198,7 @@ export class RpcServer {
         async () => {
           const { value, errors } = check(method.request, parsed(content), 'the request');
           if (errors.length > 0) throw invalid(errors);
+          this.#authorise(message, { method, from, value, log });
           const traceparent = currentTraceparent();
           const origin: Origin = {
             correlationId,
@@ -216,6 +226,34 @@ export class RpcServer {
         ...(refusal.status > 500 && { reason: asError(error).message }),
       };
     }
+  }
+
+  /**
+   * With AUTH=jwt, requires that whom the gateway asks for may read the answer. Another service that the contract names asks in its
+   * own name. Neither is believed without the broker's word for it.
+   * @throws {Problem} 401, 403
+   */
+  #authorise(
+    message: RascalMessage,
+    { method, from, value, log }: { method: AnyMethod; from: string; value: object; log: Logger },
+  ): void {
+    const { auth, producers } = this.#options;
+    if (auth === undefined) return;
+    if (!producers.isFrom(message, from))
+      throw unauthorized('token_invalid', `The broker does not vouch that this is a request of ${from}.`);
+    const caller: Caller = from === auth.gateway ? callerIn(message) : SERVICE;
+    const { access } = method;
+    const owners =
+      typeof access === 'object' ? [(value as Record<string, string>)[access.owner] as string] : [];
+    const audited = { caller, deed: 'read', action: method.method, owners } as const;
+    try {
+      admit(access, caller);
+      if (typeof access === 'object') requireOwner(caller, 'read', owners);
+    } catch (error) {
+      audit(log, audited, error);
+      throw error;
+    }
+    if (caller.kind === 'operator') audit(log, audited, 200);
   }
 
   /** @returns whether the answer is on the broker, before its deadline */

@@ -1,6 +1,8 @@
 // What requests and replies look like on the wire, and what of it may be believed.
 import type { Joi } from '@warren/contracts';
 import type { Options } from 'amqplib/callback_api';
+import { ANONYMOUS, type Caller, identified } from '../auth/caller.ts';
+import { rolesOf } from '../auth/verify.ts';
 import { type FieldError, Problem } from '../errors.ts';
 import { CORRELATION_HEADER, correlationIdOf } from '../http/correlation.ts';
 import { inspect } from '../http/validation.ts';
@@ -11,6 +13,10 @@ export const JSON_TYPE = 'application/json';
 export const PROBLEM_TYPE = 'application/problem+json';
 /** The ms that whoever asks waits, from when it sent the request. */
 export const TIMEOUT_HEADER = 'x-warren-timeout';
+/** On whose behalf; accepted of AUTH_GATEWAY alone. */
+export const SUBJECT_HEADER = 'x-warren-subject';
+/** A list of strings. */
+export const ROLES_HEADER = 'x-warren-roles';
 /** ms; nobody is waited for longer. */
 export const LONGEST_TIMEOUT = 60_000;
 /** Bytes, as of an event. */
@@ -52,6 +58,19 @@ export function questionOf({ properties }: RascalMessage): Question | undefined 
     correlationId: correlationIdOf({ headers }),
     traceparent: typeof traceparent === 'string' && isTraceparent(traceparent) ? traceparent : undefined,
   };
+}
+
+/** What the headers of a request say of the caller on whose behalf it is sent. */
+export const behalfOf = ({ kind, subject, roles }: Caller): Record<string, unknown> =>
+  kind === 'anonymous'
+    ? {}
+    : { ...(subject !== undefined && { [SUBJECT_HEADER]: subject }), [ROLES_HEADER]: roles };
+
+/** The caller whom the headers name. */
+export function callerIn({ properties }: RascalMessage): Caller {
+  const { [SUBJECT_HEADER]: subject, [ROLES_HEADER]: roles } = properties.headers ?? {};
+  if (!Array.isArray(roles)) return ANONYMOUS;
+  return identified(typeof subject === 'string' ? subject : undefined, rolesOf(roles));
 }
 
 /** What both ways have in common. @param timeout ms after which the broker may forget the message */

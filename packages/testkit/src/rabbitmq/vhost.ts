@@ -34,13 +34,18 @@ export interface Vhost {
    * Asks a method over the exchange `rpc`, as this service, and gives the body of the answer, which may be a problem.
    * @param as a caller that the method's contract names
    * @param key its routing key, e.g. `user.find.v1`
-   * @param options timeout in ms, default 5,000
+   * @param options timeout in ms, default 5,000; headers besides those of every request
    * @throws when nobody serves it, or nobody answers in time
    */
   // biome-ignore lint/suspicious/noExplicitAny: a test looks into it as it likes
-  ask(as: string, key: string, data: unknown, options?: { timeout?: number }): Promise<any>;
+  ask(as: string, key: string, data: unknown, options?: AskOptions): Promise<any>;
   purge(queue: string): Promise<void>;
   deleteQueue(queue: string): Promise<void>;
+}
+
+interface AskOptions {
+  timeout?: number;
+  headers?: Record<string, unknown>;
 }
 
 /** The operator's tools on a vhost that definitions were loaded into. */
@@ -172,7 +177,7 @@ export function operate(loaded: () => Loaded): Vhost & { disconnect(): Promise<v
       });
     },
 
-    ask: (as, key, data, { timeout = 5_000 } = {}) =>
+    ask: (as, key, data, { timeout = 5_000, headers = {} } = {}) =>
       withChannel(async (channel) => {
         const replyTo = `${as}.reply.${randomUUID()}`;
         const { promise: answer, resolve, reject } = Promise.withResolvers<unknown>();
@@ -194,7 +199,7 @@ export function operate(loaded: () => Loaded): Vhost & { disconnect(): Promise<v
           replyTo,
           expiration: timeout,
           mandatory: true,
-          headers: { 'x-warren-timeout': timeout },
+          headers: { 'x-warren-timeout': timeout, ...headers },
         });
         try {
           return await answer;

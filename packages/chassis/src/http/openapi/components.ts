@@ -12,6 +12,8 @@ export const MEANING: Record<number, string> = {
   201: 'Made; `Location` says where it is from now on',
   204: 'Done, and nothing to say',
   400: 'The input is at fault; `errors` names every field',
+  401: 'A token is missing or invalid; `WWW-Authenticate` says which',
+  403: 'The token does not allow it',
   404: 'There is none',
   408: 'The body did not arrive in time',
   409: 'It conflicts with what is there, or with a request that is still running',
@@ -38,6 +40,9 @@ export function problemResponse(
     description: `${meaning}${listed && ` (${listed})`}.`,
     headers: {
       [CORRELATION_HEADER]: components.use('headers', 'CorrelationId'),
+      ...([401, 403].includes(status as number) && {
+        'www-authenticate': components.use('headers', 'WwwAuthenticate'),
+      }),
       ...(LATER.includes(status as number) && { 'retry-after': components.use('headers', 'RetryAfter') }),
     },
     content: { [PROBLEM_TYPE]: { schema } },
@@ -45,6 +50,14 @@ export function problemResponse(
 }
 
 const COMPONENTS: Record<string, Record<string, object>> = {
+  securitySchemes: {
+    bearer: {
+      type: 'http',
+      scheme: 'bearer',
+      bearerFormat: 'JWT',
+      description: 'A token of the issuer. With AUTH=off none is looked at.',
+    },
+  },
   schemas: {
     Problem: {
       type: 'object',
@@ -76,7 +89,7 @@ const COMPONENTS: Record<string, Record<string, object>> = {
       in: 'header',
       required: false,
       description:
-        'A request that is repeated under the same key with the same content has one effect, and is given the same answer.',
+        'A random UUID, new for each request. A request that is repeated under the same key with the same content has one effect, and is given the same answer. A key belongs to the user who sends it; without a token all clients are one, and a key that can be guessed gives its answer away.',
       schema: { type: 'string', pattern: '^[\\x21-\\x7e]{1,255}$' },
     },
     CorrelationId: {
@@ -98,6 +111,10 @@ const COMPONENTS: Record<string, Record<string, object>> = {
     IdempotencyReplayed: {
       description: 'There when the answer is that of an earlier request under the same key.',
       schema: { type: 'string', enum: ['true'] },
+    },
+    WwwAuthenticate: {
+      description: '`Bearer`, with the error codes of RFC 6750.',
+      schema: { type: 'string' },
     },
     RetryAfter: { description: 'Seconds.', schema: { type: 'integer', minimum: 0 } },
   },

@@ -19,9 +19,12 @@ export interface OpenApiOperation {
   parameters?: object[];
   requestBody?: object;
   responses: Record<string, object>;
+  security?: object[];
   [extension: `x-${string}`]: unknown;
 }
 
+export const AUTH_OFF =
+  '**Authentication is off (AUTH=off):** every request is accepted without a token, whatever is said of it here.';
 export const OPENAPI = '3.1.0';
 export const DESCRIPTION = `Bodies are JSON. A request may hold the fields and query parameters that are named here and no others; an answer may gain
 fields, so ignore those you do not know. Whatever goes wrong is answered with a problem (RFC 9457), whose \`code\` is stable.

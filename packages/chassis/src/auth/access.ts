@@ -1,0 +1,113 @@
+// Who may call a route or a method. With AUTH=off there is no caller, and everything is allowed.
+import { type Problem, problem, WarrenError } from '../errors.ts';
+import type { Caller } from './caller.ts';
+
+/**
+ * The rule of a route.
+ * - `public`: everybody, also without a token.
+ * - `own(…)`: the user whose id the request has; operators as well where the route reads.
+ * - `own`: the same, but only the handler can know the user: it calls `authorise(owner)` before it answers.
+ * - `operator`: the role `operator`.
+ */
+export type Access = 'public' | 'operator' | 'own' | Own;
+
+export interface Own {
+  /** The id of the user whom it belongs to, from the validated request. */
+  // biome-ignore lint/suspicious/noExplicitAny: each route has a request of its own type
+  owner(request: any): string;
+}
+
+/** @example access: own(({ query }) => query.userId) */
+// biome-ignore lint/suspicious/noExplicitAny: see Own
+export const own = (owner: (request: any) => string): Own => ({ owner });
+
+/** What a handler of a route is given besides. */
+export interface Authorising {
+  /**
+   * Names the users whom the data belong to that the handler returns or changes; none where it has found nothing. A route with
+   * `access: 'own'` that answers without it fails with 500.
+   * @throws {Problem} 403, when they do not belong to the caller
+   */
+  authorise(owners: string | readonly string[]): void;
+}
+
+/** What a caller wants to do: operators read what is another's, and do not change it. */
+export type Deed = 'read' | 'write';
+
+const REALM = 'Bearer realm="warren"';
+
+/** @param code `token_missing` or `token_invalid` */
+export const unauthorized = (code: 'token_missing' | 'token_invalid', detail: string): Problem =>
+  problem(401, {
+    code,
+    detail,
+    // https://www.rfc-editor.org/rfc/rfc6750#section-3
+    headers: {
+      'www-authenticate':
+        code === 'token_missing' ? REALM : `${REALM}, error="invalid_token", error_description="${detail}"`,
+    },
+  });
+
+const forbidden = (detail: string): Problem =>
+  problem(403, {
+    detail,
+    headers: { 'www-authenticate': `${REALM}, error="insufficient_scope", error_description="${detail}"` },
+  });
+
+/**
+ * Lets a caller in who may call such a route at all.
+ * @throws {Problem} 401, 403
+ */
+export function admit(access: Access | { owner: unknown }, caller: Caller | undefined): void {
+  if (access === 'public' || caller === undefined || isTrusted(caller)) return;
+  if (caller.kind === 'anonymous')
+    throw unauthorized('token_missing', 'This needs a token: Authorization: Bearer TOKEN.');
+  if (access === 'operator') throw forbidden('This needs the role operator.');
+  if (caller.subject === undefined)
+    throw forbidden('The token names no user; sign up, and take a new token.');
+}
+
+/** @throws {Problem} 403 */
+export function requireOwner(
+  caller: Caller | undefined,
+  deed: Deed,
+  owners: string | readonly string[],
+): void {
+  if (caller === undefined || caller.kind === 'service') return;
+  if (deed === 'read' && caller.kind === 'operator') return;
+  const { subject } = caller;
+  const isOwn = typeof owners === 'string' ? owners === subject : owners.every((owner) => owner === subject);
+  if (!isOwn) throw forbidden('This belongs to another user.');
+}
+
+const isTrusted = ({ kind }: Caller): boolean => kind === 'operator' || kind === 'service';
+
+/** One run of a handler: whom it names, and whether it does. */
+export class Ownership {
+  readonly #caller: Caller | undefined;
+  readonly #deed: Deed;
+  #owners: readonly string[] | undefined;
+
+  constructor(caller: Caller | undefined, deed: Deed) {
+    this.#caller = caller;
+    this.#deed = deed;
+  }
+
+  /** Undefined until the handler has named them. */
+  get owners(): readonly string[] | undefined {
+    return this.#owners;
+  }
+
+  readonly authorise: Authorising['authorise'] = (owners) => {
+    const named = typeof owners === 'string' ? [owners] : owners;
+    this.#owners = this.#owners === undefined ? named : [...this.#owners, ...named];
+    requireOwner(this.#caller, this.#deed, owners);
+  };
+}
+
+/** A mistake of the service, which no test may overlook: it shows with AUTH=off as well. */
+export const unnamedOwner = (route: string): WarrenError =>
+  new WarrenError(
+    'owner_unnamed',
+    `${route} answered without naming the owner: its handler calls authorise(owner)`,
+  );
