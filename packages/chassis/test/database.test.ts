@@ -267,13 +267,17 @@ describe('a transaction', function () {
     it('is tried again after a deadlock', async () => {
       await database.admin(`insert into counters values ('a', 0), ('b', 0)`);
       let attempts = 0;
+      let locked = 0;
+      const { promise: bothHaveOne, resolve } = Promise.withResolvers<void>();
       const both = (first: string, second: string) =>
         run(async ({ transaction }) => {
           attempts += 1;
           const add = (id: string) =>
             sql`update counters set n = n + 1 where id = ${id}`.execute(transaction);
           await add(first);
-          await sql`select pg_sleep(0.1)`.execute(transaction);
+          locked += 1;
+          if (locked === 2) resolve();
+          await bothHaveOne;
           await add(second);
         });
       await Promise.all([both('a', 'b'), both('b', 'a')]);

@@ -144,7 +144,6 @@ export const {
   get,
   podsOf,
   rolledOut,
-  everythingRolledOut,
   secret,
   sql,
   queueDepths,
