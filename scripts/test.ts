@@ -1,5 +1,5 @@
 // Every test suite, or those named, or some files:  node scripts/test.ts [packages/contracts services/user/test/users.test.ts …]
-// With --cluster: every suite that needs a Kubernetes cluster, whose package.json has a script `e2e` in place of `test`.
+// With --cluster: every suite that needs a Kubernetes cluster, whose package.json has a script `e2e` in place of `test`, or files of it.
 // With --fuzz: every suite of random input, whose script is called `fuzz`.
 // Files run beside each other, JOBS at a time (default: one more than there are processors), on one broker and one PostgreSQL,
 // each on a vhost and a database of its own; files called NAME.alone.test.ts run by themselves, at the end. Prints the output of
@@ -35,9 +35,7 @@ const running = new Map<Job, Running>();
 let interrupted = false;
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => interrupt(signal));
 
-const jobs = inCluster
-  ? chosen.map((suite) => ({ suite, files: [], alone: false }))
-  : chosen.flatMap(jobsAsked);
+const jobs = chosen.flatMap(jobsAsked);
 const scratch = mkdtempSync(join(tmpdir(), 'warren-test-'));
 const outcomes: Outcome[] = [];
 const began = performance.now();
@@ -72,7 +70,8 @@ function jobsAsked(suite: string): Job[] {
   const files = asked.filter((name) => isFile(name) && suiteOf(name) === suite);
   const missing = files.find((file) => !existsSync(join(root, file)));
   if (missing) refuse(`There is no file ${missing}.`);
-  if (files.length === 0) return jobsOf(suite, scriptOf(suite, script) as string);
+  // What the tests of a cluster find out about it, they find out once in a process.
+  if (files.length === 0 && !inCluster) return jobsOf(suite, scriptOf(suite, script) as string);
   return [{ suite, files: files.map((file) => file.slice(suite.length + 1)), alone: false }];
 }
 

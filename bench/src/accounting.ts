@@ -36,9 +36,6 @@ export async function readBooks(source: Source): Promise<Books> {
   const { system } = source;
   const count = async (service: ServiceName, sql: string) =>
     (await query<{ count: number }>(source.databaseUrl(service), sql))[0]?.count ?? 0;
-  const leftovers: Record<string, number> = {};
-  for (const { service, what, sql } of system.leftovers)
-    leftovers[`${service} ${what}`] = await count(service, sql);
   const ofRun = (column: string) => `where ${column} > '${LAST_FILLER}'`;
   const inbox = `select count(*)::int as count from warren.inbox ${ofRun('message_id')}`;
   return {
@@ -47,7 +44,7 @@ export async function readBooks(source: Source): Promise<Books> {
       source.databaseUrl('payment'),
       `select order_id as "orderId", status from payments ${ofRun('order_id')}`,
     ),
-    leftovers,
+    leftovers: await readLeftovers(source),
     queues: await source.queueDepths(),
     ...(system.hasInbox && {
       inbox: { order: await count('order', inbox), payment: await count('payment', inbox) },
@@ -60,9 +57,7 @@ export function faultsOf(books: Books, { accepted, signUps }: Expected): string[
   const faults: string[] = [];
   const orders = new Map(books.orders.map(({ id, status }) => [id, status]));
   const payments = countBy(books.payments.map(({ orderId }) => orderId));
-  const fault = (ids: readonly string[], what: string) => {
-    if (ids.length > 0) faults.push(`${ids.length} ${what}, e.g. ${ids[0]}`);
-  };
+  const fault = (ids: readonly string[], what: string) => void faults.push(...faultOf(ids, what));
   const wanted = accepted.length + signUps;
 
   fault(
@@ -90,12 +85,43 @@ export function faultsOf(books: Books, { accepted, signUps }: Expected): string[
     'payments are not processed',
   );
   if (orders.size !== wanted) faults.push(`there are ${orders.size} orders, and ${wanted} were placed`);
-  for (const [what, count] of Object.entries(books.leftovers))
-    if (count > 0) faults.push(`${count} rows are left in ${what}`);
-  for (const [queue, count] of Object.entries(books.queues))
-    if (queue !== UNROUTED) faults.push(`${count} messages are left in the queue ${queue}`);
+  faults.push(...leftoverFaults(books));
   if (books.inbox) faults.push(...inboxFaults(books.inbox, orders.size, signUps));
   return faults;
+}
+
+/** @returns one sentence about these ids; nothing when there are none */
+export const faultOf = (ids: readonly string[], what: string): string[] =>
+  ids.length > 0 ? [`${ids.length} ${what}, e.g. ${ids[0]}`] : [];
+
+export function leftoverFaults({ leftovers, queues }: Pick<Books, 'leftovers' | 'queues'>): string[] {
+  return [
+    ...Object.entries(leftovers)
+      .filter(([, count]) => count > 0)
+      .map(([what, count]) => `${count} rows are left in ${what}`),
+    ...Object.entries(queues)
+      .filter(([queue]) => queue !== UNROUTED)
+      .map(([queue, count]) => `${count} messages are left in the queue ${queue}`),
+  ];
+}
+
+export async function readLeftovers(source: Source): Promise<Record<string, number>> {
+  const leftovers: Record<string, number> = {};
+  for (const { service, what, sql } of source.system.leftovers) {
+    const [row] = await query<{ count: number }>(source.databaseUrl(service), sql);
+    leftovers[`${service} ${what}`] = row?.count ?? 0;
+  }
+  return leftovers;
+}
+
+/** What is wrong with queues that should have these numbers of messages, and all others none. */
+export function queueFaults(
+  depths: Readonly<Record<string, number>>,
+  wanted: Readonly<Record<string, number>>,
+): string[] {
+  return Object.keys({ ...wanted, ...depths })
+    .filter((queue) => (depths[queue] ?? 0) !== (wanted[queue] ?? 0))
+    .map((queue) => `the queue ${queue} has ${depths[queue] ?? 0} messages, not ${wanted[queue] ?? 0}`);
 }
 
 /** Order consumes a payment for each order and each sign-up; payment consumes each order. */
@@ -106,7 +132,7 @@ function inboxFaults(inbox: { order: number; payment: number }, orders: number, 
     .map((service) => `the inbox of ${service} has ${inbox[service]} rows, not ${wanted[service]}`);
 }
 
-function countBy(values: readonly string[]): Map<string, number> {
+export function countBy(values: readonly string[]): Map<string, number> {
   const counts = new Map<string, number>();
   for (const value of values) counts.set(value, (counts.get(value) ?? 0) + 1);
   return counts;

@@ -21,8 +21,8 @@ export interface FlowSettings {
   clients: number;
 }
 
-/** CPU of an order, µs. */
-export interface OrderCost {
+/** CPU of an order, or of a sign-up, µs. */
+export interface Cost {
   services: number;
   broker: number;
   database: number;
@@ -38,7 +38,7 @@ export interface FlowResult {
     orders: number;
     /** Orders paid in a second, from the first order sent to the last one paid. */
     paidPerSecond: number;
-    cost: OrderCost;
+    cost: Cost;
     /** Cores that others on this machine used meanwhile. */
     others: number;
   };
@@ -49,7 +49,7 @@ export interface FlowResult {
     /** ms from the time an order was due. */
     accepted: { p50: number; p99: number };
     paid: { p50: number; p99: number };
-    cost: OrderCost;
+    cost: Cost;
     others: number;
   };
   /** ms from start to ready, by service. */
@@ -82,7 +82,7 @@ export async function runFlow(
   let running: RunningSystem | undefined;
   let flow: Flow | undefined;
   try {
-    running = await RunningSystem.start(stage, system, replicas);
+    running = await RunningSystem.start(stage, system, { replicas });
     await fill?.(running);
     for (const [service, { readyMs }] of running.processes) result.ready[service] = Math.round(readyMs);
     flow = await Flow.begin(stage, running, settings.clients);
@@ -140,7 +140,7 @@ interface Loaded {
   /** When each order was paid, ms since the epoch. */
   paidAt: Map<string, number>;
   lastPaid: number;
-  cost: OrderCost;
+  cost: Cost;
   others: number;
 }
 
@@ -263,12 +263,13 @@ class Flow {
   }
 }
 
-function costOf(
+/** @param seconds between the two readings */
+export function costOf(
   before: CpuTimes,
   after: CpuTimes,
   report: DriverReport,
   seconds: number,
-): { cost: OrderCost; others: number } {
+): { cost: Cost; others: number } {
   const used = (group: keyof CpuTimes) => after[group] - before[group];
   const ours = used('services') + used('broker') + used('database');
   const each = (cpu: number) => (cpu * 1_000_000) / report.sent.length;

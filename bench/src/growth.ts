@@ -2,7 +2,7 @@
 import { platformDefinitions } from '@warren/testkit';
 import { fillProduct } from './fill.ts';
 import { type FlowSettings, runFlow } from './flow.ts';
-import { type MessagingResult, runConsuming, runPublishing } from './messaging.ts';
+import { type MessagingResult, runPublishing, runSaving } from './messaging.ts';
 import type { Stage } from './stage.ts';
 import { flowSystems, relays, type System, savers } from './systems.ts';
 
@@ -59,7 +59,7 @@ export const GROWTH = {
     title: 'messages in a queue',
     systems: savers,
     measure: async (stage, system, messages) =>
-      ofMessages(await runConsuming(stage, system, { round: 0, messages })),
+      ofMessages(await runSaving(stage, system, { round: 0, messages })),
   },
   outbox: {
     title: 'events in an outbox',

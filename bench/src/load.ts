@@ -4,17 +4,31 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 
 interface Common {
-  /** Base URLs of the order service's replicas, which take turns. */
+  /** Base URLs of the service's replicas, which take turns. */
   urls: readonly string[];
-  /** Ids of users who order in turn. */
-  users: readonly string[];
   /** Length of the load; of a closed loop the limit for it. */
   seconds: number;
 }
 
+interface Orders extends Common {
+  /** Ids of users who order in turn. */
+  users: readonly string[];
+}
+
+interface SignUps extends Common {
+  mode: 'sign-ups';
+  /** Sign-ups a second. */
+  rate: number;
+  /** Addresses begin with this. */
+  prefix: string;
+  /** How often one is sent, under one Idempotency-Key, before it counts as refused. */
+  attempts: number;
+}
+
 export type DriverOptions =
-  | (Common & { mode: 'closed'; orders: number; clients: number })
-  | (Common & { mode: 'open' /** Orders a second. */; rate: number });
+  | (Orders & { mode: 'closed'; orders: number; clients: number })
+  | (Orders & { mode: 'open' /** Orders a second. */; rate: number })
+  | SignUps;
 
 export interface Sent {
   id: string;
@@ -29,10 +43,12 @@ export interface DriverReport {
   began: number;
   /** When the last answer came, ms since the epoch. */
   ended: number;
-  /** Orders that were answered 201. */
+  /** What was answered 201. */
   sent: Sent[];
-  /** Everything else that was answered, and how often. */
+  /** Everything else that was answered to the last attempt, and how often. */
   errors: Record<string, number>;
+  /** Attempts after the first. */
+  repeats: number;
   cpuSeconds: number;
 }
 

@@ -4,13 +4,21 @@ import { removeKept } from '@warren/testkit';
 import { type FlowResult, runFlow } from './flow.ts';
 import { type FootprintResult, runFootprint } from './footprint.ts';
 import { runGrowth } from './growth.ts';
-import { type MessagingResult, runConsuming, runPublishing } from './messaging.ts';
+import { type MessagingResult, runConsuming, runPublishing, runSaving } from './messaging.ts';
 import { compilePeers } from './peers.ts';
-import { printFlow, printFootprint, printGrowth, printMessaging, printRun } from './report/screen.ts';
+import {
+  printFlow,
+  printFootprint,
+  printGrowth,
+  printMessaging,
+  printRun,
+  printSignUps,
+} from './report/screen.ts';
 import { type Results, write } from './report/write.ts';
 import { REFERENCE, readSettings, type Settings } from './settings.ts';
+import { runSignUps, type SignUpResult, type SignUpSettings } from './sign-ups.ts';
 import { openStage, Refusal, type Stage } from './stage.ts';
-import { BARE, relays, type System, savers, wholeSystems } from './systems.ts';
+import { BARE, PARTS, relays, type System, savers, shops, wholeSystems } from './systems.ts';
 
 const interrupt = new AbortController();
 for (const signal of ['SIGINT', 'SIGTERM'] as const)
@@ -48,6 +56,10 @@ async function main(): Promise<number> {
       results.flow = await runRounds(stage, settings);
       printFlow(results.flow);
     }
+    if (settings.sections.includes('sign-ups'))
+      results.signUps = await runShops(stage, settings, settings.signUps);
+    if (settings.sections.includes('restarts'))
+      results.restarts = await runShops(stage, settings, settings.restarts);
     if (settings.sections.includes('messaging')) results.messaging = await runMessaging(stage, settings);
     if (settings.sections.includes('footprint')) results.footprint = await runFootprints(stage, settings);
     if (settings.sections.includes('growth'))
@@ -58,11 +70,15 @@ async function main(): Promise<number> {
   write(results, settings.isComplete);
   const all = [
     ...results.flow.runs,
+    ...(results.signUps ?? []),
+    ...(results.restarts ?? []),
     ...(results.messaging ?? []),
     ...(results.footprint ?? []),
     ...(results.growth ?? []),
   ];
-  return all.some(({ faults }) => faults.length > 0) ? 1 : 0;
+  const failed = all.filter(({ faults }) => faults.length > 0).length;
+  console.log(`\n${all.length - failed} passed, ${failed} failed`);
+  return failed > 0 ? 1 : 0;
 }
 
 /** A B C A B C …: what happens to the machine meanwhile happens to all of them. */
@@ -84,25 +100,42 @@ async function runRounds(stage: Stage, settings: Settings): Promise<Results['flo
 }
 
 async function runMessaging(stage: Stage, settings: Settings): Promise<MessagingResult[]> {
-  const { rounds, messages, base } = settings;
-  const chosen = ({ name }: System) => name === BARE.name || settings.isWanted(name);
+  const { rounds, messages, bareMessages, base, isWanted } = settings;
+  const stored = (systems: System[]) => systems.filter(({ name }) => isWanted(name));
+  const bare = [BARE, PARTS].filter(({ name }) => name === BARE.name || isWanted(name));
   const results: MessagingResult[] = [];
+  const measure = async (systems: System[], run: typeof runPublishing, count: number, round: number) => {
+    for (const system of systems)
+      results.push(printMessaging(await run(stage, system, { round, messages: count })));
+  };
   for (let round = 1; round <= rounds; round += 1) {
-    for (const system of [BARE, ...relays(base)].filter(chosen))
-      results.push(printMessaging(await runPublishing(stage, system, { round, messages })));
-    for (const system of [BARE, ...savers(base)].filter(chosen))
-      results.push(printMessaging(await runConsuming(stage, system, { round, messages })));
+    await measure(bare, runPublishing, bareMessages, round);
+    await measure(stored(relays(base)), runPublishing, messages, round);
+    await measure(bare, runConsuming, bareMessages, round);
+    await measure(stored(savers(base)), runSaving, messages, round);
   }
   return results;
 }
 
 async function runFootprints(stage: Stage, settings: Settings): Promise<FootprintResult[]> {
   const { restSeconds: seconds, base } = settings;
-  // What services do at rest hardly varies.
-  const rounds = settings.size === 'full' ? 3 : 1;
+  const rounds = roundsAlone(settings);
   const results: FootprintResult[] = [];
   for (let round = 1; round <= rounds; round += 1)
     for (const system of wholeSystems(base).filter(({ name }) => settings.isWanted(name)))
       results.push(printFootprint(await runFootprint(stage, system, { round, seconds })));
   return results;
+}
+
+async function runShops(stage: Stage, settings: Settings, of: SignUpSettings): Promise<SignUpResult[]> {
+  const results: SignUpResult[] = [];
+  for (let round = 1; round <= roundsAlone(settings); round += 1)
+    for (const system of shops(settings.base).filter(({ name }) => settings.isWanted(name)))
+      results.push(printSignUps(await runSignUps(stage, system, { round, settings: of })));
+  return results;
+}
+
+/** Of sections in which Warren is alone, unless there is a checkout to compare with: one is enough to see what it does. */
+function roundsAlone({ size, rounds, base }: Settings): number {
+  return size === 'full' || base !== undefined ? Math.min(rounds, 3) : 1;
 }

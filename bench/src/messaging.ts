@@ -1,26 +1,34 @@
-// Messages alone: an outbox that is published, against amqplib; a consumer that saves a row, against NestJS and amqplib.
-import { execFile } from 'node:child_process';
+// Messages alone: publishing and consuming, with and without a database, against amqplib; a consumer that saves a row, against NestJS.
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { promisify } from 'node:util';
 import { orderCreated } from '@warren/contracts';
-import { query } from '@warren/testkit';
+import { keep, query } from '@warren/testkit';
 import { connect, type Options } from 'amqplib';
 import pg from 'pg';
+import type { Usage } from '../peers/raw/usage.ts';
+import { queueFaults } from './accounting.ts';
 import { readCpu } from './cpu.ts';
 import { RunningSystem } from './running.ts';
 import type { Stage } from './stage.ts';
 import { BARE, type System } from './systems.ts';
 
 export interface MessagingResult {
-  /** `publish`: from the outbox, or the program, to the broker's confirm. `consume`: from the queue to its effect. */
-  kind: 'publish' | 'consume';
+  /**
+   * `publish`: from the outbox, or memory, to the broker's confirm. `consume`: from the queue to a handler that does nothing.
+   * `save`: from the queue to a row.
+   */
+  kind: 'publish' | 'consume' | 'save';
   system: string;
   title: string;
   round: number;
   messages: number;
   perSecond: number;
-  /** CPU of the program, the broker and PostgreSQL for a message, µs; of amqplib alone it is not measured. */
+  /** CPU of the program, the broker and PostgreSQL for a message, µs. */
   cost?: number;
   faults: string[];
 }
@@ -58,26 +66,41 @@ const FILL_OUTBOX = `
 
 type Measured = Pick<MessagingResult, 'perSecond' | 'cost' | 'messages'>;
 
-/** amqplib, then the outbox of each system. */
+const withFaults = (measured: Measured, faults: string[]) => ({ ...measured, faults });
+
+const programs = (of: string, extension: string) => {
+  const path = (name: string) => fileURLToPath(new URL(`../${of}/${name}.${extension}`, import.meta.url));
+  return { publish: path('publish'), consume: path('consume') };
+};
+const RAW = programs('dist/peers/raw', 'js');
+const PARTS = programs('parts', 'ts');
+
+/** What a connection costs by itself: amqplib, or the chassis without its database; or the outbox of a system. */
 export async function runPublishing(
   stage: Stage,
   system: System,
   options: { round: number; messages: number },
 ): Promise<MessagingResult> {
+  const { messages: count } = options;
   return measure(stage, system, { ...options, kind: 'publish' }, async (running) => {
     await makeSink(running.brokerUrl());
-    if (system === BARE) {
-      const { messages, seconds } = await publish(running, {
-        key: orderCreated.routingKey,
-        count: options.messages,
-      });
-      return { messages, perSecond: messages / seconds };
+    if (system.services.length > 0) {
+      await drainOutbox(stage, running, Math.ceil(count / 10));
+      return drainOutbox(stage, running, count);
     }
-    await drainOutbox(stage, running, Math.ceil(options.messages / 10));
-    return drainOutbox(stage, running, options.messages);
+    const { routingKey: key, type } = orderCreated;
+    const measured =
+      system === BARE
+        ? await measureProgram(stage, count, () => publish(running, { key, count }))
+        : await measureProgram(stage, count, () => {
+            const url = running.brokerUrl('order');
+            return runProgram(PARTS.publish, { url, service: 'order', type, key, count, body: EVENT });
+          });
+    return withFaults(measured, queueFaults(await running.queueDepths(), { [SINK]: count }));
   });
 }
 
+/** amqplib, or the chassis without its database. */
 export async function runConsuming(
   stage: Stage,
   system: System,
@@ -85,16 +108,33 @@ export async function runConsuming(
 ): Promise<MessagingResult> {
   const { messages: count } = options;
   return measure(stage, system, { ...options, kind: 'consume' }, async (running) => {
+    const key = orderCreated.routingKey;
+    let measured: Measured;
     if (system === BARE) {
-      await makeSink(running.brokerUrl());
-      await publish(running, { key: orderCreated.routingKey, count });
-      const { messages, seconds } = await runPeer('consume', {
-        url: running.brokerUrl(),
-        queue: SINK,
-        count,
-      });
-      return { messages, perSecond: messages / seconds };
+      const url = running.brokerUrl();
+      await makeSink(url);
+      await publish(running, { key, count });
+      measured = await measureProgram(stage, count, () =>
+        runProgram(RAW.consume, { url, queue: SINK, count }),
+      );
+    } else {
+      const consumer = { url: running.brokerUrl('payment'), service: 'payment' };
+      await runProgram(PARTS.consume, { ...consumer, count: 0 });
+      await publish(running, { key, count, as: 'order' });
+      measured = await measureProgram(stage, count, () => runProgram(PARTS.consume, { ...consumer, count }));
     }
+    return withFaults(measured, queueFaults(await running.queueDepths(), {}));
+  });
+}
+
+/** A consumer that saves a row a message. */
+export async function runSaving(
+  stage: Stage,
+  system: System,
+  options: { round: number; messages: number },
+): Promise<MessagingResult> {
+  const { messages: count } = options;
+  return measure(stage, system, { ...options, kind: 'save' }, async (running) => {
     // Its queue is there once it has run.
     await running.stop();
     if (system.definitions) await publish(running, { key: orderCreated.routingKey, count, as: 'order' });
@@ -107,7 +147,7 @@ async function measure(
   stage: Stage,
   system: System,
   { kind, round, messages }: Pick<MessagingResult, 'kind' | 'round' | 'messages'>,
-  work: (running: RunningSystem) => Promise<Measured>,
+  work: (running: RunningSystem) => Promise<Measured & { faults?: string[] }>,
 ): Promise<MessagingResult> {
   const { name, title } = system;
   const result: MessagingResult = { kind, system: name, title, round, messages, perSecond: 0, faults: [] };
@@ -201,11 +241,20 @@ async function makeSink(url: string): Promise<void> {
   await connection.close();
 }
 
+/** CPU of the program after its first tenth, and of the broker for all of it. */
+async function measureProgram(stage: Stage, count: number, run: () => Promise<Usage>): Promise<Measured> {
+  const brokerSeconds = () => readCpu({ services: [], ...stage.pids }).broker;
+  const before = brokerSeconds();
+  const { messages, seconds, cpuSeconds } = await run();
+  const cost = cpuSeconds / messages + (brokerSeconds() - before) / count;
+  return { messages: count, perSecond: messages / seconds, cost: cost * 1_000_000 };
+}
+
 /** @param as the service whose broker user publishes, and vouches for it */
 function publish(
   running: RunningSystem,
   options: { key: string; count: number; exchange?: string; body?: string; as?: string },
-): Promise<{ messages: number; seconds: number }> {
+): Promise<Usage> {
   const { key, count, exchange = 'events', body = EVENT, as } = options;
   const url = running.brokerUrl(as);
   const properties: Options.Publish = {
@@ -213,11 +262,27 @@ function publish(
     type: orderCreated.type,
     userId: decodeURIComponent(new URL(url).username),
   };
-  return runPeer('publish', { url, exchange, key, count, body, properties });
+  return runProgram(RAW.publish, { url, exchange, key, count, body, properties });
 }
 
-async function runPeer(name: string, options: object): Promise<{ messages: number; seconds: number }> {
-  const program = fileURLToPath(new URL(`../dist/peers/raw/${name}.js`, import.meta.url));
-  const { stdout } = await promisify(execFile)(process.execPath, [program, JSON.stringify(options)]);
-  return JSON.parse(stdout) as { messages: number; seconds: number };
+/** Its output goes to a file, as that of a service does. @returns the line of it that is the usage; all zero when there is none */
+async function runProgram(program: string, options: object): Promise<Usage> {
+  const directory = mkdtempSync(join(tmpdir(), 'warren-bench-program-'));
+  const forget = keep({ type: 'directory', path: directory });
+  const file = join(directory, 'output');
+  const output = openSync(file, 'w');
+  try {
+    const child = spawn(process.execPath, [program, JSON.stringify(options)], {
+      stdio: ['ignore', output, output],
+    });
+    const [code] = await once(child, 'exit');
+    const lines = readFileSync(file, 'utf8').trim().split('\n');
+    if (code !== 0) throw new Error(`${program} failed: ${lines.slice(-5).join(' | ')}`);
+    const usage = lines.find((line) => line.startsWith('{"messages"'));
+    return usage === undefined ? { messages: 0, seconds: 0, cpuSeconds: 0 } : JSON.parse(usage);
+  } finally {
+    closeSync(output);
+    rmSync(directory, { recursive: true, force: true });
+    forget();
+  }
 }

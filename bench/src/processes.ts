@@ -15,7 +15,8 @@ export interface Process {
 }
 
 const START_MS = 60_000;
-const STOP_MS = 15_000;
+/** More than a service's SHUTDOWN_GRACE. */
+const STOP_MS = 30_000;
 
 /** Resolves when it is ready. @throws with the end of its output, when it is not in time */
 export async function launch(

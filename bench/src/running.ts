@@ -13,17 +13,27 @@ import {
   query,
 } from '@warren/testkit';
 import { connect } from 'amqplib';
+import { Front } from './front.ts';
 import { launch, type Process } from './processes.ts';
 import type { Stage } from './stage.ts';
 import type { Program, ServiceName, System } from './systems.ts';
 
+type Ports = ReturnType<Stage['portsOf']>;
+
 /** A process that a system has, whether or not it runs. */
-interface Slot {
+interface Slot extends Ports {
   program: Program;
   /** `order`, and `order-2` where there are replicas. */
   name: string;
-  port: number;
-  adminPort: number;
+}
+
+export interface RunOptions {
+  /** Of each service but `user`. @defaultValue 1 */
+  replicas?: number;
+  /** For each service of that name, over what the system says. */
+  env?: Record<ServiceName, Record<string, string>>;
+  /** Each service has an address that stays when it is replaced. */
+  hasFronts?: boolean;
 }
 
 let runs = 0;
@@ -36,18 +46,25 @@ export class RunningSystem {
   readonly #slots: readonly Slot[];
   readonly #vhost: Loaded;
   readonly #logs: string;
+  readonly #env: NonNullable<RunOptions['env']>;
+  readonly #fronts = new Map<ServiceName, Front>();
+  /** Of the next process that replaces another. */
+  #spare: Ports;
+  #launches = 0;
 
-  private constructor(stage: Stage, system: System, replicas: number, vhost: Loaded) {
+  private constructor(stage: Stage, system: System, { replicas = 1, env = {} }: RunOptions, vhost: Loaded) {
     this.system = system;
     this.#stage = stage;
     this.#vhost = vhost;
+    this.#env = env;
     this.#slots = slotsOf(stage, system, replicas);
+    this.#spare = stage.portsOf(this.#slots.length);
     this.#logs = mkdtempSync(join(tmpdir(), 'warren-bench-logs-'));
     keep({ type: 'directory', path: this.#logs });
   }
 
-  /** Resolves when all of it is ready. @param replicas of each service but `user` */
-  static async start(stage: Stage, system: System, replicas = 1): Promise<RunningSystem> {
+  /** Resolves when all of it is ready. */
+  static async start(stage: Stage, system: System, options: RunOptions = {}): Promise<RunningSystem> {
     runs += 1;
     const vhost = await loadDefinitions({
       management: stage.management,
@@ -55,8 +72,10 @@ export class RunningSystem {
       vhost: `bench-${process.pid}-${runs}`,
       definitions: system.definitions ?? {},
     });
-    const running = new RunningSystem(stage, system, replicas, vhost);
+    const running = new RunningSystem(stage, system, options, vhost);
     try {
+      if (options.hasFronts)
+        for (const { name, port } of running.#slots) running.#fronts.set(name, await Front.open(port));
       for (const program of system.services) if (program.hasDatabase) await running.#makeDatabase(program);
       await running.launch();
     } catch (error) {
@@ -66,8 +85,10 @@ export class RunningSystem {
     return running;
   }
 
-  /** Base URLs of a service's replicas. */
+  /** Base URLs of a service's replicas; with a front, its URL. */
   urls(service: ServiceName): string[] {
+    const front = this.#fronts.get(service);
+    if (front) return [front.url];
     return this.#slots
       .filter(({ program }) => program.service === service)
       .map(({ port }) => `http://127.0.0.1:${port}`);
@@ -88,14 +109,30 @@ export class RunningSystem {
   /** Starts what does not run; resolves when it is ready. One after the other, for the time that it takes is measured. */
   async launch(): Promise<void> {
     for (const slot of this.#slots) {
-      if (this.processes.has(slot.name)) continue;
-      const { program, name, port, adminPort } = slot;
-      const readyUrl = program.readyPath
-        ? `http://127.0.0.1:${adminPort}${program.readyPath}`
-        : `http://127.0.0.1:${port}/`;
-      const log = join(this.#logs, `${name}.log`);
-      this.processes.set(name, await launch(program, { env: this.#environmentOf(slot), log, readyUrl }));
+      if (!this.processes.has(slot.name)) this.processes.set(slot.name, await this.#launch(slot));
     }
+  }
+
+  #launch(slot: Slot): Promise<Process> {
+    const { program, name, port, adminPort } = slot;
+    const readyUrl = program.readyPath
+      ? `http://127.0.0.1:${adminPort}${program.readyPath}`
+      : `http://127.0.0.1:${port}/`;
+    this.#launches += 1;
+    const log = join(this.#logs, `${name}.${this.#launches}.log`);
+    return launch(program, { env: this.#environmentOf(slot), log, readyUrl });
+  }
+
+  /** Replaces a service that has a front as a deployment rolls: a new process is ready, takes new connections, and the old one ends. */
+  async roll(service: ServiceName): Promise<void> {
+    const slot = this.#slots.find(({ name }) => name === service) as Slot;
+    const old = this.processes.get(service) as Process;
+    const { port, adminPort } = slot;
+    Object.assign(slot, this.#spare);
+    this.processes.set(service, await this.#launch(slot));
+    (this.#fronts.get(service) as Front).port = slot.port;
+    await old.stop();
+    this.#spare = { port, adminPort };
   }
 
   /** Ends the processes; vhost and databases stay. */
@@ -106,8 +143,10 @@ export class RunningSystem {
 
   /** Messages in each queue that has any. Exact once the processes have stopped: what they held is ready again. */
   async queueDepths(): Promise<Record<string, number>> {
-    const path = `queues/${this.#vhost.vhost}?columns=name`;
-    const queues = (await this.#stage.management.request<{ name: string }[]>('GET', path)) ?? [];
+    const path = `queues/${this.#vhost.vhost}?columns=name,exclusive`;
+    const all = await this.#stage.management.request<{ name: string; exclusive?: boolean }[]>('GET', path);
+    // One for replies ends with its connection, and nobody else may see its depth.
+    const queues = (all ?? []).filter(({ exclusive }) => !exclusive);
     const connection = await connect(this.#vhost.operatorUrl);
     try {
       const channel = await connection.createChannel();
@@ -125,6 +164,7 @@ export class RunningSystem {
   /** Ends what runs, and removes vhost, databases and logs. */
   async remove(): Promise<void> {
     await this.stop();
+    for (const front of this.#fronts.values()) front.close();
     for (const { service, hasDatabase } of this.system.services)
       if (hasDatabase)
         await dropDatabase(this.#stage.database.url, this.#nameOf(service), this.#nameOf(service));
@@ -145,7 +185,11 @@ export class RunningSystem {
   }
 
   #environmentOf({ program, port, adminPort }: Slot): Record<string, string> {
-    const { service, hasDatabase, readyPath, env } = program;
+    const { service, hasDatabase, readyPath, isGateway, env } = program;
+    const addresses = this.#slots.map((other) => [
+      `${other.program.service.toUpperCase()}_URL`,
+      this.urls(other.program.service)[0] as string,
+    ]);
     const database = new URL(this.databaseUrl(service));
     database.username = database.password = this.#nameOf(service);
     return {
@@ -154,7 +198,9 @@ export class RunningSystem {
       AMQP_URL: this.brokerUrl(service),
       ...(hasDatabase && { DATABASE_URL: database.href }),
       ...(readyPath !== undefined && { ADMIN_PORT: String(adminPort), OPERATORS: this.#vhost.operator }),
+      ...(isGateway && Object.fromEntries(addresses)),
       ...env,
+      ...this.#env[service],
     };
   }
 }

@@ -3,10 +3,19 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { FlowSettings } from './flow.ts';
 import type { GrowthOptions } from './growth.ts';
+import type { SignUpSettings } from './sign-ups.ts';
 import { Refusal } from './stage.ts';
 import { flowSystems, type System } from './systems.ts';
 
-export const SECTIONS = ['same-work', 'product', 'messaging', 'footprint', 'growth'] as const;
+export const SECTIONS = [
+  'same-work',
+  'product',
+  'sign-ups',
+  'restarts',
+  'messaging',
+  'footprint',
+  'growth',
+] as const;
 export type Section = (typeof SECTIONS)[number];
 
 export interface Settings {
@@ -20,8 +29,12 @@ export interface Settings {
   rate?: number;
   /** Another checkout of Warren to compare with. */
   base?: string;
-  /** Messages in the section `messaging`. */
+  /** Messages in the section `messaging`, through a database. */
   messages: number;
+  /** The same without one: as many take a tenth of the time. */
+  bareMessages: number;
+  signUps: SignUpSettings;
+  restarts: SignUpSettings;
   /** s at rest in the section `footprint`. */
   restSeconds: number;
   /** Of the section `growth`; see growth.ts. */
@@ -35,25 +48,56 @@ export interface Settings {
 /** What all ratios are against, where it runs; else the first system. */
 export const REFERENCE = 'nest';
 
-const SIZES: Record<Settings['size'], Pick<Settings, 'rounds' | 'flow' | 'messages' | 'restSeconds'>> = {
+type Size = Pick<
+  Settings,
+  'rounds' | 'flow' | 'messages' | 'bareMessages' | 'signUps' | 'restarts' | 'restSeconds'
+>;
+
+/** Of the product's sign-ups; those of the restarts are what filled two cores of a cluster. */
+const signUps = (seconds: number): SignUpSettings => ({ rate: 20, seconds, warmUpSeconds: 3 });
+const restarts = (seconds: number, drainDelay: number): SignUpSettings => ({
+  rate: 28,
+  seconds,
+  warmUpSeconds: 2,
+  drainDelay,
+});
+
+const SIZES: Record<Settings['size'], Size> = {
   quick: {
     rounds: 1,
     messages: 5_000,
+    bareMessages: 20_000,
+    signUps: signUps(5),
+    restarts: restarts(20, 1),
     restSeconds: 5,
     flow: { orders: 1_000, closedSeconds: 6, openSeconds: 4, warmUpOrders: 300, clients: 64 },
   },
   default: {
     rounds: 3,
     messages: 10_000,
+    bareMessages: 50_000,
+    signUps: signUps(10),
+    restarts: restarts(30, 1),
     restSeconds: 10,
     flow: { orders: 3_000, closedSeconds: 8, openSeconds: 6, warmUpOrders: 800, clients: 64 },
   },
   full: {
     rounds: 5,
     messages: 100_000,
+    bareMessages: 200_000,
+    signUps: signUps(20),
+    // As long, and with the drain delay, as in the cluster.
+    restarts: restarts(107, 5),
     restSeconds: 30,
     flow: { orders: 10_000, closedSeconds: 40, openSeconds: 20, warmUpOrders: 2_000, clients: 64 },
   },
+};
+
+/** What takes too long for a size, unless it is chosen. */
+const LEFT_OUT: Record<Settings['size'], readonly Section[]> = {
+  quick: ['restarts', 'growth'],
+  default: ['growth'],
+  full: [],
 };
 
 /** The least value of each is what the others are compared with. */
@@ -70,18 +114,19 @@ const GROWN: Record<Settings['size'], Settings['growth']> = {
  */
 export function readSettings(env: Record<string, string | undefined>): Settings {
   const size = env.QUICK ? 'quick' : env.FULL ? 'full' : 'default';
-  const { rounds, flow, messages, restSeconds } = SIZES[size];
+  const { rounds, flow, ...ofSize } = SIZES[size];
   const sections = chosen(
     'ONLY',
     env.ONLY,
     SECTIONS,
-    SECTIONS.filter((name) => name !== 'growth' || size === 'full'),
+    SECTIONS.filter((name) => !LEFT_OUT[size].includes(name)),
   );
   const base = env.BASE ? checkoutAt(env.BASE) : undefined;
   const all = flowSystems(base);
   const names = all.map(({ name }) => name);
   const wanted = chosen('SYSTEMS', env.SYSTEMS, names, names);
-  const isWanted = (name: string) => wanted.includes(name) || wanted.includes(name.replace(/-product$/, ''));
+  const isWanted = (name: string) =>
+    wanted.includes(name) || wanted.includes(name.replace(/-(product|parts)$/, ''));
   const systems = all.filter(
     ({ name, work }) =>
       isWanted(name) && (sections.includes(work) || (name === REFERENCE && sections.includes('product'))),
@@ -93,8 +138,7 @@ export function readSettings(env: Record<string, string | undefined>): Settings 
     systems,
     base,
     growth: GROWN[size],
-    messages,
-    restSeconds,
+    ...ofSize,
     isWanted,
     flow: { ...flow, ...fewer(flow, whole('N', env.N)) },
     rate: whole('RATE', env.RATE),

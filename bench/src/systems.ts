@@ -42,6 +42,8 @@ export interface Program {
   hasDatabase: boolean;
   /** SQL that makes its tables, where it does not make them itself. */
   tables?: string;
+  /** It is told the addresses of the other services, as `USER_URL` and so on. */
+  isGateway?: boolean;
   /** It answers 200 there when it is ready; without it, any answer to HTTP will do. */
   readyPath?: string;
 }
@@ -89,6 +91,21 @@ export const wholeSystems = (base?: string): System[] => [
   }),
 ];
 
+/** What a sign-up goes through, from the gateway to its e-mails, in the order in which they are restarted. */
+const SHOP: readonly ServiceName[] = ['user', 'session', 'order', 'payment', 'email', 'gateway'];
+
+export const shops = (base?: string): System[] =>
+  checkouts(base).map(({ name, title, of }) => {
+    const shop = warren(name, title, 'product', of, inServices(of, SHOP));
+    // The end of each session, weeks later.
+    const leftovers = shop.leftovers.map((each) =>
+      each.service === 'session' && each.what === 'tasks'
+        ? { ...each, sql: `${each.sql} where kind <> 'session.expire'` }
+        : each,
+    );
+    return { ...shop, leftovers };
+  });
+
 /** Nothing but a vhost. */
 export const BARE: System = {
   name: 'raw',
@@ -97,6 +114,14 @@ export const BARE: System = {
   services: [],
   leftovers: [],
   hasInbox: false,
+};
+
+/** The chassis's way to and from the broker, without a service and a database; see parts/. */
+export const PARTS: System = {
+  ...BARE,
+  name: 'warren-parts',
+  title: 'Warren without database',
+  definitions: findDefinitions(checkout),
 };
 
 /** This checkout, and the other one. */
@@ -162,16 +187,14 @@ function sameWorkOn(of: string): string {
 const product = (name: string, title: string, of: string): System =>
   warren(name, title, 'product', of, inServices(of, ['payment', 'order', 'user']));
 
-/** The provider of payments answers at once: the time that it takes is not Warren's. */
+/** The provider of payments answers at once: the time that it takes is not Warren's. All clients have one address. */
+const ENVIRONMENT: Record<ServiceName, Record<string, string>> = {
+  payment: { PROVIDER_LATENCY: '0' },
+  gateway: { RATE_LIMIT: 'off' },
+};
+
 const inServices = (of: string, names: readonly ServiceName[]): Program[] =>
-  names.map((service) =>
-    warrenProgram(
-      service,
-      join(of, 'services', service),
-      of,
-      service === 'payment' ? { PROVIDER_LATENCY: '0' } : {},
-    ),
-  );
+  names.map((service) => warrenProgram(service, join(of, 'services', service), of, ENVIRONMENT[service]));
 
 function warren(name: string, title: string, work: Work, of: string, services: Program[]): System {
   const stateful = services.filter(({ hasDatabase }) => hasDatabase);
@@ -199,6 +222,7 @@ function warrenProgram(
     command: ['sh', '-c', manifest.scripts.start],
     env: { DRAIN_DELAY: '0', ...env },
     hasDatabase: existsSync(join(cwd, 'migrations')),
+    isGateway: service === 'gateway',
     readyPath: '/readyz',
   };
 }

@@ -1,18 +1,10 @@
-import {
-  freePorts,
-  keptServices,
-  managementOf,
-  type PrivateBroker,
-  type PrivateDatabaseServer,
-  query,
-  startBroker,
-  startPrivateDatabase,
-} from '@warren/testkit';
+import { query } from '@warren/testkit';
 import { expect } from 'chai';
 import { runFlow } from '../src/flow.ts';
 import { compilePeers } from '../src/peers.ts';
-import { keepCommitTimes, type Stage } from '../src/stage.ts';
+import type { Stage } from '../src/stage.ts';
 import { flowSystems, type System } from '../src/systems.ts';
+import { openTestStage } from './fixtures/stage.ts';
 
 /** The payment for the last of 20 orders, which costs 20.00, is written twice. */
 const DOUBLE = `
@@ -31,22 +23,7 @@ describe('a run of a system', () => {
 
   before(async () => {
     compilePeers();
-    const broker = (await startBroker({ env: { ...keptServices(), ...process.env } })) as PrivateBroker;
-    const database: PrivateDatabaseServer = await startPrivateDatabase();
-    await keepCommitTimes(database);
-    const ports = await freePorts(4);
-    stage = {
-      broker,
-      management: managementOf(broker),
-      database,
-      // The CPU of this very process stands for that of the servers, which may run in a container here.
-      pids: { broker: process.pid, database: process.pid },
-      portsOf: (index) => ({ port: ports[2 * index] as number, adminPort: ports[2 * index + 1] as number }),
-      async close() {
-        await database.stop();
-        await broker.stop();
-      },
-    };
+    stage = await openTestStage(3);
   });
   after(() => stage.close());
 

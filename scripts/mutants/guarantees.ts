@@ -8,7 +8,7 @@ const inbox = { ...chassis, tests: ['test/inbox.test.ts'] };
 const batches = { ...chassis, tests: ['test/batches.test.ts'] };
 const flow = { ...chassis, tests: ['test/flow.test.ts'] };
 const relay = { ...chassis, file: `${src}/outbox/relay.ts`, tests: ['test/relay.alone.test.ts'] };
-const forwarder = { ...flow, file: `${src}/messaging/forwarder.ts` };
+const forwarder = { ...flow, file: `${src}/messaging/failed-message-publisher.ts` };
 const worker = { ...chassis, file: `${src}/tasks/worker.ts`, tests: ['test/worker.test.ts'] };
 const idempotency = {
   ...chassis,
@@ -20,6 +20,17 @@ const rpcAuth = { ...chassis, file: `${src}/rpc/server.ts`, tests: ['test/rpc-au
 const termination = { suite: 'e2e/faults', tests: ['test/termination.test.ts'] };
 
 export const guarantees: Mutant[] = [
+  // --- migrations ---
+  {
+    ...chassis,
+    file: `${src}/database/migrate.ts`,
+    name: 'a migration that cannot have a lock in time fails',
+    find: "if (LOCKED.includes((cause as { code?: string }).code ?? '')) return false;",
+    replace: '',
+    tests: ['test/migrate.test.ts'],
+    title: 'give way to a transaction',
+  },
+
   // --- authentication and authorisation ---
   {
     ...auth,
@@ -116,7 +127,7 @@ export const guarantees: Mutant[] = [
   },
   {
     ...relay,
-    file: `${src}/outbox/session.ts`,
+    file: `${src}/outbox/reader.ts`,
     name: 'a relay that has lost its database goes on publishing',
     find: 'this.publisher?.destroy();',
     replace: '',
@@ -124,7 +135,7 @@ export const guarantees: Mutant[] = [
   },
   {
     ...relay,
-    file: `${src}/messaging/confirms.ts`,
+    file: `${src}/messaging/publisher.ts`,
     name: 'a publish counts as confirmed as soon as it is sent',
     find: 'this.#full ||= !room;',
     replace: 'this.#full ||= !room;\n      settle();',
@@ -132,7 +143,7 @@ export const guarantees: Mutant[] = [
   },
   {
     ...flow,
-    file: `${src}/messaging/confirms.ts`,
+    file: `${src}/messaging/publisher.ts`,
     name: 'a message that no queue took counts as confirmed',
     find: "if (where === there) settle(new PublishError('returned'",
     replace: "if (where === there) void settle, void (new PublishError('returned'",
@@ -214,6 +225,22 @@ export const guarantees: Mutant[] = [
   },
   {
     ...batches,
+    file: `${src}/units.ts`,
+    name: 'an event that was handled before has its effect again when its batch is optimistic',
+    find: 'if ((await choosing).length < chosen.length) throw new FewerChosen();',
+    replace: 'await choosing;',
+    title: 'run again without those that were not chosen',
+  },
+  {
+    suite: 'packages/contracts',
+    tests: ['test/recognize.test.ts'],
+    file: 'packages/contracts/src/recognize.ts',
+    name: 'an id in upper case is recognized as one in lower case',
+    find: '(value) => value === value.toLowerCase()',
+    replace: '() => true',
+  },
+  {
+    ...batches,
     file: `${src}/parts.ts`,
     name: 'the neighbours of a culprit are retried with it',
     find: 'const others = left.filter((piece) => !culprits.has(piece));\n',
@@ -262,8 +289,8 @@ export const guarantees: Mutant[] = [
   {
     ...worker,
     name: 'a worker does not renew its claim',
-    find: 'setInterval(() => void this.#renew(), RENEW)',
-    replace: 'setInterval(() => void this.#renew, RENEW)',
+    find: 'setInterval(() => void this.#renew(), LEASE_RENEWAL_MS)',
+    replace: 'setInterval(() => void this.#renew, LEASE_RENEWAL_MS)',
     title: 'keeps its claim for as long as it is at it',
   },
   {
@@ -277,8 +304,8 @@ export const guarantees: Mutant[] = [
   {
     ...worker,
     name: 'a task that fails is tried again without a delay',
-    find: 'Math.min(RETRY.max, RETRY.min * 2 ** (attempts - 1))',
-    replace: 'Math.min(RETRY.max, 0 * attempts)',
+    find: 'Math.min(RETRY_MS.max, RETRY_MS.min * 2 ** (attempts - 1))',
+    replace: 'Math.min(RETRY_MS.max, 0 * attempts)',
     title: 'waits longer after each failure',
   },
 

@@ -1,8 +1,9 @@
 // amqplib alone, consuming: a prefetch, and an acknowledgement a message. Run with JSON: the queue, and how many messages are in it.
-// Prints the time that the last nine tenths of them took.
+// Prints the usage; see usage.ts.
 //
 // Practice: RabbitMQ's guide on consumer acknowledgements and prefetch (https://www.rabbitmq.com/docs/confirms).
-import { connect } from 'amqplib';
+import { type ConsumeMessage, connect } from 'amqplib';
+import { measure, type Usage } from './usage.ts';
 
 const { url, queue, count } = JSON.parse(process.argv[2] ?? '') as {
   url: string;
@@ -10,26 +11,25 @@ const { url, queue, count } = JSON.parse(process.argv[2] ?? '') as {
   count: number;
 };
 const PREFETCH = 200;
-const WARM_UP = Math.floor(count / 10);
+const CONSUMER = 'raw';
 
 const connection = await connect(url, { noDelay: true });
 const channel = await connection.createChannel();
 await channel.prefetch(PREFETCH);
 
-let began = 0;
-let consumed = 0;
-await new Promise<void>((resolve, reject) => {
-  channel
-    .consume(queue, (message) => {
-      if (message === null) return;
-      JSON.parse(message.content.toString());
-      channel.ack(message);
-      consumed += 1;
-      if (consumed === WARM_UP) began = performance.now();
-      if (consumed === count) resolve();
-    })
-    .catch(reject);
+const { done } = measure(count);
+const usage = await new Promise<Usage>((resolve, reject) => {
+  const take = (message: ConsumeMessage | null) => {
+    if (message === null) return;
+    JSON.parse(message.content.toString());
+    channel.ack(message);
+    const all = done();
+    if (all) resolve(all);
+  };
+  channel.consume(queue, take, { consumerTag: CONSUMER }).catch(reject);
 });
-console.log(JSON.stringify({ messages: count - WARM_UP, seconds: (performance.now() - began) / 1_000 }));
+console.log(JSON.stringify(usage));
+// A queue may take what is acknowledged right before a close for not acknowledged.
+await channel.cancel(CONSUMER);
 await channel.close();
 await connection.close();

@@ -2,6 +2,7 @@
 import type { FootprintResult } from '../footprint.ts';
 import type { GrowthResult } from '../growth.ts';
 import type { MessagingResult } from '../messaging.ts';
+import type { SignUpResult } from '../sign-ups.ts';
 import { type Spread, spreadOf } from '../statistics.ts';
 import type { Work } from '../systems.ts';
 import { absolute, type Figure, figures, ratio } from './compare.ts';
@@ -42,6 +43,8 @@ export function figuresOf(results: Results): string {
     '',
     ...openTable(flow),
     '',
+    ...(results.signUps ? signUpSection(results.signUps) : []),
+    ...(results.restarts ? restartSection(results.restarts) : []),
     ...(results.messaging ? messagingSection(results.messaging) : []),
     ...(results.footprint ? footprintSection(results.footprint) : []),
     ...(results.growth ? growthSection(results.growth) : []),
@@ -148,65 +151,153 @@ function others({ runs }: Flow): string {
 const rateOf = ({ runs }: Flow): string =>
   [...new Set(runs.flatMap(({ open }) => open?.rate ?? []))].join(', ');
 
+/** Of each system that failed in no round, with what is against `base` in the same round. */
+function soundSystems<Result extends { system: string; title: string; round: number; faults: string[] }>(
+  results: readonly Result[],
+) {
+  const sound = results.filter(({ faults }) => faults.length === 0);
+  const toBase = (own: readonly Result[], figure: (result: Result) => number | undefined) =>
+    spreadOf(
+      own.flatMap((result) => {
+        const other = sound.find(({ system, round }) => system === 'base' && round === result.round);
+        const [ours, theirs] = [figure(result), other && figure(other)];
+        return ours === undefined || theirs === undefined ? [] : [ours / theirs];
+      }),
+    );
+  return [...new Map(sound.map(({ system, title }) => [system, title]))].map(([name, title]) => {
+    const own = sound.filter(({ system }) => system === name);
+    return {
+      title,
+      first: own[0] as Result,
+      median: (figure: (result: Result) => number | undefined) =>
+        spreadOf(own.flatMap((result) => figure(result) ?? []))?.median ?? Number.NaN,
+      toBase: (figure: (result: Result) => number | undefined) => toBase(own, figure),
+    };
+  });
+}
+
+function signUpSection(results: readonly SignUpResult[]): string[] {
+  const { rate, signUps } = results[0] as SignUpResult;
+  const costs = (['services', 'broker', 'database'] as const).map(
+    (group) => (result: SignUpResult) => result.cost?.[group],
+  );
+  const rows = soundSystems(results).map(({ title, median, toBase }) => [
+    title,
+    ...[median(({ accepted }) => accepted.p50), median(({ accepted }) => accepted.p99)].map((ms) =>
+      ms.toFixed(0),
+    ),
+    median(({ lastEmailSeconds }) => lastEmailSeconds).toFixed(1),
+    ...costs.flatMap((cost) => [median(cost).toFixed(0), ratioCell(toBase(cost))]),
+  ]);
+  return [
+    '### Sign-ups',
+    '',
+    `POST /users through the gateway with all six services, ${rate} a second, ${signUps} of them, until the mail server has the welcome and both e-mails about the welcome order of each. CPU of a sign-up, µs, with what the services do at rest meanwhile; ratios are to the base, where there is one.`,
+    '',
+    ...table(
+      [
+        ...['system', 'accepted p50, ms', 'p99', 'last e-mail, s'],
+        ...['services', 'ratio', 'broker', 'ratio', 'PostgreSQL', 'ratio'],
+      ],
+      rows,
+    ),
+    '',
+  ];
+}
+
+function restartSection(results: readonly SignUpResult[]): string[] {
+  const rows = soundSystems(results).map(({ title, first, median }) => [
+    title,
+    String(first.signUps),
+    median(({ restarts }) => restarts?.seconds).toFixed(0),
+    median(({ restarts }) => restarts?.repeats).toFixed(0),
+    median(({ accepted }) => accepted.p99).toFixed(0),
+    median(({ lastEmailSeconds }) => lastEmailSeconds).toFixed(1),
+  ]);
+  return [
+    '### Restarts under load',
+    '',
+    `The same, ${results[0]?.rate} sign-ups a second, while every service is replaced in turn, as a deployment rolls: a new process is ready, gets the new connections, and the old one gets SIGTERM. All of it, broker and database included, shares the cores of this machine. A client repeats what is not answered 201, under one Idempotency-Key.`,
+    '',
+    ...table(
+      [
+        ...['system', 'sign-ups', 'all restarted after, s', 'requests repeated', 'accepted p99, ms'],
+        'last sign-up to last e-mail, s',
+      ],
+      rows,
+    ),
+    '',
+  ];
+}
+
 function messagingSection(results: readonly MessagingResult[]): string[] {
   const rows = (kind: MessagingResult['kind'], reference: string) => {
     const ofKind = results.filter((result) => result.kind === kind && result.faults.length === 0);
-    const rate = (system: string, round: number) =>
-      ofKind.find((result) => result.system === system && result.round === round)?.perSecond;
+    const ratios = (
+      own: readonly MessagingResult[],
+      figure: (result: MessagingResult) => number | undefined,
+    ) =>
+      own.flatMap((result) => {
+        const other = ofKind.find(({ system, round }) => system === reference && round === result.round);
+        const [ours, theirs] = [figure(result), other && figure(other)];
+        return ours === undefined || theirs === undefined ? [] : [ours / theirs];
+      });
     return [...new Map(ofKind.map(({ system, title }) => [system, title]))].map(([system, title]) => {
       const own = ofKind.filter((result) => result.system === system);
-      const ratios = own.flatMap(({ round, perSecond }) => {
-        const other = rate(reference, round);
-        return other === undefined ? [] : [perSecond / other];
-      });
       return [
         kind,
         title,
-        ratioCell(spreadOf(ratios)),
+        String(own[0]?.messages),
+        ratioCell(spreadOf(ratios(own, ({ perSecond }) => perSecond))),
         plain(spreadOf(own.map(({ perSecond }) => perSecond))),
         cell(spreadOf(own.flatMap(({ cost }) => cost ?? []))),
+        ratioCell(spreadOf(ratios(own, ({ cost }) => cost))),
       ];
     });
   };
   return [
     '### Messages',
     '',
-    `*publish*: ${results[0]?.messages} messages, by amqplib with a window of 500 confirms, and from the outbox in PostgreSQL to the broker; ratios to amqplib.`,
-    '*consume*: a full queue, by amqplib with an acknowledgement a message and no database, and by a handler that saves one row; ratios to NestJS.',
+    '*publish*: out of memory by amqplib with a window of 500 confirms, the same by what the relay uses, and from the outbox in PostgreSQL to the broker; ratios to amqplib.',
+    '*consume*: a full queue, by amqplib with an acknowledgement a message, and by the chassis without an inbox; ratios to amqplib.',
+    '*save*: a full queue, by a handler that saves one row; ratios to NestJS. The first tenth of the messages is not counted.',
     '',
     ...table(
-      ['', 'system', 'ratio', 'messages/s', 'CPU a message, µs'],
-      [...rows('publish', 'raw'), ...rows('consume', 'nest')],
+      ['', 'system', 'messages', 'ratio', 'messages/s', 'CPU a message, µs', 'ratio'],
+      [...rows('publish', 'raw'), ...rows('consume', 'raw'), ...rows('save', 'nest')],
     ),
     '',
   ];
 }
 
 function footprintSection(results: readonly FootprintResult[]): string[] {
-  const sound = results.filter(({ faults }) => faults.length === 0);
-  const rows = [...new Map(sound.map(({ system, title }) => [system, title]))].flatMap(([system, title]) => {
-    const own = sound.filter((result) => result.system === system);
-    const median = (figure: (result: FootprintResult) => number | undefined) =>
-      spreadOf(own.flatMap((result) => figure(result) ?? []))?.median ?? Number.NaN;
-    const share = (value: number) => `${(100 * value).toFixed(1)} %`;
-    return [
-      ...Object.keys(own[0]?.services ?? {}).map((service) => [
+  const share = (value: number) => `${(100 * value).toFixed(1)} %`;
+  const rows = soundSystems(results).flatMap(({ title, first, median, toBase }) => [
+    ...Object.keys(first.services).map((service) => {
+      const ready = (result: FootprintResult) => result.services[service]?.ready;
+      const rss = (result: FootprintResult) => result.services[service]?.rss;
+      return [
         title,
         service,
-        median(({ services }) => services[service]?.ready).toFixed(0),
-        (median(({ services }) => services[service]?.rss) / 1_000_000).toFixed(0),
+        median(ready).toFixed(0),
+        ratioCell(toBase(ready)),
+        (median(rss) / 1_000_000).toFixed(0),
+        ratioCell(toBase(rss)),
         share(median(({ services }) => services[service]?.cpu)),
-      ]),
-      [title, 'broker for all of them', '', '', share(median(({ broker }) => broker))],
-      [title, 'PostgreSQL for all of them', '', '', share(median(({ database }) => database))],
-    ];
-  });
+      ];
+    }),
+    [title, 'broker for all of them', '', '', '', '', share(median(({ broker }) => broker))],
+    [title, 'PostgreSQL for all of them', '', '', '', '', share(median(({ database }) => database))],
+  ]);
   return [
     '### At rest',
     '',
-    'Medians. CPU is a share of one core without any request to the services.',
+    'Medians. CPU is a share of one core without any request to the services. Ratios are to the base, where there is one.',
     '',
-    ...table(['system', 'process', 'start to ready, ms', 'memory (RSS), MB', 'CPU at rest'], rows),
+    ...table(
+      ['system', 'process', 'start to ready, ms', 'ratio', 'memory (RSS), MB', 'ratio', 'CPU at rest'],
+      rows,
+    ),
     '',
   ];
 }
@@ -242,9 +333,10 @@ function growthSection(results: readonly GrowthResult[]): string[] {
   ];
 }
 
-function failures({ flow, messaging = [], footprint = [], growth = [] }: Results): string[] {
+function failures(results: Results): string[] {
+  const { flow, signUps = [], restarts = [], messaging = [], footprint = [], growth = [] } = results;
   const titles = new Map(flow.systems.map(({ name, title }) => [name, title]));
-  const failed = [...flow.runs, ...messaging, ...footprint, ...growth].filter(
+  const failed = [...flow.runs, ...signUps, ...restarts, ...messaging, ...footprint, ...growth].filter(
     ({ faults }) => faults.length > 0,
   );
   if (failed.length === 0) return ['Every run kept its accounts: nothing was lost, nothing was done twice.'];

@@ -3,6 +3,7 @@ import type { FlowResult } from '../flow.ts';
 import type { FootprintResult } from '../footprint.ts';
 import type { GrowthResult } from '../growth.ts';
 import type { MessagingResult } from '../messaging.ts';
+import type { SignUpResult } from '../sign-ups.ts';
 import type { Spread } from '../statistics.ts';
 import { absolute, figures, ratio } from './compare.ts';
 import type { Results } from './write.ts';
@@ -53,6 +54,25 @@ export function printMessaging(result: MessagingResult): MessagingResult {
   console.log(
     `round ${round}  ${kind}  ${title.padEnd(22)} ${perSecond.toFixed(0).padStart(6)} messages/s${costs}`,
   );
+  printFaults(faults);
+  return result;
+}
+
+export function printSignUps(result: SignUpResult): SignUpResult {
+  const { title, round, signUps, rate, cost, accepted, lastEmailSeconds, restarts, faults } = result;
+  const words = [
+    `round ${round}  ${title.padEnd(14)} ${signUps} sign-ups at ${rate}/s: accepted p99 ${accepted.p99.toFixed(0)} ms`,
+    `last e-mail after ${lastEmailSeconds.toFixed(1)} s`,
+  ];
+  if (cost)
+    words.push(
+      `CPU ${[cost.services, cost.broker, cost.database].map((each) => each.toFixed(0)).join(' + ')} µs`,
+    );
+  if (restarts)
+    words.push(
+      `${restarts.services} services restarted in ${restarts.seconds.toFixed(0)} s, ${restarts.repeats} requests repeated`,
+    );
+  console.log(words.join('  '));
   printFaults(faults);
   return result;
 }

@@ -5,6 +5,7 @@ import type { FlowResult, FlowSettings } from '../flow.ts';
 import type { FootprintResult } from '../footprint.ts';
 import type { GrowthResult } from '../growth.ts';
 import type { MessagingResult } from '../messaging.ts';
+import type { SignUpResult } from '../sign-ups.ts';
 import { checkout, type Work } from '../systems.ts';
 import { figuresOf, plotsOf } from './page.ts';
 
@@ -23,6 +24,8 @@ export interface Results {
     systems: { name: string; title: string; work: Work }[];
     runs: FlowResult[];
   };
+  signUps?: SignUpResult[];
+  restarts?: SignUpResult[];
   messaging?: MessagingResult[];
   footprint?: FootprintResult[];
   growth?: GrowthResult[];

@@ -36,7 +36,7 @@ done
 users=
 for directory in /credentials/*/; do
   users+=${users:+,}
-  users+="{\"name\":$(json "$(basename "$directory")"),\"password\":$(json "$(<"$directory/password")"),\"tags\":[]}"
+  users+="{\"name\":$(json "$(basename "$directory")"),\"password\":$(json "$(<"$directory/password")"),\"tags\":[],\"limits\":${USER_LIMITS:?}}"
 done
 put 'users' "{\"users\":[$users]}"
 put 'exchanges, queues, permissions' "$(</scripts/definitions.json)"

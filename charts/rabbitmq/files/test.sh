@@ -17,6 +17,7 @@ expect health/checks/node-is-quorum-critical ok
 for exchange in events rpc unrouted unconsumed; do expect "exchanges/%2F/$exchange?columns=name" "$exchange"; done
 for directory in /credentials/*/; do
   service=$(basename "$directory")
+  expect "user-limits/$service" max-connections
   expect "users/$service/permissions" "\^$service"
   expect "users/$service/topic-permissions" "\^$service"
 done

@@ -44,6 +44,15 @@ metadata:
 {{- toJson $services }}
 {{- end }}
 
+{{/* Limits of each service's user: those of the values, else those of the definitions' first. */}}
+{{- define "rabbitmq.userLimits" -}}
+{{- $limits := (first (.Files.Get "files/definitions.json" | fromJson).users).limits }}
+{{- range $what, $limit := .Values.userLimits }}
+{{- if not (kindIs "invalid" $limit) }}{{ $_ := set $limits (printf "max-%s" $what) $limit }}{{ end }}
+{{- end }}
+{{- toJson $limits }}
+{{- end }}
+
 {{/* A pattern that matches these beginnings of routing keys; of none, one that matches no key. */}}
 {{- define "rabbitmq.keys" -}}
 {{- if . }}^({{ join "|" . }}){{ else }}^${{ end }}
@@ -171,6 +180,8 @@ containers:
         value: {{ include "rabbitmq.replicas" . | quote }}
       - name: TIMEOUT
         value: {{ include "rabbitmq.text" (.Values.reconcile.timeout | default 300) | quote }}
+      - name: USER_LIMITS
+        value: {{ include "rabbitmq.userLimits" . | quote }}
       - name: RABBITMQ_USER
         valueFrom:
           secretKeyRef:

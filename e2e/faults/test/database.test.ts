@@ -84,7 +84,7 @@ describe('PostgreSQL under load', () => {
         'ms',
       );
       figure('slowest answer of all', Math.max(...all().map(({ ms }) => ms)), 'ms');
-      figure('first 201 after the database is back', served - up, 'ms');
+      figure('first 201 after the database is available', served - up, 'ms');
       figure('events published twice', duplicates);
       figure('settled after', settledAfter, 'ms');
     });

@@ -102,6 +102,11 @@ export interface BatchOptions<Piece> {
    * @returns the pieces that are to be run
    */
   first?(run: (statement: Statement) => Promise<Result>): Promise<readonly Piece[]>;
+  /**
+   * `first` will most likely choose all pieces: they are run at once, a round trip earlier. If it chooses fewer, everything is
+   * rolled back, and the chosen ones are run in a second transaction.
+   */
+  optimistic?: boolean;
 }
 
 /** Why a batch was rolled back. */

@@ -20,7 +20,7 @@ export {
 export * from './http/routes.ts';
 export { newId } from './id.ts';
 export { type Handler, on, type Subscription, type SubscriptionOptions } from './messaging/consumer.ts';
-export { HEADERS } from './messaging/forwarder.ts';
+export { HEADERS } from './messaging/failed-message-publisher.ts';
 export type { BrokerConfig } from './messaging/rascal.ts';
 export {
   type BrokerSettings,

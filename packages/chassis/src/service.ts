@@ -20,12 +20,12 @@ import type { Read, Route } from './http/routes.ts';
 import { pruneInbox } from './inbox/inbox.ts';
 import { Messaging } from './messaging/connection.ts';
 import { Consumer, type Subscription } from './messaging/consumer.ts';
-import { hearsReplies, servedKeys, subscribedQueues } from './messaging/declare.ts';
-import { Forwarder } from './messaging/forwarder.ts';
+import { FailedMessagePublisher } from './messaging/failed-message-publisher.ts';
 import { Intake } from './messaging/intake.ts';
 import { Producers } from './messaging/producers.ts';
 import type { BrokerConfig } from './messaging/rascal.ts';
 import { type BrokerSettings, defaultBrokerSettings, EVENTS, workQueueName } from './messaging/topology.ts';
+import { consumesReplies, servedKeys, subscribedQueues } from './messaging/verify-topology.ts';
 import { outboxHeld, outboxStats } from './outbox/outbox.ts';
 import { Relay } from './outbox/relay.ts';
 import { createRpc, type Rpc } from './rpc/rpc.ts';
@@ -274,7 +274,7 @@ export async function start(
 
   const consumers: Consumer[] = [];
   let messaging: Messaging | undefined;
-  let forwarder: Forwarder | undefined;
+  let failedMessages: FailedMessagePublisher | undefined;
   let intake: Intake | undefined;
   let rpc: Rpc | undefined;
   if (brokerConfig !== undefined && producers !== undefined) {
@@ -297,7 +297,7 @@ export async function start(
     metrics.brokerConnected.set(0);
     rpc = createRpc(connection, {
       service: name,
-      asks: hearsReplies(name, brokerConfig),
+      asks: consumesReplies(name, brokerConfig),
       methods,
       producers,
       auth,
@@ -313,14 +313,14 @@ export async function start(
       });
       intake = taking;
       availability.onChange((available) => (available ? taking.resume() : taking.suspend()));
-      const forwards = new Forwarder({
+      const publisher = new FailedMessagePublisher({
         service: name,
         user: producers.user,
         connect: () => connection.connect(),
         onMissing: () => connection.checkTopology(),
         replica: { instance: config.INSTANCE, version },
       });
-      forwarder = forwards;
+      failedMessages = publisher;
       for (const queue of queues) {
         const consumer = new Consumer({
           queue,
@@ -328,7 +328,7 @@ export async function start(
           units: backgroundUnits,
           availability,
           intake: taking,
-          forwarder: forwards,
+          failedMessages: publisher,
           producers,
           retryDelays: config.RETRY_DELAYS,
           concurrency: CONSUMER_CONCURRENCY,
@@ -382,7 +382,7 @@ export async function start(
 
   const closeAll = async () => {
     availability?.close();
-    await forwarder?.close();
+    await failedMessages?.close();
     await rpc?.close();
     await messaging?.close();
     await database?.close();

@@ -31,13 +31,13 @@ export interface UnitsOptions<Schema, Config> {
 }
 
 /** Attempts of a transaction that lost against another one: https://www.postgresql.org/docs/current/mvcc-serialization-failure-handling.html */
-const ATTEMPTS = 3;
-const LOST_RACE = new Set(['40001', '40P01']);
+const TRANSACTION_ATTEMPTS = 3;
+const LOST_RACE_CODES = new Set(['40001', '40P01']);
 
 const codeOf = (error: unknown): string => String((error as { code?: unknown } | undefined)?.code);
 
 /** Lost against another transaction: the same again may succeed. */
-export const isLostRace = (error: unknown): boolean => LOST_RACE.has(codeOf(error));
+export const isLostRace = (error: unknown): boolean => LOST_RACE_CODES.has(codeOf(error));
 
 /** What pieces of work leave to be written at the end of their transaction, and to be done after it. */
 interface Left {
@@ -142,20 +142,25 @@ export function createUnits<Schema, Config>(options: UnitsOptions<Schema, Config
           return result as T;
         } catch (error) {
           const again = isLostRace(error) || isStaleStatement(error);
-          if (number === ATTEMPTS || !again || origin.signal?.aborted) throw error;
+          if (number === TRANSACTION_ATTEMPTS || !again || origin.signal?.aborted) throw error;
         }
       }
     },
 
     async batch(pieces, batchOptions = {}) {
+      let { optimistic = false } = batchOptions;
       for (let number = 1; ; number += 1) {
         const failures = new Map<(typeof pieces)[number], unknown>();
         try {
           return await commit(batchOptions.signal, (open, send) =>
-            runPieces(pieces, batchOptions, { open, send, failures }),
+            runPieces(pieces, { ...batchOptions, optimistic }, { open, send, failures }),
           );
         } catch (error) {
-          if (isStaleStatement(error) && number < ATTEMPTS) continue;
+          if (error instanceof FewerChosen && !batchOptions.signal?.aborted) {
+            optimistic = false;
+            continue;
+          }
+          if (isStaleStatement(error) && number < TRANSACTION_ATTEMPTS) continue;
           throw new BatchError(error, culpritsOf(failures));
         }
       }
@@ -170,9 +175,14 @@ interface Opened<Work> {
   member: Pick<Member<unknown>, 'end' | 'hasWritten'>;
 }
 
+/** An optimistic batch has run pieces that `first` did not choose. */
+class FewerChosen extends Error {
+  override readonly name = 'FewerChosen';
+}
+
 async function runPieces<Piece extends PieceOfWork>(
   pieces: readonly Piece[],
-  { first, signal }: BatchOptions<Piece>,
+  { first, signal, optimistic }: BatchOptions<Piece>,
   unit: {
     open: (origin: Origin) => Opened<Work>;
     send: Send;
@@ -180,7 +190,9 @@ async function runPieces<Piece extends PieceOfWork>(
   },
 ): Promise<void> {
   const { open, send, failures } = unit;
-  const chosen = first === undefined ? pieces : await first(send);
+  const choosing = first?.(send) ?? Promise.resolve(pieces);
+  choosing.catch(() => {});
+  const chosen = optimistic ? pieces : await choosing;
   const unfinished = new Set<Piece>();
   const onAbort = () => {
     for (const piece of unfinished) failures.set(piece, signal?.reason);
@@ -208,6 +220,8 @@ async function runPieces<Piece extends PieceOfWork>(
   } finally {
     signal?.removeEventListener('abort', onAbort);
   }
+  // Also where a piece has failed: it may have failed because it was done before.
+  if ((await choosing).length < chosen.length) throw new FewerChosen();
   if (failures.size > 0) throw blameOf(failures);
 }
 

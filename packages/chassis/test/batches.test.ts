@@ -120,6 +120,86 @@ describe('pieces of work in one transaction', () => {
     expect(new Set(rows.map(({ xmin }) => xmin)).size).to.equal(1);
   });
 
+  describe('of which some may have been done before', () => {
+    const choose = async (run: (statement: { text: string }) => Promise<unknown>) => {
+      await run({ text: 'select 1' });
+      return pieces();
+    };
+    let pieces: () => PieceOfWork<Schema>[] = () => [];
+    let runs: string[] = [];
+    const noting = (id: string) =>
+      piece(id, async (work) => {
+        runs.push(id);
+        await effect(id)(work);
+      });
+    beforeEach(() => {
+      runs = [];
+    });
+
+    it('are run in one write with the choice, when that chooses all of them', async () => {
+      const all = ['a', 'b'].map(noting);
+      pieces = () => all;
+      let hasAnswered = false;
+      const first = async (run: (statement: { text: string }) => Promise<unknown>) => {
+        const chosen = await choose(run);
+        hasAnswered = true;
+        return chosen;
+      };
+      const early = piece('c', async () => {
+        expect(hasAnswered, 'before the answer').to.equal(false);
+      });
+      all.push(early);
+      await writer.units.batch(all, { first, optimistic: true });
+      expect(runs).to.deep.equal(['a', 'b']);
+      expect(await effects()).to.deep.equal(['a', 'b']);
+    });
+
+    it('are rolled back and run again without those that were not chosen', async () => {
+      const [a, b] = ['a', 'b'].map(noting) as [PieceOfWork<Schema>, PieceOfWork<Schema>];
+      pieces = () => [b];
+      await writer.units.batch([a, b], { first: choose, optimistic: true });
+      expect(runs).to.deep.equal(['a', 'b', 'b']);
+      expect(await effects()).to.deep.equal(['b']);
+    });
+
+    it('blame nobody who fails only because it was done before', async () => {
+      await database.admin(`insert into effects values ('a')`);
+      const [a, b] = ['a', 'b'].map(noting) as [PieceOfWork<Schema>, PieceOfWork<Schema>];
+      const fails = piece('c', () => Promise.reject(new Error('it was done before')));
+      pieces = () => [b];
+      await writer.units.batch([a, b, fails], { first: choose, optimistic: true });
+      expect(await effects()).to.deep.equal(['a', 'b']);
+    });
+
+    it('blame who fails although it was chosen, in the second transaction, too', async () => {
+      const a = noting('a');
+      const fails = piece('b', () => Promise.reject(new Error('no')));
+      pieces = () => [fails];
+      const error: BatchError = await writer.units
+        .batch([a, fails], { first: choose, optimistic: true })
+        .then(
+          () => expect.fail('it was committed'),
+          (thrown) => thrown,
+        );
+      expect([...error.culprits]).to.deep.equal([fails]);
+      expect(await effects()).to.deep.equal([]);
+    });
+
+    it('are not run again when the choice itself fails', async () => {
+      const first = async (run: (statement: { text: string }) => Promise<unknown>) => {
+        await run({ text: 'select 1 / 0' });
+        return [];
+      };
+      const error: BatchError = await writer.units.batch([noting('a')], { first, optimistic: true }).then(
+        () => expect.fail('it was committed'),
+        (thrown) => thrown,
+      );
+      expect(error.cause).to.have.property('code', '22012');
+      expect([...error.culprits]).to.deep.equal([]);
+      expect(runs).to.deep.equal(['a']);
+    });
+  });
+
   for (const place of [0, 1, 2, 3, 4])
     for (const [what, fail] of [
       ['by itself', async () => Promise.reject(new Error('no'))],

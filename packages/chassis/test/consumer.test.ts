@@ -5,7 +5,7 @@ import { expect } from 'chai';
 import type { BatchOptions, PieceOfWork, Units, Work } from '../src/context.ts';
 import { newId } from '../src/id.ts';
 import { Consumer } from '../src/messaging/consumer.ts';
-import type { Forwarder } from '../src/messaging/forwarder.ts';
+import type { FailedMessagePublisher } from '../src/messaging/failed-message-publisher.ts';
 import { Producers } from '../src/messaging/producers.ts';
 import type { RascalSession } from '../src/messaging/rascal.ts';
 import { createLog, createMetrics } from '../src/telemetry/index.ts';
@@ -34,7 +34,7 @@ describe('a consumer', () => {
       for (const piece of fresh ?? pieces) await piece.run({} as Work, { hasWritten: () => false });
     },
   } as unknown as Units;
-  const forwarder = { deadLetter: () => new Promise(() => {}) } as unknown as Forwarder;
+  const failedMessages = { deadLetter: () => new Promise(() => {}) } as unknown as FailedMessagePublisher;
 
   const consumer = new Consumer({
     queue: QUEUE,
@@ -49,7 +49,7 @@ describe('a consumer', () => {
     units,
     availability: { check: async () => true },
     intake: { add: () => {}, claim: async () => () => {}, isClosed: () => false },
-    forwarder,
+    failedMessages,
     producers: new Producers({
       service: 'beta',
       url: 'amqp://localhost',

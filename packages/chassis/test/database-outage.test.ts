@@ -282,7 +282,7 @@ describe('a database that is there and refuses', function () {
       const begins = said(/^the database is away/).length;
       if (!flaps) expect(begins, 'lines of the begin').to.equal(1);
       await eventually(() =>
-        expect(said(/^the database is back/), 'lines of the end').to.have.length(begins),
+        expect(said(/^database available again/), 'lines of the end').to.have.length(begins),
       );
     });
 

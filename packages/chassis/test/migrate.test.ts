@@ -97,7 +97,9 @@ describe('migrations', function () {
     await rm(join(directory, '002_new.sql'));
     const { log, lines } = recordedLog();
     await run(log);
-    expect(lines.map(({ msg }) => msg)).to.include('the schema is newer than this version; going on');
+    expect(lines.map(({ msg }) => msg)).to.include(
+      'the database schema is newer than this version; continuing',
+    );
     expect(await applied()).to.have.length(2);
   });
 
@@ -125,7 +127,7 @@ describe('migrations', function () {
       const waiting = run(log, stopping.signal).catch((error) => error);
       await eventually(() =>
         expect(lines.map(({ msg }) => msg)).to.deep.equal([
-          'another replica is migrating the database; waiting for it',
+          'another replica is migrating the database; waiting',
         ]),
       );
       stopping.abort();
@@ -136,6 +138,36 @@ describe('migrations', function () {
     }
     await run();
     expect(await applied()).to.deep.equal(['001_a.sql']);
+  });
+
+  it('give way to a transaction that waits for them: it is not ended, and they are repeated', async () => {
+    await write('001_tables.sql', 'create table first (n int); create table second (n int);');
+    await run();
+    await write('002_both.sql', 'alter table first add column m int; alter table second add column m int;');
+    const holder = new pg.Client({ connectionString: url });
+    await holder.connect();
+    try {
+      await holder.query('begin; insert into second values (1)');
+      const { log, lines } = recordedLog();
+      const migrating = run(log);
+      // It has locked the first table, and waits for the second.
+      await eventually(
+        async () =>
+          expect(
+            await query(
+              `select from pg_locks where relation = 'second'::regclass and mode = 'AccessExclusiveLock' and not granted`,
+            ),
+          ).to.have.length(1),
+        { timeout: 20_000 },
+      );
+      await holder.query('insert into first values (1); commit');
+      await migrating;
+      expect(lines.map(({ msg }) => msg)).to.include('a migration waits for running transactions; retrying');
+    } finally {
+      await holder.end();
+    }
+    expect(await query('select n from first')).to.deep.equal([{ n: 1 }]);
+    expect(await applied()).to.deep.equal(['001_tables.sql', '002_both.sql']);
   });
 
   it('wait for no snapshot: another replica that waits does not hold up an index made concurrently', async () => {

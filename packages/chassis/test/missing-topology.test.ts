@@ -3,7 +3,7 @@ import { type Channel, type ChannelModel, connect } from 'amqplib';
 import { expect } from 'chai';
 import { newId } from '../src/id.ts';
 import { Messaging } from '../src/messaging/connection.ts';
-import { Forwarder } from '../src/messaging/forwarder.ts';
+import { FailedMessagePublisher } from '../src/messaging/failed-message-publisher.ts';
 import type { RascalMessage } from '../src/messaging/rascal.ts';
 import { consumes, defaultBrokerSettings, sharedExchanges } from '../src/messaging/topology.ts';
 import { createLog } from '../src/telemetry/index.ts';
@@ -14,13 +14,13 @@ const DELAY = { name: '1s', ms: 60_000 };
 
 describe('a failed message whose retry topology somebody deleted', () => {
   after(async () => {
-    await forwarder?.close();
+    await failedMessages?.close();
     await messaging?.close();
     await admin?.close();
   });
   const broker = withBroker({ services: ['alpha', 'beta'] });
   let messaging: Messaging;
-  let forwarder: Forwarder;
+  let failedMessages: FailedMessagePublisher;
   let admin: ChannelModel;
   let channel: Channel;
 
@@ -37,7 +37,7 @@ describe('a failed message whose retry topology somebody deleted', () => {
       log: createLog({ service: 'beta', version: '1', level: 'silent' }),
       topologyCheckMs: 3_600_000, // what is found before that is found by a publish
     });
-    forwarder = new Forwarder({
+    failedMessages = new FailedMessagePublisher({
       service: 'beta',
       user: decodeURIComponent(new URL(broker.url('beta')).username),
       connect: () => messaging.connect(),
@@ -53,7 +53,7 @@ describe('a failed message whose retry topology somebody deleted', () => {
   const retry = () => {
     const message = { content: Buffer.from('x'), fields: {}, properties: { messageId: newId() } };
     const failure = { reason: 'handler_failed', error: new Error('not yet'), at: new Date() };
-    return forwarder.retry(message as unknown as RascalMessage, QUEUE, DELAY, failure).then(
+    return failedMessages.retry(message as unknown as RascalMessage, QUEUE, DELAY, failure).then(
       () => 'confirmed',
       (error) => error.code ?? error.reason,
     );

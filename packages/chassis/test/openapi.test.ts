@@ -5,7 +5,7 @@ import * as formats from 'ajv-formats';
 import { expect } from 'chai';
 import { WarrenError } from '../src/errors.ts';
 import { combineApis, describeApi, type OpenApiDocument } from '../src/http/openapi.ts';
-import { created, del, get, noContent, patch, post, type Route, reply } from '../src/http/routes.ts';
+import { created, del, get, html, noContent, patch, post, type Route, reply } from '../src/http/routes.ts';
 import { newId } from '../src/id.ts';
 import { problem } from '../src/index.ts';
 import { defineService, type RunningService, start } from '../src/service.ts';
@@ -337,6 +337,21 @@ describe('GET /openapi.json', () => {
     const document = (await (await fetch(`${web.url}/openapi.json`)).json()) as OpenApiDocument;
     expect(Object.keys(document.paths)).to.deep.equal(['/{name}']);
     expect(await (await fetch(`${web.url}/other`)).json()).to.deep.equal({ name: 'other' });
+  });
+
+  it('says that a page is one, and the page is sent as it is', async () => {
+    const policy = "default-src 'none'; form-action 'self'";
+    const page = html(202, '<p>“Hello”</p>', { 'content-security-policy': policy });
+    const web = await openWeb({
+      routes: [get('/page', { access: 'public', responses: { 202: Joi.string() } }, async () => page)],
+    });
+    const answer = await fetch(`${web.url}/page`);
+    expect([answer.status, await answer.text()]).to.deep.equal([202, '<p>“Hello”</p>']);
+    expect(answer.headers.get('content-type')).to.equal('text/html; charset=utf-8');
+    expect(answer.headers.get('content-security-policy')).to.equal(policy);
+    const document = (await (await fetch(`${web.url}/openapi.json`)).json()) as OpenApiDocument;
+    const described = document.paths['/page']?.get?.responses['202'] as { content?: object };
+    expect(described.content).to.have.nested.property('text/html.schema.type', 'string');
   });
 
   it('answers HEAD, and other methods with 405', async () => {

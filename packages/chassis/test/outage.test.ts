@@ -107,7 +107,7 @@ describe('an outage of the broker, as whoever is on call sees it', () => {
     await api().request('DELETE', `permissions/${vhost()}/${user()}`);
     line.cut();
     await eventually(async () =>
-      expect((await readyz()).brokerProblem).to.match(/^the broker refuses this service: .*vhost/),
+      expect((await readyz()).brokerProblem).to.match(/^the broker refused this service: .*vhost/),
     );
     const own = '^(beta\\..*|events|rpc)$';
     await api().request('PUT', `permissions/${vhost()}/${user()}`, {
@@ -139,7 +139,9 @@ describe('an outage of the broker, as whoever is on call sees it', () => {
     await broker.deleteQueue('beta.retry.1s');
     await eventually(async () => expect(await broker.queueDepth('beta.retry.1s')).to.equal(0));
     await connected();
-    expect(lines[0]?.msg).to.match(/^something was deleted on the broker: .*no queue 'beta\.retry\.1s'/);
+    expect(lines[0]?.msg).to.match(
+      /^an exchange, queue or binding was deleted on the broker: .*no queue 'beta\.retry\.1s'/,
+    );
   });
 });
 

@@ -92,7 +92,9 @@ describe('the relay, with thousands of events on their way,', function () {
     console.log(`        ${missing} missing, ${twice} of 20,000 twice`);
     expect(missing).to.equal(0);
     inOrder(came);
-    const told = relay.lines.filter(({ msg }) => msg === 'the outbox relay lost its database; events wait');
+    const told = relay.lines.filter(
+      ({ msg }) => msg === 'outbox relay lost its database connection; events stay in the outbox',
+    );
     expect(told, 'once').to.have.length(1);
   });
 });

@@ -10,7 +10,7 @@ import { expect } from 'chai';
 import { outboxHeld } from '../src/outbox/outbox.ts';
 import { FILL, openWriter, prepare, startRelay, type TestRelay, type Writer } from './fixtures/relay.ts';
 
-const HELD = 'a queue rejects events of this routing key (is one full?); they are held back and retried';
+const HELD = 'a queue rejected events of this routing key (is one full?); holding them back and retrying';
 const RELEASED = 'events of this routing key are accepted again';
 const PATIENCE = { timeout: 60_000 };
 

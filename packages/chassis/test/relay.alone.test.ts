@@ -9,7 +9,7 @@ import {
 } from '@warren/testkit';
 import { expect } from 'chai';
 import pg from 'pg';
-import { Session } from '../src/outbox/session.ts';
+import { OutboxReader } from '../src/outbox/reader.ts';
 import {
   FILL,
   NOTE,
@@ -422,7 +422,9 @@ describe('the relay', function () {
         await database.admin(FILL, [50, 50]);
         const relay = await launchActive();
         await eventually(() =>
-          expect(relay.lines.map(({ msg }) => msg)).to.include('the broker refuses every event; they wait'),
+          expect(relay.lines.map(({ msg }) => msg)).to.include(
+            'the broker refuses every event; events stay in the outbox',
+          ),
         );
         expect(await parked()).to.deep.equal([]);
         expect(published()).to.equal(0);
@@ -441,7 +443,9 @@ describe('the relay', function () {
         await database.admin(FILL, [50, 50]);
         const relay = await launchActive();
         await eventually(() =>
-          expect(relay.lines.map(({ msg }) => msg)).to.include('the broker refuses every event; they wait'),
+          expect(relay.lines.map(({ msg }) => msg)).to.include(
+            'the broker refuses every event; events stay in the outbox',
+          ),
         );
         expect(await parked()).to.deep.equal([]);
       } finally {
@@ -579,9 +583,9 @@ describe('the relay', function () {
   it('has none of its statements compiled: up to PostgreSQL 17 one that reads a row would cost 30 ms each time', async () => {
     const client = new pg.Client({ connectionString: database.url });
     await client.connect();
-    const session = await Session.open(client);
+    const reader = await OutboxReader.open(client);
     const { rows } = await client.query('show jit');
-    session.end(new Error('the end of the test'));
+    reader.end(new Error('the end of the test'));
     expect(rows).to.deep.equal([{ jit: 'off' }]);
   });
 

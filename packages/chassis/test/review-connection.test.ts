@@ -4,8 +4,8 @@ import { type Channel, type Connection, connect } from 'amqplib/callback_api';
 import { expect } from 'chai';
 import { pause } from '../src/backoff.ts';
 import { newId } from '../src/id.ts';
-import { closeQuietly, withChannel } from '../src/messaging/confirms.ts';
-import { guardChannels } from '../src/messaging/guard.ts';
+import { patchChannels } from '../src/messaging/amqplib-patches.ts';
+import { closeQuietly, withChannel } from '../src/messaging/publisher.ts';
 import { promised } from '../src/messaging/rascal.ts';
 import { type RunningService, start } from '../src/service.ts';
 import { createLog } from '../src/telemetry/index.ts';
@@ -105,14 +105,14 @@ describe('a farewell that is never answered', () => {
 
   it('may be said again, as Rascal does a minute after it has been forgotten', async () => {
     const channel = await promised<Channel>((done) => connection.createChannel(done));
-    guardChannels(channel);
+    patchChannels(channel);
     proxy.cut();
     await new Promise((resolve) => connection.once('close', resolve));
     await new Promise((resolve) => channel.close(() => resolve(undefined)));
   });
 
   it('is no reason to throw at who opens a channel afterwards, as Rascal does before it knows', async () => {
-    guardChannels(await promised<Channel>((done) => connection.createChannel(done)));
+    patchChannels(await promised<Channel>((done) => connection.createChannel(done)));
     proxy.cut();
     await new Promise((resolve) => connection.once('close', resolve));
     for (const open of ['createChannel', 'createConfirmChannel'] as const) {

@@ -210,9 +210,7 @@ describe('a worker', function () {
     expect(keys).to.deep.equal(['a 2']);
     stuck.resolve();
     await eventually(() =>
-      expect(lines.map(({ msg }) => msg)).to.include(
-        'another replica has taken this task over; leaving it to that one',
-      ),
+      expect(lines.map(({ msg }) => msg)).to.include('lease lost: another replica has taken over this task'),
     );
     await dead.stop();
     expect(await effects()).to.deep.equal(['a']);
@@ -600,13 +598,13 @@ describe('a worker', function () {
       await done(1);
       line.refuse(true);
       await eventually(() =>
-        expect(lines.map(({ msg }) => msg)).to.include('tasks cannot be claimed or settled now; they wait'),
+        expect(lines.map(({ msg }) => msg)).to.include('cannot claim or settle tasks; retrying'),
       );
       await schedule('b');
       await new Promise((resolve) => setTimeout(resolve, 1_500));
       line.refuse(false);
       await done(2);
-      await eventually(() => expect(lines.map(({ msg }) => msg)).to.include('tasks are being done again'));
+      await eventually(() => expect(lines.map(({ msg }) => msg)).to.include('task worker recovered'));
       const warned = lines.filter(({ level }) => level === 'warn');
       expect(warned).to.have.length(1);
       await runner.stop();

@@ -3,6 +3,7 @@
 import Joi from 'joi';
 import { type AnyEvent, type EventDefinition, uuid } from './event.ts';
 import { parseTimestamp, subtypeOf } from './formats.ts';
+import { isIsoInstant } from './recognize.ts';
 import { text } from './text.ts';
 import { decodeUtf8 } from './utf8.ts';
 
@@ -130,15 +131,9 @@ function isOrdinaryJson(json: Partial<Record<string, unknown>>): boolean {
     json.datacontenttype === 'application/json' &&
     json.data_base64 === undefined &&
     typeof time === 'string' &&
-    isIso(time) &&
+    isIsoInstant(time) &&
     isOrdinary(json as unknown as CloudEvent)
   );
-}
-
-/** As `Date` writes it. */
-function isIso(time: string): boolean {
-  const ms = time.length === 24 ? Date.parse(time) : Number.NaN;
-  return !Number.isNaN(ms) && new Date(ms).toISOString() === time;
 }
 
 /**
@@ -159,8 +154,12 @@ export function buildEvent<Data extends object>(
     traceparent?: string;
   },
 ): CloudEvent<Data> {
-  const { error, value } = definition.schema.validate(parts.data, { convert: false });
-  if (error) throw invalid('invalid_data', definition.type, 'data', error);
+  let data: object = parts.data;
+  if (!definition.recognizes(data)) {
+    const { error, value } = definition.schema.validate(data, { convert: false });
+    if (error) throw invalid('invalid_data', definition.type, 'data', error);
+    data = value;
+  }
   const event: CloudEvent<Data> = {
     specversion: '1.0',
     id: parts.id,
@@ -173,7 +172,7 @@ export function buildEvent<Data extends object>(
     ...(parts.correlationId !== undefined && { correlationid: parts.correlationId }),
     ...(parts.causationId !== undefined && { causationid: parts.causationId }),
     ...(parts.traceparent !== undefined && { traceparent: parts.traceparent }),
-    data: value as Data,
+    data: data as Data,
   };
   const outer = isOrdinary(event) ? undefined : own.validate(event, { convert: false });
   if (outer?.error) throw invalid('invalid_attribute', definition.type, '', outer.error);
@@ -195,14 +194,18 @@ export function parseEvent<Data extends object = object>(
   const { data, data_base64, ...event } = envelope;
 
   const definition = definitionOf(event, accepted);
-  const inner = definition.schema.validate(dataOf(envelope), { convert: false, stripUnknown: true });
-  if (inner.error) throw invalid('invalid_data', definition.routingKey, 'data', inner.error);
+  let inner = dataOf(envelope);
+  if (!definition.recognizes(inner)) {
+    const { error, value } = definition.schema.validate(inner, { convert: false, stripUnknown: true });
+    if (error) throw invalid('invalid_data', definition.routingKey, 'data', error);
+    inner = value;
+  }
   return {
     ...event,
     time: event.time ?? published.toISOString(),
     datacontenttype: 'application/json',
     dataschema: definition.dataschema,
-    data: inner.value as Data,
+    data: inner as Data,
   };
 }
 

@@ -1,5 +1,6 @@
 // One event, declared once: its name, its version, its schema and its TypeScript type.
 import Joi from 'joi';
+import { type Recognizes, recognizerOf } from './recognize.ts';
 
 export interface EventDefinition<Data extends object = object> {
   /** e.g. `user.created` */
@@ -13,6 +14,8 @@ export interface EventDefinition<Data extends object = object> {
   /** The service that publishes it, and nobody else: the first word of its type. */
   readonly from: string;
   readonly schema: Joi.ObjectSchema<Data>;
+  /** Accepts data without the schema where that is known to accept them; see `recognizerOf`. */
+  readonly recognizes: Recognizes;
   /** That nobody consumes it is not a fault: it is counted, and does not go to the queue `unrouted`. */
   readonly mayGoUnconsumed: boolean;
 }
@@ -46,13 +49,15 @@ export function defineEvent<Data extends object>(declaration: {
   if (!TYPE.test(type)) throw new TypeError(`event type '${type}' must be of the form 'user.created'`);
   if (!Number.isInteger(version) || version < 1)
     throw new TypeError(`version of '${type}' must be a positive integer`);
+  const schema = Joi.object<Data>(data).required();
   return Object.freeze({
     type,
     version,
     routingKey: `${type}.v${version}`,
     dataschema: `urn:warren:${type}:v${version}`,
     from: type.split('.', 1)[0] as string,
-    schema: Joi.object<Data>(data).required(),
+    schema,
+    recognizes: recognizerOf(schema),
     mayGoUnconsumed,
   });
 }

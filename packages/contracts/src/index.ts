@@ -7,6 +7,7 @@ export * from './money.ts';
 export * from './order.ts';
 export * from './payment.ts';
 export * from './personal.ts';
+export { recognizerOf } from './recognize.ts';
 export * from './session.ts';
 export * from './text.ts';
 export * from './user.ts';

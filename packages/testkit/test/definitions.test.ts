@@ -44,6 +44,15 @@ describe('the definitions on a vhost', () => {
     for (const { tags } of findDefinitions()?.users ?? []) expect(tags).to.deep.equal([]);
   });
 
+  it('limit what each user may have open, on the broker as in the file', async () => {
+    const api = managementOf({ url: broker.adminUrl, managementUrl: broker.managementUrl });
+    const user = encodeURIComponent(`${broker.vhost}.session`);
+    const [found] = (await api.request<{ value: object }[]>('GET', `user-limits/${user}`)) ?? [];
+
+    expect(found?.value).to.deep.equal({ 'max-connections': 240, 'max-channels': 640 });
+    for (const { limits } of findDefinitions()?.users ?? []) expect(limits).to.deep.equal(found?.value);
+  });
+
   it('grant the keys that a service subscribes to, calls and answers, and match no others', () => {
     const { topic_permissions: permissions = [] } = platformDefinitions(['a', 'b'], (service) =>
       service === 'a'

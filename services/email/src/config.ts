@@ -1,4 +1,4 @@
-import { Joi, port, url } from '@warren/chassis';
+import { duration, Joi, port, url } from '@warren/chassis';
 
 export interface EmailConfig {
   PORT: number;
@@ -7,6 +7,16 @@ export interface EmailConfig {
   SMTP_URL?: string;
   /** Address the e-mails are from; its domain is also that of their Message-IDs. There when SMTP_URL is. */
   MAIL_FROM?: string;
+  /** Whether those who sign up from now on confirm their address before anything else is sent to it. */
+  EMAIL_CONFIRMATION: 'on' | 'off';
+  /** The first one signs links, all of them are accepted. There when EMAIL_CONFIRMATION is on. */
+  EMAIL_CONFIRMATION_KEY?: readonly string[];
+  /** ms that a link works, and that other e-mails wait for it. */
+  EMAIL_CONFIRMATION_TTL: number;
+  /** Where people reach the gateway, without a slash at the end. There when EMAIL_CONFIRMATION is on. */
+  PUBLIC_URL?: string;
+  /** To one address. */
+  EMAILS_PER_HOUR: number;
 }
 
 /** Of nodemailer's options, those an operator may need: https://nodemailer.com/smtp/. Others would undo ours, or log secrets. */
@@ -51,6 +61,34 @@ function isDecodable(text: string): boolean {
   }
 }
 
+/** Bytes of a key: as many as its HMAC-SHA256 has. https://www.rfc-editor.org/rfc/rfc2104#section-3 */
+const KEY_BYTES = 32;
+
+/** One key, or two while one takes the place of the other. */
+const keys = Joi.any()
+  .custom((text, helpers) => {
+    const given = String(text)
+      .split(',')
+      .map((key) => key.trim());
+    const areKeys = given.length <= 2 && given.every((key) => Buffer.byteLength(key) >= KEY_BYTES);
+    return areKeys ? given : helpers.error('any.invalid');
+  })
+  .messages({ 'any.invalid': `must be a key of at least ${KEY_BYTES} bytes, or two separated by a comma` });
+
+const publicUrl = url('http', 'https')
+  .custom((value: string, helpers) => {
+    const parsed = URL.parse(value);
+    if (parsed === null) return value; // said already
+    const { origin, pathname, search, hash, username, password } = parsed;
+    if (search || hash || username || password) return helpers.error('url.base');
+    return `${origin}${pathname}`.replace(/\/+$/, '');
+  })
+  .messages({ 'url.base': 'must be like https://shop.example.com, without user name, query or fragment' });
+
+/** Required where e-mail addresses are to be confirmed. */
+const whereConfirmed = <Schema extends Joi.Schema>(schema: Schema) =>
+  schema.when('EMAIL_CONFIRMATION', { not: 'on', otherwise: Joi.required() });
+
 export const config = {
   PORT: port(3005),
   ADMIN_PORT: port(9005),
@@ -60,4 +98,10 @@ export const config = {
     .max(254)
     .when('SMTP_URL', { not: Joi.exist(), otherwise: Joi.required() })
     .example('shop@example.com'),
+  EMAIL_CONFIRMATION: Joi.valid('on', 'off').default('off'),
+  EMAIL_CONFIRMATION_KEY: whereConfirmed(keys.example('the output of: openssl rand -base64 32')),
+  EMAIL_CONFIRMATION_TTL: duration('7d').invalid(0).messages({ 'any.invalid': 'must be longer than 0' }),
+  PUBLIC_URL: whereConfirmed(publicUrl.example('https://shop.example.com')),
+  // The slots of that many e-mails are kept for each address.
+  EMAILS_PER_HOUR: Joi.number().integer().min(1).max(1_000).default(20),
 };

@@ -19,8 +19,9 @@ import {
 } from '@warren/contracts';
 import type { EmailConfig } from './config.ts';
 import type { Message, Refusal } from './delivery.ts';
+import { linkFor } from './links.ts';
 import { type TemplateName, templates } from './templates/index.ts';
-import { moneyText, oneLine, reasonText } from './text.ts';
+import { moneyText, oneLine, reasonText, timeText, unlinked } from './text.ts';
 
 export type Status = 'pending' | 'sent' | 'failed';
 
@@ -29,12 +30,14 @@ export interface EmailSchema {
     id: string;
     name: string;
     email: string;
+    /** Null until then; as good as always where nobody was asked. */
+    confirmed_at: Date | null;
   };
   emails: {
     id: string;
     user_id: string;
     template: TemplateName;
-    /** What it is about: the user, the order or the payment. One e-mail of a template about each: unique. */
+    /** What it is about: the user, the order or the payment. One e-mail of a template about each: unique. Of a confirmation that is sent again, an id of its own. */
     reference: string;
     /** What the template names besides the user. */
     facts: object;
@@ -46,8 +49,14 @@ export interface EmailSchema {
     refusals: number;
     created_at: Date;
     sent_at: Date | null;
+    /** Waits until its address is confirmed; where it has failed, it waited in vain. */
+    unconfirmed: boolean;
+    /** When EMAILS_PER_HOUR lets it go. Null while it waits, and of an older version. */
+    slot_at: Date | null;
   };
 }
+
+export const REASONS = ['unconfirmed', 'postponed', 'refused'] as const;
 
 export interface Email {
   id: string;
@@ -57,11 +66,13 @@ export interface Email {
   template: TemplateName;
   subject: string;
   status: Status;
+  /** Why it waits, or why it failed. */
+  reason?: (typeof REASONS)[number];
   /** ISO 8601, UTC */
   sentAt?: string;
 }
 
-type EmailWork = Work<EmailSchema, EmailConfig>;
+export type EmailWork = Work<EmailSchema, EmailConfig>;
 
 /** The pending row that sends an e-mail; its key is the e-mail's id. */
 export const SEND = 'email.send';
@@ -73,29 +84,45 @@ export const refusals: CounterDefinition<{ outcome: 'again' | 'given_up' }> = {
   labels: { outcome: ['again', 'given_up'] },
 };
 
+/** What did not go out at once. */
+export const held: CounterDefinition<{ reason: 'unconfirmed' | 'postponed' | 'expired' }> = {
+  name: 'emails_held_total',
+  help: 'E-mails that wait for the confirmation of their address, that EMAILS_PER_HOUR postponed, or that waited in vain.',
+  labels: { reason: ['unconfirmed', 'postponed', 'expired'] },
+};
+
 /** ms until an e-mail that was refused for good is offered again; after the last one it is given up. */
 const AFTER_REFUSAL = [1, 10, 60, 6 * 60, 24 * 60, 24 * 60, 24 * 60].map((minutes) => minutes * 60_000);
 
-/** Learns of a user and welcomes them; whatever has waited for them is sent. */
+/** Learns of a user and welcomes them; whatever has waited for them is sent, or waits until they have confirmed their address. */
 export async function welcomeUser(work: EmailWork, { userId, name, email }: UserCreated): Promise<void> {
   await lockUser(work, userId);
-  await work.transaction
+  const confirms = work.config.EMAIL_CONFIRMATION === 'on';
+  const user = await work.transaction
     .insertInto('users')
-    .values({ id: userId, name: oneLine(name), email })
+    .values({ id: userId, name: oneLine(name), email, confirmed_at: confirms ? null : work.now() })
     .onConflict((conflict) => conflict.column('id').doNothing())
-    .execute();
-  await write(work, { userId, template: 'welcome', reference: userId, facts: {} });
+    .returning('id')
+    .executeTakeFirst();
+  if (user === undefined) return;
+  const template = confirms ? 'confirmation' : 'welcome';
+  await write(work, { userId, template, reference: userId, facts: {} });
   const waited = await work.transaction
     .updateTable('emails')
     .from('users')
-    .set((expression) => ({ recipient: expression.ref('users.email') }))
+    .set((expression) => ({ recipient: expression.ref('users.email'), unconfirmed: true }))
     .whereRef('users.id', '=', 'emails.user_id')
     .where('emails.user_id', '=', userId)
     .where('emails.recipient', 'is', null)
-    .returning('emails.id')
+    .returning(['emails.id', 'emails.created_at', 'emails.unconfirmed', 'emails.slot_at'])
     .execute();
-  for (const { id } of waited) await work.schedule(SEND, { key: id });
+  if (confirms) for (const email of waited) await schedule(work, email);
+  else if (waited.length > 0) await release(work, userId);
 }
+
+/** Writes another confirmation to a user; each has an id of its own for what it is about. */
+export const writeConfirmation = (work: EmailWork, userId: string) =>
+  write(work, { userId, template: 'confirmation', reference: newId(), facts: {} });
 
 export const announceReceivedOrder = (work: EmailWork, order: OrderCreated) =>
   announce(work, 'order-received', order, orderFacts(order));
@@ -133,59 +160,167 @@ const orderFacts = ({ orderId, productName, price, currency }: OrderCreated) => 
  * Makes whoever tells of a user and whoever writes to them take turns. Else an e-mail that does not see the user yet, and the
  * user's news that do not see the e-mail yet, could commit side by side, and the e-mail would wait for ever.
  */
-async function lockUser(work: EmailWork, userId: string): Promise<void> {
+export async function lockUser(work: EmailWork, userId: string): Promise<void> {
   await sql`select pg_advisory_xact_lock(hashtext('email.user'), hashtext(${userId}::uuid::text))`.execute(
     work.transaction,
   );
 }
 
-/** Writes an e-mail, unless there is one of its kind, and hands it to the worker; while its user is not known, it waits. */
+/**
+ * Writes an e-mail, unless there is one of its kind, and hands it to the worker. It waits while its user is not known, or has not
+ * confirmed the address; otherwise it takes a slot of the address.
+ */
 async function write(
   work: EmailWork,
   email: { userId: string; template: TemplateName; reference: string; facts: object },
 ): Promise<void> {
   const { userId, template, reference, facts } = email;
-  const row = await work.transaction
-    .insertInto('emails')
-    .values((expression) => ({
-      id: newId(),
-      user_id: userId,
-      template,
-      reference,
-      facts,
-      subject: templates[template].subject(facts),
-      recipient: expression.selectFrom('users').select('email').where('id', '=', userId),
-      status: 'pending',
-      refusals: 0,
-      created_at: work.now(),
-    }))
-    .onConflict((conflict) => conflict.constraint('emails_one_of_a_kind').doNothing())
-    .returning(['id', 'recipient'])
-    .executeTakeFirst();
-  if (row !== undefined && row.recipient !== null) await work.schedule(SEND, { key: row.id });
+  const now = work.now();
+  const { rows } = await sql<Scheduled>`
+    with owner as (
+      select email, confirmed_at is null and ${template}::text <> 'confirmation' as unconfirmed
+      from users where id = ${userId}::uuid)
+    insert into emails (id, user_id, template, reference, facts, subject, status, created_at, recipient, unconfirmed, slot_at)
+    select ${newId()}::uuid, ${userId}::uuid, ${template}::text, ${reference}::uuid, ${JSON.stringify(facts)}::jsonb,
+           ${templates[template].subject}::text, 'pending', ${now}::timestamptz, email, coalesce(unconfirmed, false),
+           case when not unconfirmed
+             then (take_slots(lower(email), 1, ${work.config.EMAILS_PER_HOUR}::integer, ${now}::timestamptz))[1] end
+    from (values (1)) as one left join owner on true
+    -- A repeat takes no slot.
+    where not exists (select from emails where template = ${template}::text and reference = ${reference}::uuid)
+    on conflict on constraint emails_one_of_a_kind do nothing
+    returning id, created_at, unconfirmed, slot_at`.execute(work.transaction);
+  for (const row of rows) await schedule(work, row);
 }
 
-/** An e-mail as it is to be sent, the same at every attempt; `undefined` when there is none, or nobody to send it to. */
-export async function messageOf(database: Kysely<EmailSchema>, id: string): Promise<Message | undefined> {
+type Scheduled = Pick<EmailSchema['emails'], 'id' | 'created_at' | 'unconfirmed' | 'slot_at'>;
+
+/** Hands an e-mail to the worker: for its slot, or, while its address is not confirmed, for the end of its time. */
+async function schedule(work: EmailWork, { id, created_at, unconfirmed, slot_at }: Scheduled): Promise<void> {
+  if (unconfirmed) {
+    const at = new Date(created_at.getTime() + work.config.EMAIL_CONFIRMATION_TTL);
+    await work.schedule(SEND, { key: id, at });
+    work.count(held, { reason: 'unconfirmed' });
+  } else if (slot_at !== null) await postpone(work, id, slot_at);
+}
+
+/** Has an e-mail sent at that time; at once when it has come. */
+async function postpone(work: EmailWork, id: string, at: Date): Promise<void> {
+  const isLater = at > work.now();
+  await work.schedule(SEND, { key: id, ...(isLater && { at }) });
+  if (isLater) work.count(held, { reason: 'postponed' });
+}
+
+/** Lets go what waits for a user's address, in order: each takes a slot. */
+export async function release(work: EmailWork, userId: string): Promise<void> {
+  const { rows } = await sql<Scheduled>`
+    with waiting as (
+      select id, row_number() over (order by id) as place from emails
+      where user_id = ${userId}::uuid and status = 'pending' and unconfirmed),
+    taken as (
+      select take_slots(lower(email), (select count(*)::integer from waiting),
+                        ${work.config.EMAILS_PER_HOUR}::integer, ${work.now()}::timestamptz) as slots
+      from users where id = ${userId}::uuid)
+    update emails set unconfirmed = false, slot_at = taken.slots[waiting.place] from waiting, taken
+    where emails.id = waiting.id and emails.status = 'pending' and emails.unconfirmed
+    returning emails.id, emails.created_at, emails.unconfirmed, emails.slot_at`.execute(work.transaction);
+  for (const row of rows) {
+    // It is scheduled for the end of its time.
+    work.discard(SEND, row.id);
+    await schedule(work, row);
+  }
+}
+
+/** What comes of an attempt to send an e-mail. */
+export type Outcome =
+  | { kind: 'sent' }
+  | ({ kind: 'refused' } & Refusal)
+  /** The address had many e-mails of late. */
+  | { kind: 'postponed'; at: Date }
+  /** Its time is over, and nobody has confirmed the address. */
+  | { kind: 'unconfirmed' };
+
+/** An e-mail as it is to be sent, the same at every attempt but for the time of its link; or why it is not sent now. */
+export async function prepare(
+  database: Kysely<EmailSchema>,
+  config: EmailConfig,
+  id: string,
+): Promise<{ kind: 'ready'; message: Message } | Outcome> {
   const row = await database
     .selectFrom('emails')
     .innerJoin('users', 'users.id', 'emails.user_id')
-    .select(['users.name', 'emails.recipient', 'emails.template', 'emails.facts', 'emails.created_at'])
+    .select(['users.name', 'emails.user_id', 'emails.recipient', 'emails.template', 'emails.facts'])
+    .select(['emails.created_at', 'emails.unconfirmed', 'emails.slot_at'])
+    // A slot is good for an hour: else all that was due while the mail server was unavailable would leave at once.
+    .select(
+      sql<boolean>`emails.slot_at is null or emails.slot_at < now() - interval '1 hour'`.as('needsSlot'),
+    )
     .where('emails.id', '=', id)
+    .where('emails.status', '=', 'pending')
     .executeTakeFirst();
-  if (row === undefined || row.recipient === null) return undefined;
-  const { name, recipient, template, facts, created_at: date } = row;
-  return {
-    id,
-    to: { name, address: recipient },
-    date,
-    template,
-    ...templates[template].render({ ...facts, name: name || 'there' }),
-  };
+  if (row === undefined || row.recipient === null)
+    return { kind: 'refused', reason: 'there is nobody to send it to any more', again: true };
+  if (row.unconfirmed) return { kind: 'unconfirmed' };
+  const now = new Date();
+  const slot = row.needsSlot ? await takeSlot(database, config, id, now) : null;
+  if (slot !== null && slot > now) return { kind: 'postponed', at: slot };
+
+  const { name, user_id: userId, recipient: address, template, facts, created_at: date } = row;
+  if (template !== 'confirmation') {
+    const content = templates[template].render(unlinkedFacts({ ...facts, name: name || 'there' }));
+    return {
+      kind: 'ready',
+      message: { id, to: { name: unlinked(name), address }, date, template, ...content },
+    };
+  }
+  const expires = new Date(now.getTime() + config.EMAIL_CONFIRMATION_TTL);
+  const link = linkFor({ userId, address, expires }, config);
+  if (link === undefined)
+    return { kind: 'refused', reason: 'EMAIL_CONFIRMATION_KEY or PUBLIC_URL is not set', again: true };
+  const content = templates[template].render({ link, until: timeText(expires) });
+  return { kind: 'ready', message: { id, to: { name: '', address }, date, template, ...content } };
+}
+
+/** Nothing that others wrote becomes a link, in the text or in the HTML. */
+const unlinkedFacts = (facts: object) =>
+  Object.fromEntries(Object.entries(facts).map(([name, fact]) => [name, unlinked(String(fact))]));
+
+/** For an e-mail that has none, or a stale one. */
+async function takeSlot(
+  database: Kysely<EmailSchema>,
+  { EMAILS_PER_HOUR: perHour }: EmailConfig,
+  id: string,
+  now: Date,
+): Promise<Date | null> {
+  const { rows } = await sql<{ slot_at: Date }>`
+    update emails set slot_at = (take_slots(lower(recipient), 1, ${perHour}::integer, ${now}::timestamptz))[1]
+    where id = ${id}::uuid and status = 'pending' returning slot_at`.execute(database);
+  return rows[0]?.slot_at ?? null;
+}
+
+/** Writes down what came of an attempt. */
+export async function settle(work: EmailWork, id: string, outcome: Outcome): Promise<void> {
+  if (outcome.kind === 'sent') await markSent(work, id);
+  else if (outcome.kind === 'refused') await markRefused(work, id, outcome);
+  else if (outcome.kind === 'postponed') await postpone(work, id, outcome.at);
+  else await markUnconfirmed(work, id);
+}
+
+/** Fails an e-mail that has waited in vain, unless its address was confirmed in this very moment. */
+async function markUnconfirmed(work: EmailWork, id: string): Promise<void> {
+  const row = await work.transaction
+    .updateTable('emails')
+    .set({ status: sql<Status>`case when unconfirmed then 'failed' else 'pending' end` })
+    .where('id', '=', id)
+    .where('status', '=', 'pending')
+    .returning('status')
+    .executeTakeFirst();
+  if (row?.status === 'pending') await work.schedule(SEND, { key: id });
+  else if (row?.status === 'failed') work.count(held, { reason: 'expired' });
 }
 
 /** Writes down that an e-mail was handed over, and says so in `email.sent`. */
-export async function markSent(work: EmailWork, id: string): Promise<void> {
+async function markSent(work: EmailWork, id: string): Promise<void> {
   const row = await work.transaction
     .updateTable('emails')
     .set({ status: 'sent', sent_at: work.now() })
@@ -201,7 +336,7 @@ export async function markSent(work: EmailWork, id: string): Promise<void> {
  * Writes down that the mail server refused an e-mail for good, and has it offered again much later: what looks permanent may
  * be a full mailbox or a wrong setting of the server's. After a few days, or at once where nothing would change, it fails.
  */
-export async function markRefused(work: EmailWork, id: string, { reason, again }: Refusal): Promise<void> {
+async function markRefused(work: EmailWork, id: string, { reason, again }: Refusal): Promise<void> {
   const refusal = oneLine(reason).slice(0, 1_000);
   const row = await work.transaction
     .updateTable('emails')
@@ -229,6 +364,7 @@ export async function emailsOf(
   database: Kysely<EmailSchema>,
   userId: string,
   { limit, after }: Paging,
+  now: Date,
 ): Promise<Page<Email>> {
   const own = database.selectFrom('emails').selectAll().where('user_id', '=', userId);
   await requireCursor(after, (id) => own.where('id', '=', id).executeTakeFirst());
@@ -237,15 +373,25 @@ export async function emailsOf(
     .orderBy('id')
     .limit(limit + 1)
     .execute();
-  return toPage(rows, limit, toEmail);
+  return toPage(rows, limit, (row) => toEmail(row, now));
 }
 
-const toEmail = (row: EmailSchema['emails']): Email => ({
-  id: row.id,
-  userId: row.user_id,
-  ...(row.recipient !== null && { to: row.recipient }),
-  template: row.template,
-  subject: row.subject,
-  status: row.status,
-  ...(row.sent_at !== null && { sentAt: row.sent_at.toISOString() }),
-});
+function toEmail(row: EmailSchema['emails'], now: Date): Email {
+  const reason = reasonOf(row, now);
+  return {
+    id: row.id,
+    userId: row.user_id,
+    ...(row.recipient !== null && { to: row.recipient }),
+    template: row.template,
+    subject: row.subject,
+    status: row.status,
+    ...(reason !== undefined && { reason }),
+    ...(row.sent_at !== null && { sentAt: row.sent_at.toISOString() }),
+  };
+}
+
+function reasonOf({ status, unconfirmed, slot_at }: EmailSchema['emails'], now: Date): Email['reason'] {
+  if (status !== 'sent' && unconfirmed) return 'unconfirmed';
+  if (status === 'pending' && slot_at !== null && slot_at > now) return 'postponed';
+  return status === 'failed' ? 'refused' : undefined;
+}

@@ -1,7 +1,21 @@
-import { CURSOR_UNKNOWN, get, Joi, own, type Paging, pageOf, paging, type Route } from '@warren/chassis';
+import {
+  CURSOR_UNKNOWN,
+  get,
+  Joi,
+  own,
+  type Paging,
+  pageOf,
+  paging,
+  post,
+  type Route,
+  reply,
+} from '@warren/chassis';
 import { uuid } from '@warren/contracts';
 import type { EmailConfig } from './config.ts';
-import { type Email, type EmailSchema, emailsOf } from './emails.ts';
+import { confirm, resend } from './confirmation.ts';
+import { type Email, type EmailSchema, emailsOf, REASONS } from './emails.ts';
+import { readLink } from './links.ts';
+import { askPage, confirmedPage, refuse, resentPage, wantsPage } from './pages.ts';
 import { templates } from './templates/index.ts';
 
 const id = uuid().lowercase();
@@ -13,8 +27,14 @@ const email = Joi.object<Email>({
   template: Joi.valid(...Object.keys(templates)).required(),
   subject: Joi.string().required(),
   status: Joi.valid('pending', 'sent', 'failed').required(),
+  reason: Joi.valid(...REASONS),
   sentAt: Joi.string().isoDate(),
 });
+
+/** Of a link: a browser that lost it, or added to it, sees a page all the same. */
+const link = Joi.object<{ token: string }>({ token: Joi.string().allow('').default('') }).unknown();
+const LINK_REFUSED = { 404: Joi.valid('confirmation_unknown'), 410: Joi.valid('confirmation_expired') };
+const BROWSERS = 'A browser (`Accept: text/html`) is shown pages, also for 404 and 410.';
 
 export const routes: Route<EmailSchema, EmailConfig>[] = [
   get(
@@ -22,10 +42,61 @@ export const routes: Route<EmailSchema, EmailConfig>[] = [
     {
       access: own(({ query }) => query.userId),
       summary: 'The e-mails to a user, oldest first, page by page',
-      description: '`to` is missing while the user is not known yet; `sentAt` unless the e-mail was sent.',
+      description:
+        '`to` is missing while the user is not known yet; `sentAt` unless the e-mail was sent. `reason` says why an e-mail waits, ' +
+        '`unconfirmed` (its address is not confirmed) or `postponed` (the address had many of late), or why it failed, `unconfirmed` or `refused`.',
       query: Joi.object<Paging & { userId: string }>({ userId: id.required(), ...paging }),
       responses: { 200: pageOf(email), 400: Joi.valid(CURSOR_UNKNOWN) },
     },
-    async ({ query }, { database }) => emailsOf(database, query.userId, query),
+    async ({ query }, { database, now }) => emailsOf(database, query.userId, query, now()),
+  ),
+
+  get(
+    '/emails/confirm',
+    {
+      access: 'public',
+      summary: 'The page behind the link of a confirmation',
+      description: `It has a button, and confirms nothing by itself: mail scanners follow links. ${BROWSERS}`,
+      query: link,
+      responses: { 200: Joi.string(), ...LINK_REFUSED },
+    },
+    async ({ query, headers }, { database, config, now }) => {
+      const found = await readLink(database, query.token, config, now());
+      if (found.kind === 'unknown' || found.kind === 'expired') return refuse(found, headers);
+      return found.kind === 'confirmed' ? confirmedPage() : askPage();
+    },
+  ),
+
+  post(
+    '/emails/confirm',
+    {
+      access: 'public',
+      summary: 'Confirms the address that the link was sent to',
+      description: `Again is as good as once. There is no body: the token is that of the link. ${BROWSERS}`,
+      query: link,
+      responses: { 200: Joi.object({ userId: id.required() }), ...LINK_REFUSED },
+    },
+    async ({ query, headers }, work) => {
+      const found = await readLink(work.transaction, query.token, work.config, work.now());
+      if (found.kind === 'unknown' || found.kind === 'expired') return refuse(found, headers);
+      if (found.kind === 'open') await confirm(work, found.userId);
+      return wantsPage(headers) ? confirmedPage() : { userId: found.userId };
+    },
+  ),
+
+  post(
+    '/emails/resend',
+    {
+      access: 'public',
+      summary: 'Sends a user another confirmation',
+      description:
+        'At most 3 in an hour and 5 in a day to one user, and only while the address is not confirmed. The response is the same for everybody, also for users that do not exist.',
+      query: { userId: id.required() },
+      responses: { 202: Joi.object({ userId: id.required() }) },
+    },
+    async ({ query, headers }, work) => {
+      await resend(work, query.userId);
+      return wantsPage(headers) ? resentPage() : reply(202, { userId: query.userId });
+    },
   ),
 ];

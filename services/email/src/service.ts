@@ -2,7 +2,7 @@ import { defineService } from '@warren/chassis';
 import manifest from '../package.json' with { type: 'json' };
 import { broker } from './broker.ts';
 import { config, type EmailConfig } from './config.ts';
-import { type EmailSchema, refusals } from './emails.ts';
+import { type EmailSchema, held, refusals } from './emails.ts';
 import { handlers } from './handlers.ts';
 import { routes } from './routes.ts';
 import { workers } from './workers.ts';
@@ -16,5 +16,5 @@ export const service = defineService<EmailConfig, EmailSchema>({
   routes,
   handlers,
   workers,
-  counters: [refusals],
+  counters: [refusals, held],
 });

@@ -11,6 +11,15 @@ export const oneLine = (text: string): string =>
     .replace(/[\p{Cc}\p{Zl}\p{Zp}\u202a-\u202e\u2066-\u2069]+/gu, ' ')
     .trim();
 
+/**
+ * The same text, with a space wherever a mail program could make a link: `https: //example. com`, `www. example. com`. That is after
+ * a colon or a dot inside a word, also the dots that browsers take for one; between two digits (12:30, 1.5) they stay as they are.
+ */
+export const unlinked = (text: string): string =>
+  text
+    .replace(/(?<=[\p{L}\p{N}+.-]):(?=[^\s:])(?!(?<=\p{N}:)\p{N})/gu, ': ')
+    .replace(/(?<=\S)([.\u3002\uff0e\uff61])(?=[^\s\p{P}])(?!(?<=\p{N}.)\p{N})/gu, '$1 ');
+
 const formats = new Map(
   currencies.map((currency) => [currency, new Intl.NumberFormat('en', { style: 'currency', currency })]),
 );
@@ -18,6 +27,11 @@ const formats = new Map(
 /** e.g. `€1,234.50` */
 export const moneyText = (amount: number, currency: Currency): string =>
   (formats.get(currency) as Intl.NumberFormat).format(amount);
+
+const times = new Intl.DateTimeFormat('en-GB', { dateStyle: 'long', timeStyle: 'short', timeZone: 'UTC' });
+
+/** e.g. `7 December 2026 at 11:50 UTC` */
+export const timeText = (time: Date): string => `${times.format(time)} UTC`;
 
 const reasons: Readonly<Record<string, string>> = {
   limit_exceeded: 'the amount is above the limit for one payment',

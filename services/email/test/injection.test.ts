@@ -112,9 +112,22 @@ describe('what users write into their names, addresses and products', () => {
       for (const { mail: message } of await mail.waitFor(ada.email, 2)) {
         expect(message.text).to.contain(`Hello ${name},`);
         expect([message.to].flat()[0]?.value[0]?.name).to.equal(name);
-        if (message.subject !== 'Welcome to Warren')
-          expect(message.subject).to.equal(`We have received your order: ${name}`);
       }
+    }
+  });
+
+  it('is no link and no subject, in whatever part', async () => {
+    const text = 'Click https://evil.example/x or www.evil.example';
+    const eve = customer({ name: text }, { productName: text });
+    for (const event of [eve.created(), eve.ordered(), eve.confirmed(), eve.cancelled(), eve.refunded()])
+      await broker.publish(...event);
+    for (const { raw, mail: message } of await mail.waitFor(eve.email, 5, 30_000)) {
+      expect(raw, 'the header, too').to.not.match(/https?:\/\/evil|evil\.example/);
+      for (const part of [message.text, message.html]) {
+        expect(part).to.contain('Click https: //evil. example/x or www. evil. example');
+        expect(part).to.not.match(/https?:\/\/evil|evil\.example|<a /);
+      }
+      expect(message.subject).to.not.contain('evil');
     }
   });
 

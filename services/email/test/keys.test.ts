@@ -12,14 +12,14 @@ import { service } from '../src/service.ts';
 
 const { handlers = [] } = service;
 
-/** All that is said about a user; but for the ids, two users have everything in common. */
+/** All that is said about a user; but for the ids and the address, which is one user's alone, two have everything in common. */
 function customer(userId: string = randomUUID()) {
   const [orderId, paymentId] = [randomUUID(), randomUUID()];
   const order = { orderId, userId, productName: 'A book', price: 12.5, currency: 'EUR' };
   const { price: amount, currency } = order;
   const reason = 'payment_timeout';
   return {
-    'user.created': messageOf(userCreated, userId, { userId, name: 'Ada', email: 'ada@example.com' }),
+    'user.created': messageOf(userCreated, userId, { userId, name: 'Ada', email: `${userId}@example.com` }),
     'order.created': messageOf(orderCreated, orderId, order),
     'order.confirmed': messageOf(orderConfirmed, orderId, order),
     'order.cancelled': messageOf(orderCancelled, orderId, { ...order, reason }),

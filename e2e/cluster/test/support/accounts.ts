@@ -1,22 +1,36 @@
 // What must be true in the end, whatever was broken on the way: counted in the databases and on the broker.
 import { eventually } from '@warren/testkit';
 import { expect } from 'chai';
-import { queueDepths, sql } from './kube.ts';
+import { deployed, type Kube } from './kube.ts';
 import type { Outcome } from './load.ts';
 
-const STATEFUL = ['user', 'session', 'order', 'payment', 'email'] as const;
+export const STATEFUL = ['user', 'session', 'order', 'payment', 'email'] as const;
+
+/** Above it a payment is declined: the default of `PAYMENT_LIMIT`. */
+const PAYMENT_LIMIT = 1_000;
 
 /** Numbers that are counted in one database. */
 type Counts = Record<string, number | string | null>;
 
+interface AccountOptions {
+  /** Where. Default: where `make deploy` deploys. */
+  kube?: Kube;
+  /** ms until nothing may be under way any more. Default 300,000. */
+  timeout?: number;
+}
+
 /**
- * Waits until nothing is under way any more, then asserts that everybody of a load has one user, one session, one welcome order that
- * is paid, one payment of which the provider has taken the money once, and three e-mails that are sent; that there is
- * nobody else of that name; and that nothing is left in an outbox or in a queue, dead letters included.
+ * Waits until nothing is under way any more, then asserts that everybody of a load has one user, one session and one welcome order,
+ * and the order that they placed, if they did; that there is nobody else of that name; that every order was settled once, which is
+ * paid, and the provider has taken the money once, or cancelled where the payment was declined; that there is one e-mail, sent, for
+ * each of these; and that nothing is left in an outbox or in a queue, dead letters included.
  *
  * @returns ms until everything had arrived
  */
-export async function takeAccounts({ prefix, signUps }: Outcome, timeout = 300_000): Promise<number> {
+export async function takeAccounts(
+  { prefix, signUps }: Outcome,
+  { kube = deployed, timeout = 300_000 }: AccountOptions = {},
+): Promise<number> {
   const began = performance.now();
   const unanswered = signUps.filter(({ id }) => id === undefined);
   expect(
@@ -25,23 +39,27 @@ export async function takeAccounts({ prefix, signUps }: Outcome, timeout = 300_0
   ).to.deep.equal([]);
   const ids = signUps.map(({ id }) => id as string);
   const n = ids.length;
-  const count = (service: string, numbers: Record<string, string>) => countOf(service, ids, numbers);
+  const placed = signUps.flatMap(({ order }) => order ?? []);
+  const declined = placed.filter(({ price }) => price > PAYMENT_LIMIT).length;
+  const ordered = n + placed.length;
+  const paid = ordered - declined;
+  const count = (service: string, numbers: Record<string, string>) => countOf(kube, service, ids, numbers);
 
   await eventually(
     async () => {
       for (const service of STATEFUL)
         expect(
-          await sql(service, 'select count(*) from warren.outbox'),
+          await kube.sql(service, 'select count(*) from warren.outbox'),
           `events in the outbox of ${service}`,
         ).to.equal('0\n');
-      for (const [queue, messages] of await queueDepths())
+      for (const [queue, messages] of await kube.queueDepths())
         if (queue !== 'unrouted') expect(messages, `messages in ${queue}`).to.equal(0);
       const orders = await count('order', { pending: "orders where status = 'pending'" });
       expect(orders, 'orders that are not decided').to.deep.equal({ pending: 0 });
       const emails = await count('email', { all: 'emails', pending: "emails where status <> 'sent'" });
-      expect(emails, 'e-mails').to.deep.equal({ all: 3 * n, pending: 0 });
+      expect(emails, 'e-mails').to.deep.equal({ all: n + 2 * ordered, pending: 0 });
       expect(
-        await sql('payment', 'select count(*) from warren.tasks'),
+        await kube.sql('payment', 'select count(*) from warren.tasks'),
         'payments that are under way',
       ).to.equal('0\n');
     },
@@ -49,7 +67,7 @@ export async function takeAccounts({ prefix, signUps }: Outcome, timeout = 300_0
   );
   const settledAfter = performance.now() - began;
 
-  const users = await sql(
+  const users = await kube.sql(
     'user',
     `select count(*), count(*) filter (where id::text = any (string_to_array('${ids.join()}', ',')))
      from users where email like '${prefix}-%'`,
@@ -62,40 +80,48 @@ export async function takeAccounts({ prefix, signUps }: Outcome, timeout = 300_0
 
   const fingerprint = (column: string, table: string) =>
     `=select md5(string_agg(${column}::text, ',' order by ${column}::text)) from ${table} where user_id in (select id from ids)`;
-  const { ordered, ...orders } = await count('order', {
+  const { all, ...orders } = await count('order', {
     orders: 'orders',
     welcome: 'orders where welcome',
     paid: "orders where status = 'paid'",
+    cancelled: "orders where status = 'cancelled'",
     people: '(select distinct user_id from orders) s',
-    ordered: fingerprint('id', 'orders'),
+    placed: `=select count(*) from orders where id::text = any (string_to_array('${placed.map(({ id }) => id).join()}', ','))`,
+    all: fingerprint('id', 'orders'),
   });
-  expect(orders, 'orders').to.deep.equal({ orders: n, welcome: n, paid: n, people: n });
+  expect(orders, 'orders').to.deep.equal({
+    ...{ orders: ordered, welcome: n, paid, cancelled: declined, people: n, placed: placed.length },
+  });
 
-  const { paid, charges, ...payments } = await count('payment', {
+  const { settled, charges, ...payments } = await count('payment', {
     payments: 'payments',
     processed: "payments where status = 'processed'",
-    paid: fingerprint('order_id', 'payments'),
+    failed: "payments where status = 'failed'",
+    settled: fingerprint('order_id', 'payments'),
     charges: `=select count(*) || ' of ' || count(distinct reference) from simulator.books
               where outcome = 'accepted' and kind = 'charge' and reference::text in
                 (select order_id::text from payments where user_id in (select id from ids))`,
   });
-  expect(payments, 'payments').to.deep.equal({ payments: n, processed: n });
-  expect(paid, 'the orders that are paid for are the orders there are').to.equal(ordered);
-  expect(charges, "charges in the provider's books, of orders").to.equal(`${n} of ${n}`);
+  expect(payments, 'payments').to.deep.equal({ payments: ordered, processed: paid, failed: declined });
+  expect(settled, 'the orders that have a payment are the orders there are').to.equal(all);
+  expect(charges, "charges in the provider's books, of orders").to.equal(`${paid} of ${paid}`);
 
-  const templates = ['welcome', 'order-received', 'order-confirmed'];
+  // No two of one template are about the same: a constraint of the table.
+  const templates = {
+    welcome: n,
+    'order-received': ordered,
+    'order-confirmed': paid,
+    'order-cancelled': declined,
+  };
   expect(
     await count(
       'email',
       Object.fromEntries(
-        templates.map((template) => [
-          template,
-          `(select distinct user_id from emails where template = '${template}') s`,
-        ]),
+        Object.keys(templates).map((template) => [template, `emails where template = '${template}'`]),
       ),
     ),
-    'people who were sent an e-mail',
-  ).to.deep.equal(Object.fromEntries(templates.map((template) => [template, n])));
+    'e-mails of each kind',
+  ).to.deep.equal(templates);
   return settledAfter;
 }
 
@@ -105,6 +131,7 @@ export async function takeAccounts({ prefix, signUps }: Outcome, timeout = 300_0
  * @param numbers by name: a table and a condition; or, after `=`, a whole query
  */
 async function countOf(
+  { sql }: Kube,
   service: string,
   ids: readonly string[],
   numbers: Record<string, string>,

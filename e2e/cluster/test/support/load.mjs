@@ -1,12 +1,17 @@
 // Signs people up, at a steady rate, from inside the cluster. Runs in a pod, from a ConfigMap, on nothing but Node.js.
-//   URL       where; PATH of a sign-up below
+//   URL       of the gateway
 //   PREFIX    of every e-mail address and idempotency key
 //   RATE      sign-ups begun a second, whether or not those before are answered
-//   PATIENCE  ms in which a sign-up that failed is repeated under its key; 0: never
+//   PATIENCE  ms in which a request that failed is repeated under its key; 0: never
+//   ORDERS    `true`: everybody places an order as well, one in ten above the limit of a payment, and gets their overview
 // SIGUSR2 ends it: what has begun is waited for, then there is a line of JSON for each sign-up, and one with `ended`.
-const { URL: url, PREFIX: prefix } = process.env;
+import { randomUUID } from 'node:crypto';
+
+const { URL: url, PREFIX: prefix, ORDERS: orders } = process.env;
 const rate = Number(process.env.RATE);
 const patience = Number(process.env.PATIENCE);
+/** ms in which a sign-up has to reach the service that takes orders */
+const SIGN_UP_KNOWN = 60_000;
 const wait = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 let ending = false;
@@ -31,28 +36,59 @@ process.stdout.write(`${lines.join('\n')}\n`, () => process.exit(0));
 async function signUp(n) {
   const begun = performance.now();
   const failures = [];
+  const person = { name: `Person ${n}`, email: `${prefix}-${n}@example.com` };
+  const user = await repeat(failures, () => send('POST', '/users/save', 201, person, `${prefix}-${n}`));
+  const signedUp = { n, id: user?.id, ms: Math.round(performance.now() - begun), failures };
+  if (orders !== 'true' || user === undefined) return signedUp;
+
+  const order = { id: randomUUID(), price: n % 10 === 0 ? 1_000.01 : 9.99 };
+  const wanted = { orderId: order.id, userId: user.id, productName: `Thing ${n}`, price: order.price };
+  const placed = await repeat(failures, () => placeOrder(wanted, `${prefix}-${n}-order`));
+  const overview = await repeat(failures, () => send('GET', `/overview/${user.id}`, 200));
+  return { ...signedUp, order: placed && order, missing: overview?.missing };
+}
+
+/** What `attempt` gives, or nothing when it failed for as long as anybody has patience. */
+async function repeat(failures, attempt) {
+  const begun = performance.now();
   for (;;) {
-    const failure = await attempt(n).then(
-      (answer) => {
-        if (answer.status === 201) return { id: answer.body.id };
-        return `${answer.status} ${answer.body.code ?? answer.body.title ?? ''}`;
-      },
-      (error) => `${error.name}: ${error.cause?.code ?? error.cause?.message ?? error.message}`,
-    );
-    const ms = Math.round(performance.now() - begun);
-    if (typeof failure === 'object') return { n, ...failure, ms, failures };
-    failures.push(`${new Date().toISOString()} ${failure}`);
-    if (ms > patience) return { n, ms, failures };
-    await wait(250);
+    try {
+      return await attempt();
+    } catch (error) {
+      const reason = error.cause?.code ?? error.cause?.message ?? error.message;
+      failures.push(`${new Date().toISOString()} ${error.name}: ${reason}`);
+      if (performance.now() - begun > patience) return;
+      await wait(250);
+    }
   }
 }
 
-async function attempt(n) {
-  const response = await fetch(url, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json', 'idempotency-key': `${prefix}-${n}` },
-    body: JSON.stringify({ name: `Person ${n}`, email: `${prefix}-${n}@example.com` }),
+/** `user_unknown` is no failure: the sign-up is seconds old. */
+async function placeOrder(order, key) {
+  const begun = performance.now();
+  for (;;) {
+    try {
+      return await send('POST', '/orders', 201, order, key);
+    } catch (error) {
+      if (error.code !== 'user_unknown' || performance.now() - begun > SIGN_UP_KNOWN) throw error;
+      await wait(1_000);
+    }
+  }
+}
+
+async function send(method, path, expected, body, key) {
+  const response = await fetch(`${url}${path}`, {
+    method,
+    headers: {
+      ...(key && { 'content-type': 'application/json', 'idempotency-key': key }),
+      // Connections that are kept alive would all lead to the gateway's first pod.
+      ...(orders === 'true' && { connection: 'close' }),
+    },
+    body: body && JSON.stringify(body),
     signal: AbortSignal.timeout(20_000),
   });
-  return { status: response.status, body: await response.json() };
+  const answer = await response.json();
+  if (response.status === expected) return answer;
+  const { code, title = '' } = answer;
+  throw Object.assign(new Error(`${method} ${path}: ${response.status} ${code ?? title}`), { code });
 }

@@ -1,11 +1,13 @@
 // Load from a Job in the cluster: a port-forward would die with the pod it leads to.
 import { readFileSync } from 'node:fs';
 import { eventually } from '@warren/testkit';
-import { get, kubectl } from './kube.ts';
+import { deployed, type Kube } from './kube.ts';
 
 export interface LoadOptions {
   /** Sign-ups a second. */
   rate: number;
+  /** Whether everybody places an order of their own, too, and gets their overview. Default false. */
+  orders?: boolean;
   /** ms in which a sign-up that failed is repeated, under the same key. Default 0: never. */
   patience?: number;
 }
@@ -18,6 +20,10 @@ export interface SignUp {
   ms: number;
   /** When and how attempts failed. */
   failures: string[];
+  /** The order they placed, if they did. */
+  order?: { id: string; price: number };
+  /** Parts that their overview lacked; `undefined` where there was none. */
+  missing?: string[];
 }
 
 export interface Outcome {
@@ -37,12 +43,15 @@ export interface Load {
 const script = readFileSync(new URL('load.mjs', import.meta.url), 'utf8');
 
 /** Resolves when the first sign-up has begun. */
-export async function startLoad({ rate, patience = 0 }: LoadOptions): Promise<Load> {
+export async function startLoad(
+  { rate, patience = 0, orders = false }: LoadOptions,
+  { get, kubectl }: Kube = deployed,
+): Promise<Load> {
   const prefix = `load-${Date.now().toString(36)}`;
   const { spec } = await get('deployment', 'gateway');
   const { image, imagePullPolicy } = spec.template.spec.containers[0];
   const labels = { 'app.kubernetes.io/name': prefix, 'app.kubernetes.io/component': 'test' };
-  const env = { URL: 'http://gateway/users/save', PREFIX: prefix, RATE: rate, PATIENCE: patience };
+  const env = { URL: 'http://gateway', PREFIX: prefix, RATE: rate, PATIENCE: patience, ORDERS: orders };
   const objects = [
     {
       apiVersion: 'v1',

@@ -74,7 +74,7 @@ export class Availability {
       this.problem = reasonOf(failure);
     }
     const seconds = Math.round(performance.now() - began) / 1_000;
-    this.#options.log.info({ was: this.problem, seconds }, 'the database is back');
+    this.#options.log.info({ was: this.problem, seconds }, 'database available again');
     this.problem = undefined;
     this.since = new Date();
     this.#tell(true);

@@ -58,7 +58,7 @@ export interface Database<Schema> {
 
 const CANCEL_REQUEST = 80_877_102;
 /** ms that the work of an aborted transaction, its statement and its end may take before the connection is given up. */
-const PATIENCE = 2_000;
+const CANCEL_TIMEOUT_MS = 2_000;
 
 /**
  * A prepared statement keeps the plan that was made when its table was empty. Where there is an index, it is to use that one; and
@@ -90,7 +90,7 @@ export function openDatabase<Schema>({
     const timeout = statementTimeout === undefined ? '' : `; set statement_timeout = ${statementTimeout}`;
     client.query(SESSION_SETTINGS + PLANS + timeout).catch(() => {});
   });
-  pool.on('error', (error) => log.debug({ err: error }, 'an idle database connection was lost'));
+  pool.on('error', (error) => log.debug({ err: error }, 'idle database connection lost'));
 
   const connect = async () => {
     try {
@@ -231,11 +231,11 @@ function cancelOnAbort(
     timer = setTimeout(() => {
       socketOf(client).destroy();
       reject(signal?.reason);
-    }, PATIENCE);
+    }, CANCEL_TIMEOUT_MS);
     // What is being committed is not cancelled.
     if (!state.ended)
       cancelling = cancel(client).catch((error) =>
-        log.warn({ err: error }, 'a statement past its deadline could not be cancelled'),
+        log.warn({ err: error }, 'cannot cancel a statement past its deadline'),
       );
   };
   signal?.addEventListener('abort', onAbort, { once: true });
@@ -276,7 +276,7 @@ function cancel(client: pg.PoolClient): Promise<void> {
     const socket = host.startsWith('/')
       ? createConnection(`${host}/.s.PGSQL.${port}`)
       : createConnection(port, host);
-    socket.setTimeout(PATIENCE, () => socket.destroy(new Error('the server did not answer')));
+    socket.setTimeout(CANCEL_TIMEOUT_MS, () => socket.destroy(new Error('the server did not answer')));
     socket.once('connect', () => socket.write(packet));
     socket.once('error', reject);
     socket.once('close', () => resolve());

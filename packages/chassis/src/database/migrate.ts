@@ -14,12 +14,22 @@ export interface MigrationSet {
 }
 
 const LOCK = "hashtextextended('warren.migrations', 0)";
+/**
+ * ms that a migration waits for a lock, with new transactions behind it. At first below `deadlock_timeout` (1 s): it is rolled back
+ * and repeated before PostgreSQL ends a transaction that waits for it. Doubled each time, so that it gets to its end.
+ */
+const LOCK_TIMEOUT_MS = { min: 500, max: 16_000 };
+/** ms in which the transactions behind it go on. */
+const RETRY_MS = 200;
+/** SQLSTATEs: lock_not_available, deadlock_detected. */
+const LOCKED = ['55P03', '40P01'];
 const FILE = /^(\d{3,})_[a-z0-9_]+\.sql$/;
 
 /**
  * Applies what is missing. Replicas may call it at the same time: one applies, the others wait for it by polling, since a
  * session that waits for a lock holds a snapshot, and `create index concurrently` waits for those. Migrations that this
- * version does not know are left alone: an older version runs beside a newer one.
+ * version does not know are left alone: an older version runs beside a newer one. A migration that cannot have a lock is
+ * repeated until it can.
  * @throws {WarrenError} `migration_failed`, naming the file that failed, with its cause; nothing of that file is kept
  */
 export async function migrate(
@@ -41,7 +51,7 @@ export async function migrate(
       'set tcp_keepalives_idle = 5; set tcp_keepalives_interval = 5; set tcp_keepalives_count = 3',
     );
     for (let waited = 0; !(await tryLock(client)); waited += 1) {
-      if (waited === 1) log.info('another replica is migrating the database; waiting for it');
+      if (waited === 1) log.info('another replica is migrating the database; waiting');
       await sleep(100, undefined, { signal });
     }
     await client.query(`create schema if not exists warren`);
@@ -49,7 +59,7 @@ export async function migrate(
       `create table if not exists warren.migrations (
          set text not null, name text not null, applied_at timestamptz not null default now(), primary key (set, name))`,
     );
-    for (const set of sets) await apply(client, set, log);
+    for (const set of sets) await apply(client, set, log, signal);
   } finally {
     await client.end();
   }
@@ -64,7 +74,12 @@ async function tryLock(client: pg.Client): Promise<boolean> {
   return rows[0].locked;
 }
 
-async function apply(client: pg.Client, set: MigrationSet, log: Logger): Promise<void> {
+async function apply(
+  client: pg.Client,
+  set: MigrationSet,
+  log: Logger,
+  signal: AbortSignal | undefined,
+): Promise<void> {
   const files = (await readdir(set.directory)).filter((file) => file.endsWith('.sql')).sort(byNumber);
   const wrong = files.find((file) => !FILE.test(file));
   if (wrong !== undefined)
@@ -74,21 +89,38 @@ async function apply(client: pg.Client, set: MigrationSet, log: Logger): Promise
 
   for (const name of files.filter((file) => !applied.has(file))) {
     const statements = await readFile(new URL(name, set.directory), 'utf8');
-    try {
-      await client.query('begin');
-      await client.query(statements);
-      await client.query('insert into warren.migrations (set, name) values ($1, $2)', [set.name, name]);
-      await client.query('commit');
-    } catch (cause) {
-      await client.query('rollback').catch(() => {});
-      throw new WarrenError(
-        'migration_failed',
-        `migration ${set.name}/${name}: ${(cause as Error).message}`,
-        { cause },
-      );
+    const migration = `${set.name}/${name}`;
+    let timeout = LOCK_TIMEOUT_MS.min;
+    while (!(await applyFile(client, set, name, statements, timeout))) {
+      log.info({ migration }, 'a migration waits for running transactions; retrying');
+      await sleep(RETRY_MS, undefined, { signal });
+      timeout = Math.min(2 * timeout, LOCK_TIMEOUT_MS.max);
     }
-    log.info({ migration: `${set.name}/${name}` }, 'migration applied');
+    log.info({ migration }, 'migration applied');
   }
   const unknown = [...applied].filter((name) => !files.includes(name));
-  if (unknown.length > 0) log.info({ unknown }, 'the schema is newer than this version; going on');
+  if (unknown.length > 0) log.info({ unknown }, 'the database schema is newer than this version; continuing');
+}
+
+/** @returns false when it could not have a lock in time */
+async function applyFile(
+  client: pg.Client,
+  set: MigrationSet,
+  name: string,
+  statements: string,
+  lockTimeout: number,
+): Promise<boolean> {
+  try {
+    await client.query(`begin; set local lock_timeout = ${lockTimeout}`);
+    await client.query(statements);
+    await client.query('insert into warren.migrations (set, name) values ($1, $2)', [set.name, name]);
+    await client.query('commit');
+    return true;
+  } catch (cause) {
+    await client.query('rollback').catch(() => {});
+    if (LOCKED.includes((cause as { code?: string }).code ?? '')) return false;
+    throw new WarrenError('migration_failed', `migration ${set.name}/${name}: ${(cause as Error).message}`, {
+      cause,
+    });
+  }
 }

@@ -4,7 +4,7 @@ import { sql } from 'kysely';
 import type { Database } from './database.ts';
 
 /** ms */
-const TIMEOUT = 5_000;
+const PROBE_TIMEOUT_MS = 5_000;
 /** Rows of the inbox that are written, and rolled back, to see whether there is room: about 200 KiB with their index. */
 const ROWS = 1_000;
 const INSUFFICIENT_PRIVILEGE = '42501';
@@ -15,7 +15,7 @@ export async function probeDatabase(
   space: boolean,
   closing: AbortSignal,
 ): Promise<void> {
-  const late = AbortSignal.timeout(TIMEOUT);
+  const late = AbortSignal.timeout(PROBE_TIMEOUT_MS);
   await database
     .transaction(
       async (transaction) => {
@@ -41,7 +41,9 @@ export async function probeDatabase(
     .catch((error) => {
       if (error instanceof RolledBack) return;
       if (late.aborted)
-        throw new Error(`the database does not answer within ${TIMEOUT / 1_000} s`, { cause: error });
+        throw new Error(`the database does not answer within ${PROBE_TIMEOUT_MS / 1_000} s`, {
+          cause: error,
+        });
       throw error;
     });
 }

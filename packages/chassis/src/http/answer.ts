@@ -17,7 +17,7 @@ export function toAnswer(result: object): Answer {
   return {
     status,
     headers: body === undefined ? headers : { 'content-type': 'application/json; charset=utf-8', ...headers },
-    body: body === undefined ? undefined : JSON.stringify(body),
+    body: typeof body === 'object' ? JSON.stringify(body) : body,
   };
 }
 

@@ -33,6 +33,7 @@ export interface ApiDescription {
 }
 
 const JSON_TYPE = 'application/json';
+const HTML_TYPE = 'text/html';
 
 /**
  * The OpenAPI document of a service. In `responses` of a route, a status from 400 on may be given the codes it can have:
@@ -246,7 +247,11 @@ function successOf(
       ...(idempotent && { 'idempotency-replayed': header('IdempotencyReplayed') }),
     },
     ...(schema !== null && {
-      content: { [JSON_TYPE]: { schema: named(jsonSchemaOf(schema, 'output'), route, components) } },
+      content: {
+        [schema.type === 'string' ? HTML_TYPE : JSON_TYPE]: {
+          schema: named(jsonSchemaOf(schema, 'output'), route, components),
+        },
+      },
     }),
   };
 }

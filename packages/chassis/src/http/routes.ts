@@ -24,10 +24,11 @@ export interface Read<Schema = any, Config = any> {
 /** An answer other than 200 with a JSON body. */
 export class Reply {
   readonly status: number;
-  readonly body: object | undefined;
+  /** Text is sent as it is, anything else as JSON. */
+  readonly body: object | string | undefined;
   readonly headers: Record<string, string>;
 
-  constructor(status: number, body?: object, headers: Record<string, string> = {}) {
+  constructor(status: number, body?: object | string, headers: Record<string, string> = {}) {
     this.status = status;
     this.body = body;
     this.headers = headers;
@@ -40,6 +41,10 @@ export const reply = (status: number, body?: object, headers?: Record<string, st
 
 /** 201: made, and found at `location` from now on. */
 export const created = (location: string, body: object): Reply => new Reply(201, body, { location });
+
+/** A page for people; whatever it is made of has to be escaped. */
+export const html = (status: number, page: string, headers: Record<string, string> = {}): Reply =>
+  new Reply(status, page, { 'content-type': 'text/html; charset=utf-8', ...headers });
 
 /** 204: done, and nothing to say. */
 export const noContent = (): Reply => new Reply(204);
@@ -90,7 +95,7 @@ export interface RouteOptions<Params = AnyFields, Query = AnyFields, Body = AnyS
   query?: Query;
   /** JSON; fields that are not here are refused. */
   body?: Body;
-  /** What may be answered, by status; `null` where there is no body. */
+  /** What may be answered, by status; `null` where there is no body. A string is a page, see {@link html}. */
   responses?: Record<number, Joi.Schema | null>;
   /**
    * Has requests that write and arrive at the same time share a transaction, and so a commit: far less work for the database. Says

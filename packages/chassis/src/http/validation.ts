@@ -1,5 +1,5 @@
 // Bad input gets one clear answer: 400 with every mistake in it.
-import { Joi } from '@warren/contracts';
+import { Joi, recognizerOf } from '@warren/contracts';
 import { type FieldError, type Problem, problem, WarrenError } from '../errors.ts';
 import type { RequestParts, Route } from './routes.ts';
 
@@ -14,19 +14,20 @@ const MANY = 1_000;
 const OPTIONS: Joi.ValidationOptions = { errors: { wrap: { label: false } } };
 
 export function compileValidation(route: Route): Validate {
-  const params = route.params === undefined ? undefined : schemaOf(route, 'params', route.params);
-  const query = schemaOf(route, 'query', route.query ?? {});
-  const body = route.body?.prefs(OPTIONS);
+  const params = route.params && checkOf(schemaOf(route, 'params', route.params));
+  const query = checkOf(schemaOf(route, 'query', route.query ?? {}));
+  const body = route.body && checkOf(route.body.prefs(OPTIONS));
 
   return (input) => {
     const errors: FieldError[] = [];
-    const check = (schema: Joi.Schema | undefined, value: unknown, whole: string): unknown => {
+    const check = (part: Check | undefined, value: unknown, whole: string): unknown => {
       const { unsound, values } = inspect(value);
       if (unsound !== undefined) {
         errors.push(unsound);
         return undefined;
       }
-      if (schema === undefined) return value;
+      if (part === undefined || part.recognizes(value)) return value;
+      const { schema } = part;
       const result = schema.validate(value, { abortEarly: values > MANY });
       for (const { path, message } of result.error?.details ?? []) {
         // Joi calls the value as a whole "value".
@@ -48,6 +49,13 @@ export function compileValidation(route: Route): Validate {
     return checked;
   };
 }
+
+interface Check {
+  schema: Joi.Schema;
+  recognizes: (value: unknown) => boolean;
+}
+
+const checkOf = (schema: Joi.Schema): Check => ({ schema, recognizes: recognizerOf(schema) });
 
 export function invalid(errors: FieldError[]): Problem {
   return problem(400, {

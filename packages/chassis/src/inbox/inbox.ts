@@ -39,13 +39,13 @@ export const insertMessages = (consumer: string, rows: readonly InboxRow[]): Sta
   values: [
     consumer,
     rows.map(({ id }) => id),
-    rows.map(({ attempts }) => (attempts === undefined ? null : Math.min(attempts, MOST_ATTEMPTS))),
+    rows.map(({ attempts }) => (attempts === undefined ? null : Math.min(attempts, MAX_SMALLINT))),
     rows.map(({ failures }) => (failures === undefined ? null : keepable(failures))),
   ],
 });
 
 /** The largest number of a `smallint`: anybody can write a header. */
-const MOST_ATTEMPTS = 32_767;
+const MAX_SMALLINT = 32_767;
 
 /** @returns null for what JSON can say and PostgreSQL cannot keep */
 function keepable(value: object): string | null {
@@ -53,7 +53,7 @@ function keepable(value: object): string | null {
   return UNKEEPABLE.test(json) ? null : json;
 }
 
-const BATCH = 5_000;
+const PRUNE_BATCH = 5_000;
 
 /** Forgets what is older than `age` ms, in small transactions. Messages of that age are refused before they get here. */
 export async function pruneInbox(database: QueryExecutorProvider, age: number): Promise<number> {
@@ -62,8 +62,10 @@ export async function pruneInbox(database: QueryExecutorProvider, age: number): 
     const { numAffectedRows } = await sql`
       delete from warren.inbox where (consumer, message_id) in (
         select consumer, message_id from warren.inbox
-        where received_at < now() - make_interval(secs => ${age / 1000}) limit ${BATCH})`.execute(database);
+        where received_at < now() - make_interval(secs => ${age / 1000}) limit ${PRUNE_BATCH})`.execute(
+      database,
+    );
     pruned += Number(numAffectedRows ?? 0n);
-    if (Number(numAffectedRows ?? 0n) < BATCH) return pruned;
+    if (Number(numAffectedRows ?? 0n) < PRUNE_BATCH) return pruned;
   }
 }

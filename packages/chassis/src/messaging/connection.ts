@@ -3,8 +3,7 @@ import { type Connection, connect } from 'amqplib/callback_api';
 import { backoff, pause, within } from '../backoff.ts';
 import type { Logger } from '../context.ts';
 import { WarrenError } from '../errors.ts';
-import { closeQuietly, withChannel } from './confirms.ts';
-import { prepareTopology, seeTopology, TopologyError } from './declare.ts';
+import { closeQuietly, withChannel } from './publisher.ts';
 import {
   type BrokerConfig,
   promised,
@@ -13,6 +12,7 @@ import {
   type RascalVhost,
   rascal,
 } from './rascal.ts';
+import { assertTopology, checkTopology, TopologyError } from './verify-topology.ts';
 
 export interface MessagingOptions {
   url: string;
@@ -38,17 +38,17 @@ type Subscriber = (session: RascalSession, queue: string, releasing: AbortSignal
 type Lose = (reason: Error) => void;
 
 /** ms between attempts, at most. */
-const MAX_DELAY = 5_000;
+const RECONNECT_MAX_MS = 5_000;
 /** ms between two checks of the topology, at least. */
 const TOPOLOGY_CHECK_GAP_MS = 500;
 /** ms that a publisher waits once the exchanges are there again: whoever hears its events has to bind its queues first. */
-const BINDING = 2 * MAX_DELAY;
+const BIND_TIMEOUT_MS = 2 * RECONNECT_MAX_MS;
 /** ms that what is half dead may take to say farewell. */
-const FAREWELL = 1_000;
+const CLOSE_TIMEOUT_MS = 1_000;
 /** ms after which an attempt to connect, declare and subscribe is given up: Rascal may wait for what will never come. */
-const ATTEMPT = 30_000;
+const CONNECT_TIMEOUT_MS = 30_000;
 /** ms in which Rascal has noticed that its sockets were cut. */
-const NOTICE = 20;
+const DISCONNECT_NOTICE_MS = 20;
 
 /**
  * The connections of one service to its broker. Rascal declares the topology and runs the subscriptions; its own
@@ -163,12 +163,15 @@ export class Messaging {
 
   async #run(): Promise<void> {
     const { signal } = this.#stopping;
-    const delays = backoff({ min: 200, max: MAX_DELAY });
+    const delays = backoff({ min: 200, max: RECONNECT_MAX_MS });
     while (!signal.aborted) {
       // Of this attempt: what an earlier one left behind may still tell that it is lost.
       const { promise: lost, resolve: lose } = Promise.withResolvers<Error>();
       this.#lose = lose;
-      const timer = setTimeout(() => lose(new Error(`no answer within ${ATTEMPT / 1_000} s`)), ATTEMPT);
+      const timer = setTimeout(
+        () => lose(new Error(`no answer within ${CONNECT_TIMEOUT_MS / 1_000} s`)),
+        CONNECT_TIMEOUT_MS,
+      );
       // Ends every socket of this attempt: Rascal leaves one open when a declaration fails, and may wait for one that is dead.
       const cut = new AbortController();
       this.#cut = cut;
@@ -185,7 +188,7 @@ export class Messaging {
         this.#subscribing = { config, broker, vhost, lose, releasing: releasing.signal };
         for (const name of this.#subscribers.keys()) await this.#subscribe(name);
         clearTimeout(timer);
-        if (this.#wasMissing) await Promise.race([pause(BINDING, signal), lost]);
+        if (this.#wasMissing) await Promise.race([pause(BIND_TIMEOUT_MS, signal), lost]);
         this.#wasMissing = false;
         this.#back();
         this.#broker = broker;
@@ -210,7 +213,7 @@ export class Messaging {
 
   async #open(config: BrokerConfig, cut: AbortSignal, lose: Lose): Promise<[RascalBroker, RascalVhost]> {
     const connection = await connectRaw(this.#options.url, this.#socketOptions('prepare', cut));
-    await prepareTopology(connection, config);
+    await assertTopology(connection, config);
     // Rascal does not tell that it lost a connection while it was declaring, and waits for ever; this one tells of its own.
     const onClose = (error?: Error) => lose(error ?? new Error('the connection was closed'));
     connection.on('close', onClose);
@@ -248,7 +251,7 @@ export class Messaging {
   ): Promise<void> {
     const shutdown = async () => {
       await within(
-        FAREWELL,
+        CLOSE_TIMEOUT_MS,
         promised((done) => broker?.shutdown(done)).catch(() => {}),
       );
       clearInterval(broker?.keepActive);
@@ -257,13 +260,13 @@ export class Messaging {
     else {
       // The sessions that are still alive acknowledge what is done, and requeue what waits. Rascal cancels consumers from a
       // setImmediate, too: what is requeued before that would be delivered to them again.
-      const unsubscribed = this.unsubscribe(FAREWELL);
+      const unsubscribed = this.unsubscribe(CLOSE_TIMEOUT_MS);
       setImmediate(() => releasing.abort());
       await unsubscribed;
     }
     cut.abort();
     if (broker === undefined || this.#stopping.signal.aborted) return;
-    await pause(NOTICE);
+    await pause(DISCONNECT_NOTICE_MS);
     await shutdown();
   }
 
@@ -281,7 +284,7 @@ export class Messaging {
       if (cut.aborted) return;
       this.#topologyDue = new AbortController();
       try {
-        await seeTopology({ createChannel: (done) => vhost.getChannel(done) }, config);
+        await checkTopology({ createChannel: (done) => vhost.getChannel(done) }, config);
       } catch (error) {
         lose(error as Error);
       }
@@ -307,8 +310,8 @@ export class Messaging {
   blocked(blocked: boolean, reason?: string): void {
     if (blocked === (this.#state === 'blocked')) return;
     if (blocked)
-      this.#options.log.warn({ reason }, 'the broker blocks publishers; events wait in the outbox');
-    else this.#options.log.info('the broker takes messages again');
+      this.#options.log.warn({ reason }, 'the broker blocks publishers; events stay in the outbox');
+    else this.#options.log.info('the broker accepts messages again');
     if (this.#broker !== undefined) this.#move(blocked ? 'blocked' : 'connected');
   }
 
@@ -329,9 +332,9 @@ export class Messaging {
     const isRefusal = !isTopology && REFUSAL.test(message);
     this.#wasMissing ||= (isTopology && error.code === 'topology_missing') || /^NOT_ALLOWED/.test(message);
     const what = isRefusal
-      ? 'the broker refuses this service'
+      ? 'the broker refused this service'
       : DELETED.test(message)
-        ? 'something was deleted on the broker'
+        ? 'an exchange, queue or binding was deleted on the broker'
         : 'the broker is away';
     this.problem = isTopology ? error.message : `${what}: ${message}`;
     const thing = isTopology || isRefusal ? this.problem : 'away';
@@ -392,7 +395,7 @@ function messageOf(error: Error, url: string): string {
   if (/^Expected ConnectionOpenOk; got <ConnectionClose/.test(error.message)) {
     const { username, pathname } = new URL(url);
     const vhost = decodeURIComponent(pathname.slice(1)) || '/';
-    return `NOT_ALLOWED - vhost '${vhost}' does not exist, is down or full, or user '${decodeURIComponent(username)}' has no permissions on it`;
+    return `NOT_ALLOWED - vhost '${vhost}' does not exist, is down or full, or user '${decodeURIComponent(username)}' has no permissions on it, or as many connections as it may have`;
   }
   if (error.message !== '') return error.message;
   if (error instanceof AggregateError) return error.errors.map((one) => messageOf(one, url)).join(', ');

@@ -16,7 +16,7 @@ import { asError } from '../errors.ts';
 import { type InboxRow, inboxId, insertMessages } from '../inbox/inbox.ts';
 import { inParts, runBatches } from '../parts.ts';
 import { childOf } from '../telemetry/log.ts';
-import type { Metrics } from '../telemetry/metrics.ts';
+import type { Counter, Metrics } from '../telemetry/metrics.ts';
 import { SpanKind, traceIdOf, withSpan } from '../telemetry/tracing.ts';
 import { isLostRace } from '../units.ts';
 import { Acks } from './acks.ts';
@@ -25,11 +25,11 @@ import { FailedDeliveries } from './failed.ts';
 import {
   attemptsOf,
   deliveriesOf,
+  type FailedMessagePublisher,
   type Failure,
-  type Forwarder,
   failuresOf,
   publishedAt,
-} from './forwarder.ts';
+} from './failed-message-publisher.ts';
 import type { Intake, Taker } from './intake.ts';
 import type { Producers } from './producers.ts';
 import type { AckOrNack, RascalMessage, RascalSession } from './rascal.ts';
@@ -83,7 +83,7 @@ export interface ConsumerOptions {
   units: Units;
   availability: Pick<Availability, 'check'>;
   intake: Pick<Intake, 'add' | 'claim' | 'isClosed'>;
-  forwarder: Forwarder;
+  failedMessages: FailedMessagePublisher;
   producers: Producers;
   retryDelays: readonly RetryDelay[];
   /** Transactions at once, when the first ones are slow. */
@@ -98,15 +98,15 @@ export interface ConsumerOptions {
 }
 
 /** Attempts of an event that meets an outage of the database while a probe succeeds. */
-const ALONE = 3;
+const OUTAGE_ATTEMPTS = 3;
 /** Deliveries that a message has behind it when it may be what ended its consumers: from then on it is handled alone. */
-const SUSPECT = 2;
+const SUSPECT_DELIVERIES = 2;
 /** Messages, and bytes of them, in one transaction: half of what the broker hands over, so that the other half arrives meanwhile. */
-const BATCH = { messages: 100, bytes: 4 * 1024 * 1024 };
+const BATCH_LIMIT = { messages: 100, bytes: 4 * 1024 * 1024 };
 /** ms that a batch may take before it is redone in parts; a handler alone has `timeout`. */
-const BATCH_TIMEOUT = 5_000;
+const BATCH_TIMEOUT_MS = 5_000;
 /** ms after which a batch is slow, and does not hold up the next one any more. */
-const SLOW = 250;
+const SLOW_BATCH_MS = 250;
 
 /** An event in a batch. */
 interface Piece extends PieceOfWork {
@@ -123,6 +123,7 @@ interface Arrival extends Delivery {
 export class Consumer implements Taker {
   readonly #options: ConsumerOptions;
   readonly #failed: FailedDeliveries;
+  readonly #metrics: QueueMetrics;
   readonly #stopping = new AbortController();
   /** What this consumer answers for, in the order of arrival. */
   readonly #held = new Set<Delivery>();
@@ -130,32 +131,30 @@ export class Consumer implements Taker {
   #arrived: Arrival[] = [];
   readonly #startBatches: () => void;
   /** Messages in the next batch at most: fewer after one that took too long. */
-  #size = BATCH.messages;
+  #size = BATCH_LIMIT.messages;
   #interrupting = new AbortController();
   #emptying: Promise<void> = Promise.resolve();
 
   constructor(options: ConsumerOptions) {
     this.#options = options;
-    const { queue, subscriptions, producers, metrics, intake, forwarder, retryDelays, log } = options;
+    const { queue, subscriptions, producers, metrics, intake, failedMessages, retryDelays, log } = options;
+    this.#metrics = metricsOf(metrics, { queue, type: subscriptions[0]?.event.type as string });
     this.#failed = new FailedDeliveries({
       queue,
-      forwarder,
+      failedMessages,
       retryDelays,
       log,
-      count: (outcome) => this.#count(outcome),
+      count: (outcome) => this.#metrics.consumed[outcome].inc(),
       forget: (delivery) => this.#held.delete(delivery),
     });
     this.#startBatches = runBatches({
       next: () => this.#next(),
       run: (batch) => this.#run(batch),
-      slow: SLOW,
+      slow: SLOW_BATCH_MS,
       atOnce: options.concurrency,
     });
     producers.expect(queue);
     intake.add(this);
-    // A counter that begins with its first event has no rate for it.
-    for (const type of new Set(subscriptions.map(({ event }) => event.type)))
-      for (const outcome of OUTCOMES) metrics.eventsConsumed.inc({ queue, type, outcome }, 0);
   }
 
   get queue(): string {
@@ -187,10 +186,7 @@ export class Consumer implements Taker {
       };
       this.#take(delivery).catch((error) => {
         const { queue, log } = this.#options;
-        log.error(
-          { err: error, queue },
-          'the consumer failed over a message; the broker dead-letters it as it is',
-        );
+        log.error({ err: error, queue }, 'consumer error; message rejected to its dead-letter queue');
         settle(asError(error), [{ strategy: 'nack' }]);
       });
     };
@@ -227,7 +223,7 @@ export class Consumer implements Taker {
     }
     const arrival = this.#arrivalOf(delivery, judged.event);
     if (arrival === undefined) return;
-    if (deliveriesOf(message) >= SUSPECT) return this.#handleSuspect(arrival);
+    if (deliveriesOf(message) >= SUSPECT_DELIVERIES) return this.#handleSuspect(arrival);
     this.#arrived.push(arrival);
     this.#startBatches();
   }
@@ -276,7 +272,7 @@ export class Consumer implements Taker {
     let bytes = 0;
     let taken = 0;
     for (const arrival of this.#arrived) {
-      if (batch.length === this.#size || bytes >= BATCH.bytes) break;
+      if (batch.length === this.#size || bytes >= BATCH_LIMIT.bytes) break;
       taken += 1;
       if (!this.#isWaiting(arrival)) continue;
       batch.push(arrival);
@@ -295,7 +291,7 @@ export class Consumer implements Taker {
   async #run(batch: readonly Arrival[]): Promise<void> {
     const { queue, log } = this.#options;
     const done = this.#handleInParts(batch).catch((error) =>
-      log.error({ err: error, queue }, 'the consumer failed over a batch; it is returned to its queue'),
+      log.error({ err: error, queue }, 'consumer error; batch returned to its queue'),
     );
     for (const arrival of batch) arrival.done = done;
     await done;
@@ -330,9 +326,9 @@ export class Consumer implements Taker {
 
   async #handleTogether(pieces: readonly Piece[]): Promise<void> {
     const started = performance.now();
-    const handled = await this.#runBatch(pieces, BATCH_TIMEOUT);
+    const handled = await this.#runBatch(pieces, BATCH_TIMEOUT_MS);
     const ms = performance.now() - started;
-    this.#size = Math.min(BATCH.messages, this.#size * 2);
+    this.#size = Math.min(BATCH_LIMIT.messages, this.#size * 2);
     this.#acknowledge(pieces.map(({ arrival }) => arrival));
     for (const piece of pieces) this.#report(piece, handled.has(piece) ? 'handled' : 'duplicate', ms);
   }
@@ -349,6 +345,7 @@ export class Consumer implements Taker {
     try {
       await units.batch(pieces, {
         signal: AbortSignal.any([limit.signal, interrupted]),
+        optimistic: pieces.every(({ arrival }) => arrival.message.fields.redelivered === false),
         first: async (run) => {
           handled.clear();
           const { rows } = await run(insertMessages(queue, pieces.map(inboxRowOf)));
@@ -405,12 +402,11 @@ export class Consumer implements Taker {
   }
 
   #report({ event }: Piece, outcome: 'handled' | 'duplicate', ms: number): void {
-    const { queue, log, metrics, now } = this.#options;
-    const { type } = event;
-    this.#count(outcome);
-    metrics.eventHandlingDuration.observe({ queue, type }, ms / 1_000);
-    if (outcome === 'handled')
-      metrics.eventLag.observe({ queue, type }, Math.max(0, now().getTime() - Date.parse(event.time)) / 1000);
+    const { queue, log, now } = this.#options;
+    const { consumed, duration, lag } = this.#metrics;
+    consumed[outcome].inc();
+    duration.observe(ms / 1_000);
+    if (outcome === 'handled') lag.observe(Math.max(0, now().getTime() - Date.parse(event.time)) / 1_000);
     log.info({ ...fieldsOf(event), queue, outcome, ms: Math.round(ms * 1e3) / 1e3 }, 'event');
   }
 
@@ -424,10 +420,7 @@ export class Consumer implements Taker {
     if (release !== undefined) {
       const { piece, message } = arrival;
       const deliveries = deliveriesOf(message);
-      log.warn(
-        { queue, eventId: piece.event.id, deliveries },
-        'an event that was delivered before is handled alone',
-      );
+      log.warn({ queue, eventId: piece.event.id, deliveries }, 'handling a redelivered event alone');
       if (!this.#isClosedTo(arrival)) arrival.done = this.#handleAlone(arrival.piece);
       await arrival.done;
     }
@@ -456,7 +449,7 @@ export class Consumer implements Taker {
         // the message is returned, rather than marched up the ladder.
         if ((isOutage || isTimeout(error)) && !(await availability.check(error))) return;
         // But a database that is unavailable to this one alone, again and again, is not to blame; nor is one that lost a race.
-        if ((!isOutage && !isLostRace(error)) || alone === ALONE) {
+        if ((!isOutage && !isLostRace(error)) || alone === OUTAGE_ATTEMPTS) {
           arrival.isForwarded = true;
           const failure = { reason: 'handler_failed', error: asError(error), at: now() };
           // Nobody waits for it.
@@ -474,7 +467,7 @@ export class Consumer implements Taker {
     try {
       await this.#failed.fail(delivery, failure, log);
     } catch (error) {
-      log.error({ err: error }, 'the consumer failed over a message; the broker dead-letters it as it is');
+      log.error({ err: error }, 'consumer error; message rejected to its dead-letter queue');
       delivery.ackOrNack(asError(error), [{ strategy: 'nack' }]);
     }
   }
@@ -493,11 +486,6 @@ export class Consumer implements Taker {
     );
     if (returned.length > 0)
       log.info({ queue, returned: returned.length }, 'deliveries returned to their queue');
-  }
-
-  #count(outcome: (typeof OUTCOMES)[number]): void {
-    const { queue, subscriptions, metrics } = this.#options;
-    metrics.eventsConsumed.inc({ queue, type: subscriptions[0]?.event.type as string, outcome });
   }
 
   /** @throws {ContractError}, or {Error} when the event is too old */
@@ -551,3 +539,19 @@ class Interrupted extends Error {
 const isTimeout = (error: unknown): boolean => error instanceof Error && error.name === 'TimeoutError';
 
 const OUTCOMES = ['handled', 'duplicate', 'retried', 'dead'] as const;
+
+type QueueMetrics = ReturnType<typeof metricsOf>;
+
+/** Of one queue; looked up by their labels once, not for each event. All begin with 0: without a first value there is no rate. */
+function metricsOf(metrics: Metrics, labels: { queue: string; type: string }) {
+  const counters = OUTCOMES.map((outcome) => {
+    const counter = metrics.eventsConsumed.labels({ ...labels, outcome });
+    counter.inc(0);
+    return [outcome, counter] as const;
+  });
+  return {
+    consumed: Object.fromEntries(counters) as Record<(typeof OUTCOMES)[number], Counter.Internal>,
+    duration: metrics.eventHandlingDuration.labels(labels),
+    lag: metrics.eventLag.labels(labels),
+  };
+}

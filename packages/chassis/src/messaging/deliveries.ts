@@ -22,5 +22,5 @@ export interface Delivery {
 
 /** To the broker, which delivers it to another replica, or later. Not a retry. */
 export function requeue({ ackOrNack }: Pick<Delivery, 'ackOrNack'>): void {
-  ackOrNack(new Error('this consumer does not handle it now'), [{ strategy: 'nack', requeue: true }]);
+  ackOrNack(new Error('not handled by this consumer'), [{ strategy: 'nack', requeue: true }]);
 }

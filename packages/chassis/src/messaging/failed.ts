@@ -2,14 +2,14 @@
 // queue. The original is acknowledged when its copy is confirmed, and not before.
 import { backoff, pause } from '../backoff.ts';
 import type { Logger } from '../context.ts';
-import { PublishError } from './confirms.ts';
 import { type Delivery, requeue } from './deliveries.ts';
-import { attemptsOf, type Failure, type Forwarder } from './forwarder.ts';
+import { attemptsOf, type FailedMessagePublisher, type Failure } from './failed-message-publisher.ts';
+import { PublishError } from './publisher.ts';
 import type { RetryDelay } from './topology.ts';
 
 export interface FailedOptions {
   queue: string;
-  forwarder: Forwarder;
+  failedMessages: FailedMessagePublisher;
   retryDelays: readonly RetryDelay[];
   log: Logger;
   count: (outcome: 'retried' | 'dead') => void;
@@ -28,7 +28,7 @@ export class FailedDeliveries {
 
   /** To the next delay queue; to the dead-letter queue after the last. */
   async fail(delivery: Delivery, failure: Failure, log: Logger): Promise<void> {
-    const { queue, forwarder, retryDelays, count } = this.#options;
+    const { queue, failedMessages, retryDelays, count } = this.#options;
     const { message } = delivery;
     const attempts = attemptsOf(message);
     const delay = retryDelays[attempts];
@@ -36,24 +36,24 @@ export class FailedDeliveries {
     await this.#forward(
       delivery,
       log,
-      () => forwarder.retry(message, queue, delay, failure),
+      () => failedMessages.retry(message, queue, delay, failure),
       () => {
         count('retried');
         log.warn(
           { err: failure.error, queue, attempt: attempts + 1, delay: delay.name },
-          'handling failed; it will be tried again',
+          'event handler failed; retrying later',
         );
       },
     );
   }
 
   async deadLetter(delivery: Delivery, failure: Failure, log: Logger): Promise<void> {
-    const { queue, forwarder, count } = this.#options;
+    const { queue, failedMessages, count } = this.#options;
     const { message } = delivery;
     await this.#forward(
       delivery,
       log,
-      () => forwarder.deadLetter(message, queue, failure),
+      () => failedMessages.deadLetter(message, queue, failure),
       () => {
         count('dead');
         // Reported already, at a bounded rate: a forger must not fill the log.
@@ -81,10 +81,7 @@ export class FailedDeliveries {
       } catch (error) {
         // A missing exchange, binding or permission is not the message's fault: it is retried until that is fixed.
         if (error instanceof PublishError && error.isAboutTheMessage) {
-          log.error(
-            { err: error },
-            'a failed message could not be forwarded; the broker dead-letters it as it is',
-          );
+          log.error({ err: error }, 'cannot publish a failed message; rejected to its dead-letter queue');
           return ackOrNack(error, [{ strategy: 'nack' }]);
         }
         await pause(delays.next(), signal);
@@ -101,17 +98,17 @@ export class FailedDeliveries {
    * @returns whether it was returned
    */
   async return(delivery: Delivery): Promise<boolean> {
-    const { queue, forwarder, log, forget } = this.#options;
+    const { queue, failedMessages, log, forget } = this.#options;
     const { message, ackOrNack, signal, lost } = delivery;
     const delays = backoff(DELAYS);
     while (!lost.aborted) {
       try {
-        await forwarder.giveBack(message, queue);
+        await failedMessages.requeue(message, queue);
         ackOrNack();
         return true;
       } catch (error) {
         if (error instanceof PublishError && error.reason !== 'lost') {
-          log.warn({ err: error, queue }, 'cannot return a delivery by a publish; requeueing it');
+          log.warn({ err: error, queue }, 'cannot publish a delivery back to its queue; requeueing it');
           requeue(delivery);
           return false;
         }

@@ -33,7 +33,7 @@ export const UNROUTED = 'unrouted';
 export const DELIVERY_LIMIT = 10;
 
 /** Peeking at a dead letter delivers it and gives it back; RabbitMQ 4 would drop it after 20 such deliveries. */
-const PEEKS = 1_000_000;
+const DLQ_DELIVERY_LIMIT = 1_000_000;
 
 /** Messages in flight to a consumer: a batch, and the next one. A service that needs another number writes it into its broker.ts. */
 const PREFETCH = 200;
@@ -113,7 +113,7 @@ export function consumes(
     const queue = workQueueName(service, event);
     const dlq = deadLetterQueue(queue);
     queues[queue] = workQueue(service, dlq);
-    queues[dlq] = quorum({ 'x-delivery-limit': PEEKS });
+    queues[dlq] = quorum({ 'x-delivery-limit': DLQ_DELIVERY_LIMIT });
     bind(EVENTS, queue, event.routingKey);
     bind(returnExchange(service), queue, queue);
     bind(returnExchange(service), dlq, dlq);

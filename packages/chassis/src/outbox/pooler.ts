@@ -2,7 +2,7 @@
 import pg from 'pg';
 import { within } from '../backoff.ts';
 import { WarrenError } from '../errors.ts';
-import { hangUp } from './session.ts';
+import { hangUp } from './reader.ts';
 
 /** DATABASE_URL cannot work, however long one waits. */
 export class PoolerError extends WarrenError {
@@ -17,9 +17,9 @@ export class PoolerError extends WarrenError {
 }
 
 /** Transactions that are opened beside a session to see whether one of them gets its backend. */
-const ROUNDS = 5;
+const PROBES = 5;
 /** ms after which a session that does not answer is thought to wait for a backend. */
-const PATIENCE = 2_000;
+const PROBE_TIMEOUT_MS = 2_000;
 
 /**
  * Sees whether a connected client has a session of its own. It has none when another one's transaction can run on its backend.
@@ -31,7 +31,7 @@ export async function refusePooler(client: pg.Client, url: string): Promise<void
   if ((client as unknown as { processID: number | null }).processID === mine) return;
   const others: pg.Client[] = [];
   try {
-    for (let round = 0; round < ROUNDS; round += 1) {
+    for (let round = 0; round < PROBES; round += 1) {
       const other = new pg.Client({
         connectionString: url,
         connectionTimeoutMillis: 5_000,
@@ -44,7 +44,7 @@ export async function refusePooler(client: pg.Client, url: string): Promise<void
       const theirs = await backend(other);
       const still = backend(client);
       still.catch(() => {});
-      const answer = await within(PATIENCE, still);
+      const answer = await within(PROBE_TIMEOUT_MS, still);
       if (theirs === mine || answer !== mine) throw new PoolerError();
     }
   } finally {

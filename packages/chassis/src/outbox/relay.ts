@@ -5,17 +5,16 @@
 //
 // A row is deleted when its confirm has come. A crash between the two publishes it again, under the same id; the consumers'
 // inboxes know it. Nothing is ever deleted unconfirmed.
-import { CONTENT_TYPE } from '@warren/contracts';
 import pg from 'pg';
 import { backoff, pause, within } from '../backoff.ts';
 import type { Logger } from '../context.ts';
 import { connectClient } from '../database/connect.ts';
-import { type PublishError, Publisher } from '../messaging/confirms.ts';
-import { EVENTS } from '../messaging/topology.ts';
+import { type PublishError, Publisher } from '../messaging/publisher.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import { Holds } from './holds.ts';
 import { PoolerError, refusePooler } from './pooler.ts';
-import { hangUp, type Row, Session } from './session.ts';
+import { IN_FLIGHT_LIMIT, type PublishRow, READ_LIMIT, rowPublisher } from './publish.ts';
+import { hangUp, OutboxReader, type Row } from './reader.ts';
 
 export interface RelayOptions {
   service: string;
@@ -33,34 +32,33 @@ export interface RelayOptions {
   metrics: Metrics;
 }
 
-/** Events in flight to the broker at once, rows read at once, and bytes of either (the last event may exceed them). */
-const WINDOW = 1_000;
-const BATCH = 500;
-const BYTES = 8 * 1024 * 1024;
+/** Bytes of the events in flight, and of the rows read at once (the last event may exceed them). */
+const BYTES_LIMIT = 8 * 1024 * 1024;
 /** ms between looks into an outbox whose writers are in other processes: while events flow, and when nothing happens. */
-const BUSY_POLL = 50;
-const IDLE_POLL = 800;
-const BUSY_FOR = 2_000;
+const BUSY_POLL_MS = 50;
+const IDLE_POLL_MS = 800;
+const BUSY_FOR_MS = 2_000;
 /** ms between attempts of a stand-by to become the active one. */
-const STANDBY_POLL = 1_000;
+const STANDBY_POLL_MS = 1_000;
 /** ms a statement of the relay may take before its connection counts as lost. */
-const STATEMENT_TIMEOUT = 10_000;
+const STATEMENT_TIMEOUT_MS = 10_000;
 /** ms without trouble after which the next trouble is a new one. */
-const CALM = 10_000;
+const RECONNECT_RESET_MS = 10_000;
 /** ms to settle what has come back, once its time is over. */
-const LAST_WORDS = 500;
+const SHUTDOWN_SETTLE_MS = 500;
 /** ms until a broker that refuses every event is tried again. */
-const REFUSED_PAUSE = 5_000;
+const REFUSED_RETRY_MS = 5_000;
 /** ms in which the confirms of what is in flight come in, so that the channel can be renewed. */
 const RENEWAL_MS = 2_000;
 /** Refusals, and events looked through, after which the broker is thought to refuse every event. */
-const REFUSALS = 100;
-const SUSPECTS = 100_000;
+const REFUSALS_LIMIT = 100;
+const ISOLATION_LIMIT = 100_000;
 
 const TRY_LOCK = `select pg_try_advisory_lock(hashtextextended('warren.outbox', 0)) as locked`;
 
 export class Relay {
   readonly #options: RelayOptions;
+  readonly #publish: PublishRow;
   readonly #stopping = new AbortController();
   #running: Promise<void> | undefined;
   #wake: () => void = () => {};
@@ -76,6 +74,7 @@ export class Relay {
 
   constructor(options: RelayOptions) {
     this.#options = options;
+    this.#publish = rowPublisher(options);
   }
 
   start(): void {
@@ -108,15 +107,16 @@ export class Relay {
       try {
         const locked = await Promise.race([this.#elect(client), this.#drained]);
         if (locked !== true) continue;
-        if (complained) log.info('the outbox relay has its database back');
+        if (complained) log.info('outbox relay reconnected to the database');
         complained = false;
         const since = performance.now();
-        await this.#lead(await Session.open(client)).finally(() => {
-          if (performance.now() - since > CALM) delays.reset();
+        await this.#lead(await OutboxReader.open(client)).finally(() => {
+          if (performance.now() - since > RECONNECT_RESET_MS) delays.reset();
         });
       } catch (error) {
         if (error instanceof PoolerError) return onFatal(error);
-        if (!complained) log.warn({ err: error }, 'the outbox relay lost its database; events wait');
+        if (!complained)
+          log.warn({ err: error }, 'outbox relay lost its database connection; events stay in the outbox');
         complained = true;
         await pause(delays.next(), this.#draining.signal);
       } finally {
@@ -131,7 +131,7 @@ export class Relay {
       connectionString: this.#options.databaseUrl,
       application_name: `${this.#options.service} relay`,
       connectionTimeoutMillis: 5_000,
-      query_timeout: STATEMENT_TIMEOUT,
+      query_timeout: STATEMENT_TIMEOUT_MS,
       keepAlive: true,
       keepAliveInitialDelayMillis: 2_000,
     });
@@ -146,80 +146,83 @@ export class Relay {
     // so there is no need to wait for the disk.
     await client.query(`
       set tcp_keepalives_idle = 2; set tcp_keepalives_interval = 2; set tcp_keepalives_count = 2; set tcp_user_timeout = 6000;
-      set synchronous_commit = off; set statement_timeout = ${STATEMENT_TIMEOUT}`);
+      set synchronous_commit = off; set statement_timeout = ${STATEMENT_TIMEOUT_MS}`);
     await refusePooler(client, this.#options.databaseUrl);
     while (!this.#draining.signal.aborted) {
       const { rows } = await client.query(TRY_LOCK);
       if (rows[0].locked) return true;
-      await pause(STANDBY_POLL, this.#draining.signal);
+      await pause(STANDBY_POLL_MS, this.#draining.signal);
     }
     return false;
   }
 
   /** As the active relay, until the database or this process ends. */
-  async #lead(session: Session): Promise<void> {
+  async #lead(reader: OutboxReader): Promise<void> {
     const { log, connected } = this.#options;
     const delays = backoff({ min: 100, max: 5_000 });
     const stopping = this.#stopping.signal;
     const holds = new Holds();
     let cautious = false;
     this.active = true;
-    log.debug('this process is the active relay');
-    for (const key of await session.heldKeys()) this.#hold(holds, key, undefined);
+    log.debug('outbox relay is active');
+    for (const key of await reader.heldKeys()) this.#hold(holds, key, undefined);
     // Whatever hangs when the time is over hangs on one of the two lines.
     let timer: NodeJS.Timeout | undefined;
     const onStopping = () => {
-      timer = setTimeout(() => session.end(new Error('its time was over')), LAST_WORDS);
+      timer = setTimeout(() => reader.end(new Error('its time was over')), SHUTDOWN_SETTLE_MS);
     };
     stopping.addEventListener('abort', onStopping);
     try {
-      while (!stopping.aborted && !session.lost) {
+      while (!stopping.aborted && !reader.lost) {
         const since = performance.now();
         try {
-          await Promise.race([connected(), session.ended, this.#drained]);
-          if (session.lost || stopping.aborted) break;
-          const publisher = await this.#openPublisher(session);
-          const sifted = cautious ? await this.#sift(session, publisher, holds) : publisher;
+          await Promise.race([connected(), reader.ended, this.#drained]);
+          if (reader.lost || stopping.aborted) break;
+          const publisher = await this.#openPublisher(reader);
+          const sifted = cautious ? await this.#sift(reader, publisher, holds) : publisher;
           cautious = false;
-          if (await this.#flow(session, sifted, holds)) return;
+          if (await this.#flow(reader, sifted, holds)) return;
         } catch (error) {
           const { reason, code } = error as Partial<PublishError>;
           cautious = reason === 'refused' && code !== 320;
-          if (session.lost || stopping.aborted) break;
-          if (performance.now() - since > CALM) delays.reset();
-          if (!cautious) log.debug({ err: error }, 'the relay waits for the broker');
+          if (reader.lost || stopping.aborted) break;
+          if (performance.now() - since > RECONNECT_RESET_MS) delays.reset();
+          if (!cautious) log.debug({ err: error }, 'outbox relay cannot publish; retrying');
           else if (!this.#refusing)
-            log.warn({ err: error }, 'the broker refused an event; finding out which');
+            log.warn(
+              { err: error },
+              'the broker closed the channel over an event; publishing one by one to find it',
+            );
           if (this.#draining.signal.aborted && !cautious) return;
-          if (!cautious) await Promise.race([pause(delays.next(), stopping), session.ended]);
+          if (!cautious) await Promise.race([pause(delays.next(), stopping), reader.ended]);
         } finally {
           // No farewell to a broker that has not answered until now, when the time is over.
-          if (stopping.aborted) session.publisher?.destroy();
-          else await session.publisher?.close();
-          session.publisher = undefined;
+          if (stopping.aborted) reader.publisher?.destroy();
+          else await reader.publisher?.close();
+          reader.publisher = undefined;
           holds.forget();
         }
       }
-      if (session.lost && !stopping.aborted) throw session.reason;
+      if (reader.lost && !stopping.aborted) throw reader.reason;
     } finally {
       stopping.removeEventListener('abort', onStopping);
       clearTimeout(timer);
     }
   }
 
-  async #openPublisher(session: Session): Promise<Publisher> {
+  async #openPublisher(reader: OutboxReader): Promise<Publisher> {
     const opening = Publisher.open(this.#options.connect);
     // It may take as long as a broker that does not answer takes to be noticed.
-    const publisher = await Promise.race([opening, session.ended, this.#stopped]);
+    const publisher = await Promise.race([opening, reader.ended, this.#stopped]);
     if (publisher === undefined) {
       opening.then((late) => late.destroy()).catch(() => {});
-      throw session.reason ?? new Error('its time was over');
+      throw reader.reason ?? new Error('its time was over');
     }
     publisher.onBlocked = this.#options.onBlocked;
     publisher.onClose = () => this.#wake();
     publisher.onReturn = (type = '') => this.#options.metrics.eventsUnconsumed.inc({ type });
-    session.publisher = publisher;
-    if (session.lost) publisher.destroy();
+    reader.publisher = publisher;
+    if (reader.lost) publisher.destroy();
     return publisher;
   }
 
@@ -228,7 +231,7 @@ export class Relay {
    * @returns true when it has flushed the outbox because this process is ending; what is held stays
    * @throws {PublishError} when the broker is lost, or refused one of the messages in flight
    */
-  async #flow(session: Session, publisher: Publisher, holds: Holds): Promise<boolean> {
+  async #flow(reader: OutboxReader, publisher: Publisher, holds: Holds): Promise<boolean> {
     const inFlight = new Map<string, Row>();
     let bytes = 0;
     let done: string[] = [];
@@ -240,8 +243,8 @@ export class Relay {
     let renewing: number | undefined;
     let failure: PublishError | undefined;
     let busyUntil = 0;
-    let wait = IDLE_POLL;
-    const halfFree = () => inFlight.size <= WINDOW / 2 && bytes <= BYTES / 2;
+    let wait = IDLE_POLL_MS;
+    const halfFree = () => inFlight.size <= IN_FLIGHT_LIMIT / 2 && bytes <= BYTES_LIMIT / 2;
     const probing = () => failure === undefined && !this.#draining.signal.aborted && halfFree();
 
     const send = (row: Row) => {
@@ -268,25 +271,25 @@ export class Relay {
       if (due.length === 0) return;
       const confirmed = done;
       done = [];
-      if (confirmed.length > 0) await session.delete(confirmed); // what is deleted is not read again
-      session.rewind();
+      if (confirmed.length > 0) await reader.delete(confirmed); // what is deleted is not read again
+      reader.rewind();
       for (const { key, size } of due) {
         if (!probing()) return;
-        const rows = await session.readHeld(key, Math.min(size, BATCH), BYTES - bytes);
+        const rows = await reader.readHeld(key, Math.min(size, READ_LIMIT), BYTES_LIMIT - bytes);
         for (const row of rows) {
           holds.sent(row);
           send(row);
         }
         if (rows.length > 0) continue;
         // All are through, or what is left waits behind events that wait for another reason.
-        if (size > 1 || !(await session.heldKeys()).includes(key)) await this.#release(session, holds, key);
+        if (size > 1 || !(await reader.heldKeys()).includes(key)) await this.#release(reader, holds, key);
         else holds.postpone(key);
       }
     };
 
-    await session.look();
+    await reader.look();
     for (;;) {
-      if (session.lost) throw session.reason;
+      if (reader.lost) throw reader.reason;
       if (failure !== undefined) break;
       if (this.#stopping.signal.aborted) break;
       if (publisher.closed !== undefined) failure ??= publisher.closed;
@@ -300,15 +303,15 @@ export class Relay {
 
       const rejected = nacked;
       nacked = [];
-      if (rejected.length > 0) await session.hold(rejected.map(({ id }) => id));
-      const reading = failure === undefined && renewing === undefined && bytes < BYTES;
-      const room = reading ? Math.min(BATCH, WINDOW - inFlight.size) : 0;
+      if (rejected.length > 0) await reader.hold(rejected.map(({ id }) => id));
+      const reading = failure === undefined && renewing === undefined && bytes < BYTES_LIMIT;
+      const room = reading ? Math.min(READ_LIMIT, IN_FLIGHT_LIMIT - inFlight.size) : 0;
       this.#woken = false;
       const finished = done;
       done = [];
       const taken = [...inFlight.keys(), ...nacked.map(({ id }) => id)];
-      const { rows, more } = await session.deleteAndRead(finished, taken, room, BYTES - bytes);
-      if (session.lost) throw session.reason;
+      const { rows, more } = await reader.deleteAndRead(finished, taken, room, BYTES_LIMIT - bytes);
+      if (reader.lost) throw reader.reason;
       // What was nacked meanwhile is not marked yet.
       const waiting = new Set(nacked.map(({ aggregate }) => aggregate));
       const held: string[] = [];
@@ -318,20 +321,20 @@ export class Relay {
           waiting.add(row.aggregate);
         } else if (!waiting.has(row.aggregate)) send(row);
       }
-      if (held.length > 0) await session.hold(held);
+      if (held.length > 0) await reader.hold(held);
       await probe();
       await publisher.room(this.#stopping.signal);
-      await session.look();
+      await reader.look();
       if (finished.length > 0 && this.#refusing) {
         this.#refusing = false;
-        this.#options.log.info('the broker takes events again');
+        this.#options.log.info('the broker accepts events again');
       }
 
       const now = performance.now();
       if (rows.length > 0 || finished.length > 0) {
-        busyUntil = now + BUSY_FOR;
-        wait = BUSY_POLL;
-      } else if (now > busyUntil) wait = Math.min(IDLE_POLL, wait * 2);
+        busyUntil = now + BUSY_FOR_MS;
+        wait = BUSY_POLL_MS;
+      } else if (now > busyUntil) wait = Math.min(IDLE_POLL_MS, wait * 2);
 
       const idle = inFlight.size === 0;
       if (failure !== undefined || nacked.length > 0) continue;
@@ -341,8 +344,8 @@ export class Relay {
       if (this.#draining.signal.aborted && idle && room > 0 && rows.length === 0) return true;
       await this.#idle(renewing === undefined && probing() ? Math.min(wait, holds.wait) : wait);
     }
-    if (nacked.length > 0) await session.hold(nacked.map(({ id }) => id));
-    if (done.length > 0) await session.delete(done);
+    if (nacked.length > 0) await reader.hold(nacked.map(({ id }) => id));
+    if (done.length > 0) await reader.delete(done);
     if (failure !== undefined) throw failure;
     return false;
   }
@@ -352,12 +355,12 @@ export class Relay {
     if (!holds.begin(key, error === undefined)) return;
     this.#options.log.warn(
       { routingKey: key, ...(error !== undefined && { err: error }) },
-      'a queue rejects events of this routing key (is one full?); they are held back and retried',
+      'a queue rejected events of this routing key (is one full?); holding them back and retrying',
     );
   }
 
-  async #release(session: Session, holds: Holds, key: string): Promise<void> {
-    await session.release(key);
+  async #release(reader: OutboxReader, holds: Holds, key: string): Promise<void> {
+    await reader.release(key);
     this.#options.log.info(
       { routingKey: key, seconds: holds.end(key) },
       'events of this routing key are accepted again',
@@ -370,7 +373,7 @@ export class Relay {
    * permissions, a missing exchange), and nothing is parked.
    * @returns the publisher to go on with: a refusal ends the one that it hits
    */
-  async #sift(session: Session, first: Publisher, holds: Holds): Promise<Publisher> {
+  async #sift(reader: OutboxReader, first: Publisher, holds: Holds): Promise<Publisher> {
     const { log } = this.#options;
     const refused: { row: Row; error: PublishError }[] = [];
     /** Aggregates with an event in `refused`: what came after it waits. */
@@ -383,16 +386,16 @@ export class Relay {
     let after = '0';
     let culprit: PublishError | undefined;
 
-    sifting: while (looked < SUSPECTS && (accepted === 0 || looked < WINDOW)) {
-      const rows = await session.readAfter(after, BATCH, BYTES);
+    sifting: while (looked < ISOLATION_LIMIT && (accepted === 0 || looked < IN_FLIGHT_LIMIT)) {
+      const rows = await reader.readAfter(after, READ_LIMIT, BYTES_LIMIT);
       if (rows.length === 0) break;
       for (const row of rows) {
-        if (this.#stopping.signal.aborted || session.lost) return publisher;
+        if (this.#stopping.signal.aborted || reader.lost) return publisher;
         after = row.id;
         looked += 1;
         if (held.has(row.aggregate)) continue;
         if (holds.has(row.routing_key)) {
-          await session.hold([row.id]);
+          await reader.hold([row.id]);
           held.add(row.aggregate);
           continue;
         }
@@ -402,16 +405,16 @@ export class Relay {
             this.#publish(publisher, row, resolve),
           );
           if (publisher.closed !== undefined && error?.reason === 'refused')
-            publisher = await this.#openPublisher(session);
+            publisher = await this.#openPublisher(reader);
         }
         if (error === undefined) {
           accepted += 1;
-          await session.delete([row.id]);
+          await reader.delete([row.id]);
           continue;
         }
         if (error.reason === 'nacked') {
           this.#hold(holds, row.routing_key, error);
-          await session.hold([row.id]);
+          await reader.hold([row.id]);
           held.add(row.aggregate);
           continue;
         }
@@ -421,12 +424,12 @@ export class Relay {
         if (isAboutTheKey(error)) refusedKeys.set(row.routing_key, error);
         refused.push({ row: { ...row, body: '' }, error });
         held.add(row.aggregate);
-        if (accepted === 0 && refusedKeys.size === REFUSALS) break sifting;
+        if (accepted === 0 && refusedKeys.size === REFUSALS_LIMIT) break sifting;
       }
     }
     const certain = refused.filter(({ error }) => accepted > 0 || !isAboutTheKey(error));
     for (const { row, error } of certain) {
-      await session.park(row.id, error.message);
+      await reader.park(row.id, error.message);
       this.#options.metrics.eventsPublished.inc({ type: row.type, outcome: 'parked' });
       log.error(
         {
@@ -436,45 +439,15 @@ export class Relay {
           eventType: row.type,
           aggregate: row.aggregate,
         },
-        'an event was parked: the broker will never take it; later events of its aggregate wait behind it',
+        'event parked: the broker will never accept it; later events of its aggregate wait',
       );
     }
     if (culprit === undefined || accepted > 0 || certain.length > 0) return publisher;
-    if (!this.#refusing) log.error({ err: culprit }, 'the broker refuses every event; they wait');
+    if (!this.#refusing)
+      log.error({ err: culprit }, 'the broker refuses every event; events stay in the outbox');
     this.#refusing = true;
-    await Promise.race([pause(REFUSED_PAUSE, this.#stopping.signal), session.ended]);
+    await Promise.race([pause(REFUSED_RETRY_MS, this.#stopping.signal), reader.ended]);
     return publisher;
-  }
-
-  #publish(publisher: Publisher, row: Row, settled: (error?: PublishError) => void): void {
-    const { service, user, metrics } = this.#options;
-    const started = performance.now();
-    publisher.publish(
-      EVENTS,
-      row.routing_key,
-      Buffer.from(row.body),
-      {
-        messageId: row.event_id,
-        type: row.type,
-        timestamp: row.created,
-        appId: service,
-        userId: user,
-        correlationId: row.correlation_id,
-        contentType: CONTENT_TYPE,
-        persistent: true,
-        mandatory: true, // counted if no queue takes it: its contract allows that, or `events` has no alternate exchange
-        headers: row.traceparent === null ? {} : { traceparent: row.traceparent },
-      },
-      (error) => {
-        metrics.eventsPublished.inc({
-          type: row.type,
-          outcome: error === undefined ? 'confirmed' : 'failed',
-        });
-        if (error === undefined)
-          metrics.eventPublishDuration.observe({ type: row.type }, (performance.now() - started) / 1_000);
-        settled(error);
-      },
-    );
   }
 
   /** Sleeps until `wake`, or `ms` have passed. */

@@ -1,5 +1,5 @@
 import type { Connection } from 'amqplib/callback_api';
-import { Publisher } from '../messaging/confirms.ts';
+import { Publisher } from '../messaging/publisher.ts';
 
 /** The one connection on which a service asks and answers; opened again when it was lost. */
 export class Line {

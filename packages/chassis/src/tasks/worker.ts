@@ -9,6 +9,7 @@ import { isDatabaseUnavailable } from '../database/outage.ts';
 import type { Statement } from '../database/pipeline.ts';
 import { asError } from '../errors.ts';
 import { inParts, runBatches } from '../parts.ts';
+import { childOf } from '../telemetry/log.ts';
 import { SpanKind, withSpan } from '../telemetry/tracing.ts';
 import { isLostRace } from '../units.ts';
 
@@ -65,26 +66,26 @@ interface Acted extends PieceOfWork {
   claimed: Claimed;
 }
 
-const POLL = 1_000;
+const POLL_INTERVAL_MS = 1_000;
 /** Attempts of a settle that loses against another transaction. */
-const ATTEMPTS = 3;
+const SETTLE_ATTEMPTS = 3;
 /** ms between the attempts of a task that fails: doubling, from the first to the last. */
-const RETRY = { min: 1_000, max: 300_000 };
+const RETRY_MS = { min: 1_000, max: 300_000 };
 /** Tasks at once that are settled each alone, after a batch has failed. */
 const SETTLED_ALONE = 2;
 /** ms after which a batch of settles is slow, and does not hold up the next one; and such batches beside each other. */
-const SLOW = 250;
+const SLOW_BATCH_MS = 250;
 const SETTLED_AT_ONCE = 3;
 /** ms that settling may take. */
-const SETTLE_TIMEOUT = 10_000;
+const SETTLE_TIMEOUT_MS = 10_000;
 /** ms after which somebody else takes over the task of a process that died; one that lives renews its claim in time. */
-const LEASE = 20_000;
-const RENEW = 5_000;
+const LEASE_MS = 20_000;
+const LEASE_RENEWAL_MS = 5_000;
 /** Tasks that one process has claimed at most, whatever is done at once: as many as are acted upon in `AHEAD_MS`. */
-const CLAIMED_AT_MOST = 100;
+const CLAIM_LIMIT = 100;
 const AHEAD_MS = 100;
 /** Share of the last act in the mean. */
-const LATEST = 0.2;
+const LATEST_WEIGHT = 0.2;
 
 export class WorkerRunner {
   readonly #worker: Worker;
@@ -123,7 +124,7 @@ export class WorkerRunner {
     this.#startSettling = runBatches({
       next: () => this.#acted.splice(0),
       run: (batch) => this.#settle(batch),
-      slow: SLOW,
+      slow: SLOW_BATCH_MS,
       atOnce: SETTLED_AT_ONCE,
     });
   }
@@ -154,7 +155,7 @@ export class WorkerRunner {
   async #run(): Promise<void> {
     const { signal } = this.#stopping;
     const delays = backoff({ min: 200, max: 5_000 });
-    const renewal = setInterval(() => void this.#renew(), RENEW);
+    const renewal = setInterval(() => void this.#renew(), LEASE_RENEWAL_MS);
     let more = false;
     while (!signal.aborted) {
       try {
@@ -166,7 +167,7 @@ export class WorkerRunner {
         if (wanted > 0) {
           const tasks = await this.#claim(wanted);
           more = tasks.length === wanted;
-          if (this.#complained) this.#log.info('tasks are being done again');
+          if (this.#complained) this.#log.info('task worker recovered');
           this.#complained = false;
           delays.reset();
           for (const task of tasks) this.#claimed.set(task.id, task);
@@ -175,7 +176,7 @@ export class WorkerRunner {
         }
         const isOver = () =>
           this.#wakes !== wakes || this.#failure !== undefined || (more && this.#hasRoom());
-        await this.#until(isOver, POLL);
+        await this.#until(isOver, POLL_INTERVAL_MS);
       } catch (error) {
         this.#complain(error);
         await pause(delays.next(), signal);
@@ -183,7 +184,7 @@ export class WorkerRunner {
       }
     }
     await this.#release();
-    while (this.#claimed.size > 0) await this.#until(() => this.#claimed.size === 0, POLL);
+    while (this.#claimed.size > 0) await this.#until(() => this.#claimed.size === 0, POLL_INTERVAL_MS);
     clearInterval(renewal);
     if (this.#failure !== undefined) this.#complain(this.#failure);
   }
@@ -191,7 +192,7 @@ export class WorkerRunner {
   /** Tasks that this process may have claimed now: at least one a lane, more where acts are short. */
   #capacity(): number {
     const soon = (this.#lanes * AHEAD_MS) / Math.max(this.#actMs, 1);
-    return Math.max(this.#lanes, Math.min(CLAIMED_AT_MOST, Math.floor(soon)));
+    return Math.max(this.#lanes, Math.min(CLAIM_LIMIT, Math.floor(soon)));
   }
 
   /** Worth a claim: a lane is free, or half of what may be claimed. */
@@ -201,8 +202,7 @@ export class WorkerRunner {
   }
 
   #complain(error: unknown): void {
-    if (!this.#complained)
-      this.#log.warn({ err: error }, 'tasks cannot be claimed or settled now; they wait');
+    if (!this.#complained) this.#log.warn({ err: error }, 'cannot claim or settle tasks; retrying');
     this.#complained = true;
   }
 
@@ -213,7 +213,7 @@ export class WorkerRunner {
   async #claim(limit: number): Promise<Claimed[]> {
     const { rows } = await sql<Claimed>`
       update warren.tasks set lease = ${this.#holder}, attempts = attempts + 1,
-             due_at = clock_timestamp() + make_interval(secs => ${LEASE / 1_000})
+             due_at = clock_timestamp() + make_interval(secs => ${LEASE_MS / 1_000})
       where id = any(array(
         select id from warren.tasks where kind = ${this.#worker.kind} and due_at <= statement_timestamp()
         order by due_at limit ${limit} for update skip locked))
@@ -244,28 +244,37 @@ export class WorkerRunner {
     const { act, settle, timeout = 30_000 } = this.#worker;
     const task: Task = { key, data, attempts };
     const parent = traceparent ?? undefined;
-    const log = this.#log.child({ key, correlationId });
+    const log = childOf(this.#log, () => ({ key, correlationId }));
     const started = performance.now();
     let result: unknown;
     try {
       if (act !== undefined) {
         const limit = timeLimit(timeout);
         const { signal } = limit;
-        const context = { signal, config: this.#config, log, database: this.#units.database };
+        const context: Acting = {
+          signal,
+          config: this.#config,
+          get log() {
+            return log();
+          },
+          database: this.#units.database,
+        };
         result = await withSpan(`${this.#worker.kind} task`, { kind: SpanKind.INTERNAL, parent }, () =>
           Promise.race([(async () => act.call(this.#worker, task, context))(), rejectOn(signal)]),
         ).finally(limit.clear);
-        this.#actMs += LATEST * (performance.now() - started - this.#actMs);
+        this.#actMs += LATEST_WEIGHT * (performance.now() - started - this.#actMs);
       }
     } catch (error) {
-      return this.#putOff(claimed, error, log);
+      return this.#putOff(claimed, error, log());
     }
     this.#acted.push({
       claimed,
       key,
       origin: {
         correlationId,
-        log,
+        get log() {
+          return log();
+        },
         ...(causation_id !== null && { causationId: causation_id }),
         ...(parent !== undefined && { traceparent: parent }),
       },
@@ -300,9 +309,10 @@ export class WorkerRunner {
 
   async #settleTogether(pieces: readonly Acted[]): Promise<void> {
     const lost = new Set<Acted>();
-    const limit = timeLimit(SETTLE_TIMEOUT);
+    const limit = timeLimit(SETTLE_TIMEOUT_MS);
     const settling = this.#units.batch(pieces, {
       signal: limit.signal,
+      optimistic: pieces.every(({ claimed }) => claimed.attempts === 1),
       // First, so that whoever lost the lease to another writes nothing.
       first: async (run) => {
         const ids = pieces.map(({ claimed: { id } }) => id);
@@ -314,8 +324,7 @@ export class WorkerRunner {
       },
     });
     await settling.finally(limit.clear);
-    for (const { origin } of lost)
-      origin.log.warn('another replica has taken this task over; leaving it to that one');
+    for (const { origin } of lost) origin.log.warn('lease lost: another replica has taken over this task');
     for (const { claimed } of pieces) this.#claimed.delete(claimed.id);
   }
 
@@ -325,7 +334,7 @@ export class WorkerRunner {
         return await this.#settleTogether([piece]);
       } catch (thrown) {
         const error = thrown instanceof BatchError ? thrown.cause : thrown;
-        if (isLostRace(error) && number < ATTEMPTS) continue;
+        if (isLostRace(error) && number < SETTLE_ATTEMPTS) continue;
         // An outage that a probe does not meet is this task's own.
         if (isDatabaseUnavailable(error) && !(await this.#availability.check(error))) {
           this.#failure ??= error;
@@ -338,7 +347,7 @@ export class WorkerRunner {
 
   /** To be tried again, after a delay that grows. */
   async #putOff({ id, attempts }: Claimed, error: unknown, log: Logger): Promise<void> {
-    const delay = Math.min(RETRY.max, RETRY.min * 2 ** (attempts - 1)) * (0.8 + Math.random() * 0.4);
+    const delay = Math.min(RETRY_MS.max, RETRY_MS.min * 2 ** (attempts - 1)) * (0.8 + Math.random() * 0.4);
     try {
       const { numAffectedRows } = await sql`
         update warren.tasks set due_at = clock_timestamp() + make_interval(secs => ${delay / 1_000}), lease = null,
@@ -347,7 +356,7 @@ export class WorkerRunner {
         this.#units.database,
       );
       if (numAffectedRows === 1n)
-        log.warn({ err: error, attempts, delay: Math.round(delay) }, 'a task failed; it will be tried again');
+        log.warn({ err: error, attempts, delay: Math.round(delay) }, 'task failed; retrying later');
     } catch (failure) {
       this.#failure ??= failure;
     } finally {
@@ -360,12 +369,12 @@ export class WorkerRunner {
     if (this.#claimed.size === 0) return;
     try {
       await sql`
-        update warren.tasks set due_at = clock_timestamp() + make_interval(secs => ${LEASE / 1_000})
+        update warren.tasks set due_at = clock_timestamp() + make_interval(secs => ${LEASE_MS / 1_000})
         where id = any(${[...this.#claimed.keys()]}::bigint[]) and lease = ${this.#holder}`.execute(
         this.#units.database,
       );
     } catch (error) {
-      this.#log.debug({ err: error }, 'claims could not be renewed');
+      this.#log.debug({ err: error }, 'cannot renew leases');
     }
   }
 
@@ -380,7 +389,7 @@ export class WorkerRunner {
         update warren.tasks set due_at = statement_timestamp(), lease = null, attempts = attempts - 1
         where id = any(${ids}::bigint[]) and lease = ${this.#holder}`.execute(this.#units.database);
     } catch (error) {
-      this.#log.debug({ err: error }, 'claims could not be released; they end by themselves');
+      this.#log.debug({ err: error }, 'cannot release leases; they will expire');
     }
   }
 

@@ -8,10 +8,16 @@ export interface Definitions {
   queues?: DefinedQueue[];
   bindings?: DefinedBinding[];
   policies?: { vhost?: string; name: string; [property: string]: unknown }[];
-  users?: { name: string; tags?: string | string[]; [property: string]: unknown }[];
+  users?: { name: string; tags?: string | string[]; limits?: UserLimits; [property: string]: unknown }[];
   permissions?: { user: string; vhost?: string; configure: string; write: string; read: string }[];
   topic_permissions?: { user: string; vhost?: string; exchange: string; write: string; read: string }[];
   [other: string]: unknown;
+}
+
+/** What a user may have open at once on all nodes together; -1: any number. */
+interface UserLimits {
+  'max-connections'?: number;
+  'max-channels'?: number;
 }
 
 interface DefinedExchange {
@@ -47,6 +53,14 @@ export const definitionsPath = 'charts/rabbitmq/files/definitions.json';
 export const findDefinitions = (from = process.cwd()): Definitions | undefined =>
   findJson<Definitions>(definitionsPath, from);
 
+/** Replicas of a service that its user's limits have room for. */
+const REPLICAS = 20;
+/**
+ * Twice what they hold: the broker may count lost connections until their heartbeats are missed. A replica has at most 6
+ * connections, a channel on each, and one for each of its queues, of which 10 are reckoned with.
+ */
+const limits: UserLimits = { 'max-connections': 2 * 6 * REPLICAS, 'max-channels': 2 * (6 + 10) * REPLICAS };
+
 /** Routing keys that a service's user may use on the shared exchanges, besides those of its own name. */
 export interface Keys {
   /** Of the events it subscribes to. */
@@ -58,7 +72,8 @@ export interface Keys {
 }
 
 /**
- * What the platform gives to services of these names: the shared exchanges, and a user each that can touch nothing of another's.
+ * What the platform gives to services of these names: the shared exchanges, and a user each that can touch nothing of another's,
+ * and has a limit of connections and channels.
  * For tests of services that no definitions file knows.
  * @param keysOf what a service may subscribe to, call and answer; default: all
  * @param mayGoUnconsumed routing keys of events that do not go to `unrouted` when nobody consumes them
@@ -104,7 +119,7 @@ export function platformDefinitions(
         arguments: {},
       })),
     ],
-    users: services.map((name) => ({ name, tags: [] })),
+    users: services.map((name) => ({ name, tags: [], limits })),
     permissions: services.map((user) => ({
       user,
       vhost,
@@ -195,7 +210,8 @@ export async function loadDefinitions(options: LoadOptions): Promise<Loaded> {
     const user = encodeURIComponent(account(service));
     const password = randomBytes(16).toString('hex');
     removeLater(`users/${user}`);
-    await api.request('PUT', `users/${user}`, { password, tags: '' });
+    const { limits } = from.users?.find(({ name }) => name === service) ?? {};
+    await api.request('PUT', `users/${user}`, { password, tags: '', ...(limits ? { limits } : {}) });
     for (const { user: of, vhost: _, ...permission } of from.permissions ?? [])
       if (of === service) await api.request('PUT', `permissions/${at}/${user}`, permission);
     for (const { user: of, vhost: _, ...permission } of from.topic_permissions ?? [])

@@ -1,3 +1,4 @@
+import { confirmation } from './confirmation.ts';
 import { orderCancelled } from './order-cancelled.ts';
 import { orderConfirmed } from './order-confirmed.ts';
 import { orderReceived } from './order-received.ts';
@@ -8,6 +9,7 @@ import { welcome } from './welcome.ts';
 /** By the name they have on the wire. */
 export const templates = {
   welcome,
+  confirmation,
   'order-received': orderReceived,
   'order-confirmed': orderConfirmed,
   'order-cancelled': orderCancelled,

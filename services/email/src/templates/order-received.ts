@@ -1,13 +1,13 @@
 import { template } from './template.ts';
 
 export const orderReceived = template({
-  subject: 'We have received your order: <%= it.productName %>',
+  subject: 'We have received your order',
   text: `
 Hello <%= it.name %>,
 
 thank you for your order. We will write again when it is paid.
 
-  <%= it.productName %>: <%= it.amount %>
+  “<%= it.productName %>”: <%= it.amount %>
   Order <%= it.orderId %>
 
 The people of Warren
@@ -15,7 +15,7 @@ The people of Warren
   html: `
 <p>Hello <%= it.name %>,</p>
 <p>thank you for your order. We will write again when it is paid.</p>
-<p><strong><%= it.productName %></strong>: <%= it.amount %><br>Order <%= it.orderId %></p>
+<p>“<strong><%= it.productName %></strong>”: <%= it.amount %><br>Order <%= it.orderId %></p>
 <p>The people of Warren</p>
 `,
 });

@@ -1,7 +1,7 @@
 import { template } from './template.ts';
 
 export const paymentRefunded = template({
-  subject: 'Your money is on its way back: <%= it.amount %>',
+  subject: 'Your money is on its way back',
   text: `
 Hello <%= it.name %>,
 

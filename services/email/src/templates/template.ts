@@ -1,16 +1,15 @@
-// What makes an e-mail of a template: eta, with every value escaped in HTML, and as it is in the subject and the text.
+// What makes an e-mail of a template: eta, with every value escaped in HTML, and as it is in the text.
 import { Eta } from 'eta/core';
-import { oneLine } from '../text.ts';
 
 export interface Content {
-  /** One line. */
   subject: string;
   text: string;
   html: string;
 }
 
 export interface Template {
-  subject(facts: object): string;
+  /** Always the same: mail programs show it before anything else, so nothing in it is of a user. */
+  subject: string;
   /** `facts` are the fields that the template names after `it.`. */
   render(facts: object): Content;
 }
@@ -20,7 +19,8 @@ const escaped = new Eta({ autoEscape: true, autoTrim: false });
 
 const page = (body: string) => `<!doctype html>
 <html lang="en">
-<head><meta charset="utf-8"><meta name="viewport" content="width=device-width"></head>
+<head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<meta name="format-detection" content="telephone=no, date=no, address=no, email=no, url=no"></head>
 <body style="margin: 0; padding: 24px; background: #f6f6f4; color: #222; font: 16px/1.5 sans-serif">
 <div style="max-width: 560px; margin: 0 auto; padding: 24px; background: #fff; border-radius: 8px">
 ${body.trim()}
@@ -32,19 +32,13 @@ ${body.trim()}
 /**
  * Compiles a template, in the syntax of eta: `<%= it.name %>`.
  * https://eta.js.org/docs/4.x.x/syntax/template-syntax
- * The subject must do without `it.name`: it is shown before the user is known.
  */
 export function template(source: { subject: string; text: string; html: string }): Template {
-  const subject = plain.compile(source.subject);
+  const { subject } = source;
   const text = plain.compile(`${source.text.trim()}\n`);
   const html = escaped.compile(page(source.html));
-  const subjectOf = (facts: object) => oneLine(plain.render(subject, facts));
   return {
-    subject: subjectOf,
-    render: (facts) => ({
-      subject: subjectOf(facts),
-      text: plain.render(text, facts),
-      html: escaped.render(html, facts),
-    }),
+    subject,
+    render: (facts) => ({ subject, text: plain.render(text, facts), html: escaped.render(html, facts) }),
   };
 }

@@ -6,7 +6,7 @@ import { socketOf } from '../socket.ts';
 import { gatherWrites } from './gather.ts';
 
 /** ms a broker may take to answer a farewell. */
-const CLOSE_TIMEOUT = 1_000;
+const CLOSE_TIMEOUT_MS = 1_000;
 
 /** Why a publish failed. Unless it says `refused`, the message may be on the broker all the same: repeat it under its id. */
 export class PublishError extends Error {
@@ -165,7 +165,7 @@ export class Publisher {
   /** In order, unless the broker does not answer: one that blocks publishers does not read their farewells either. */
   async close(): Promise<void> {
     this.#end(new PublishError('lost', 'closed by this process'));
-    await within(CLOSE_TIMEOUT, Promise.resolve(this.#closing));
+    await within(CLOSE_TIMEOUT_MS, Promise.resolve(this.#closing));
     this.#cut();
   }
 

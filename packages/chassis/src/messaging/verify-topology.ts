@@ -1,8 +1,8 @@
 // Before Rascal declares a service's topology, the chassis looks at what could be wrong with it: a sentence that says what to
 // do is worth more than a channel closed with 406, again and again.
 import { WarrenError } from '../errors.ts';
-import { type Channels, withChannel } from './confirms.ts';
-import { guardChannels } from './guard.ts';
+import { patchChannels } from './amqplib-patches.ts';
+import { type Channels, withChannel } from './publisher.ts';
 import type { BrokerConfig, VhostConfig } from './rascal.ts';
 import { EVENTS, RPC, replySubscription, requestQueue, UNROUTED } from './topology.ts';
 
@@ -18,8 +18,8 @@ type Refusal = Error & { code?: number };
  * broker); then declares the service's own queues, so that a difference is told in words.
  * @throws {TopologyError}
  */
-export async function prepareTopology(connection: Channels, config: BrokerConfig): Promise<void> {
-  await withChannel(connection, async (channel) => guardChannels(channel));
+export async function assertTopology(connection: Channels, config: BrokerConfig): Promise<void> {
+  await withChannel(connection, async (channel) => patchChannels(channel));
   if (!(await sharedExchangesExist(connection))) await declareShared(connection);
   for (const vhost of vhostsOf(config)) {
     for (const [name, { options }] of Object.entries(vhost.queues ?? {})) {
@@ -64,7 +64,7 @@ export async function prepareTopology(connection: Channels, config: BrokerConfig
  * Sees that exchanges, queues and bindings are all there, as they were declared; a binding that is not is made again.
  * @throws the broker's refusal, where something it needs is missing
  */
-export const seeTopology = (channels: Channels, config: BrokerConfig): Promise<void> =>
+export const checkTopology = (channels: Channels, config: BrokerConfig): Promise<void> =>
   withChannel(channels, async (channel) => {
     await call((done) => channel.checkExchange(EVENTS, done));
     for (const { bindings = {} } of vhostsOf(config))
@@ -79,7 +79,7 @@ export const subscribedQueues = (service: string, config: BrokerConfig): string[
     .map(([, { queue }]) => queue);
 
 /** Whether this service asks others. */
-export const hearsReplies = (service: string, config: BrokerConfig): boolean =>
+export const consumesReplies = (service: string, config: BrokerConfig): boolean =>
   subscriptionsOf(config).some(([name]) => name === replySubscription(service));
 
 /** Routing keys of the methods that this service serves. */

@@ -7,7 +7,7 @@
 // of the same aggregate. The mark passes an id when no transaction is left that can have drawn it or a lower one: who inserts
 // holds a lock on the table from before the draw until after the commit, and pg_locks tells who does.
 import type pg from 'pg';
-import type { Publisher } from '../messaging/confirms.ts';
+import type { Publisher } from '../messaging/publisher.ts';
 import { socketOf } from '../socket.ts';
 
 export interface Row {
@@ -31,9 +31,9 @@ export interface Batch {
 }
 
 /** ms between looks at who inserts and at what is parked. */
-const LOOK = 250;
+const POLL_INTERVAL_MS = 250;
 /** ms after which the rows below the mark are read again, in case somebody has put some there by hand. */
-const RESCAN = 30_000;
+const RESCAN_INTERVAL_MS = 30_000;
 /** More parked events than this are not kept in mind: the database is asked about them at every read. */
 const HELD_LIMIT = 1_000;
 
@@ -83,7 +83,7 @@ const INSERTING = `
 const PLANS = `set jit = off; set enable_seqscan = off; set enable_bitmapscan = off; set enable_sort = off; set enable_hashjoin = off;
   set enable_mergejoin = off; set plan_cache_mode = force_generic_plan`;
 
-export class Session {
+export class OutboxReader {
   readonly #client: pg.Client;
   /** Resolves when the connection is lost. */
   readonly ended: Promise<void>;
@@ -105,9 +105,9 @@ export class Session {
   #parked = '';
   #manyParked = false;
 
-  static async open(client: pg.Client): Promise<Session> {
+  static async open(client: pg.Client): Promise<OutboxReader> {
     await client.query(PLANS);
-    return new Session(client);
+    return new OutboxReader(client);
   }
 
   private constructor(client: pg.Client) {
@@ -208,7 +208,7 @@ export class Session {
   /** Raises the low-water mark, and notices what was parked or un-parked. Cheap when called too often. */
   async look(): Promise<void> {
     const now = performance.now();
-    if (now - this.#lookedAt < LOOK) return;
+    if (now - this.#lookedAt < POLL_INTERVAL_MS) return;
     this.#lookedAt = now;
 
     const { rows: parked } = await this.#query<{ id: string; aggregate: string }>({ text: PARKED });
@@ -248,7 +248,7 @@ export class Session {
 
   #rescanNowAndThen(): void {
     const now = performance.now();
-    if (now - this.#rescannedAt < RESCAN) return;
+    if (now - this.#rescannedAt < RESCAN_INTERVAL_MS) return;
     this.#rescannedAt = now;
     this.#low = 0n;
   }

@@ -2,7 +2,7 @@
 // confirmed before the original is acknowledged; the body stays byte for byte.
 import type { Connection, Options } from 'amqplib/callback_api';
 import { maskCredentials } from '../config.ts';
-import { type PublishError, Publisher } from './confirms.ts';
+import { type PublishError, Publisher } from './publisher.ts';
 import type { RascalMessage } from './rascal.ts';
 import { deadLetterQueue, type RetryDelay, retryExchange, returnExchange } from './topology.ts';
 
@@ -81,7 +81,7 @@ export function deliveriesOf(message: RascalMessage): number {
 const count = (value: unknown): number =>
   typeof value === 'number' && Number.isInteger(value) && value > 0 ? value : 0;
 
-export interface ForwarderOptions {
+export interface FailedMessagePublisherOptions {
   service: string;
   /** The broker user of `connect`: consumers accept what their own user returns to them. */
   user: string;
@@ -95,13 +95,13 @@ export interface ForwarderOptions {
 const NOT_FOUND = 404;
 
 /** Forwards the messages of one service; opens its connection with the first. */
-export class Forwarder {
-  readonly #options: ForwarderOptions;
+export class FailedMessagePublisher {
+  readonly #options: FailedMessagePublisherOptions;
   #publisher: Promise<Publisher> | undefined;
   #opening: Promise<Publisher> | undefined;
   #turn: Promise<void> = Promise.resolve();
 
-  constructor(options: ForwarderOptions) {
+  constructor(options: FailedMessagePublisherOptions) {
     this.#options = options;
   }
 
@@ -130,7 +130,7 @@ export class Forwarder {
    * Returns a message that was not handled to the end of its queue, as it is: not a retry.
    * @throws {PublishError} when it is not certain that the message is safe there
    */
-  giveBack(message: RascalMessage, queue: string): Promise<void> {
+  requeue(message: RascalMessage, queue: string): Promise<void> {
     const { headers: _, userId: __, ...properties } = message.properties;
     const deliveries = deliveriesOf(message);
     return this.#send(returnExchange(this.#options.service), queue, message, {

@@ -34,7 +34,7 @@ function prototypeOf<Prototype>(instance: object, method: keyof Prototype & stri
  * From now on every channel of this channel's amqplib hands out messages without the headers that Rascal trips over, or that
  * cannot be decoded, may be closed when it is closed, and says in its callback that it cannot be opened.
  */
-export function guardChannels(channel: Channel): void {
+export function patchChannels(channel: Channel): void {
   guardHeaders(channel);
   guardClose(channel);
   guardOpen(channel);

@@ -1,0 +1,98 @@
+// A consumer without its database: subscription, intake, producer and contract checks, batches, acknowledgements by range, log lines
+// and metrics are those of a service; a batch runs its handlers, which do nothing, without a transaction and an inbox. Run with JSON
+// and prints JSON, as ../peers/raw/consume.ts, which it is compared with. With a count of 0 it only declares its queue.
+import { orderCreated } from '@warren/contracts';
+import type { PieceOfWork, Units, Work } from '../../packages/chassis/src/context.ts';
+import { Messaging } from '../../packages/chassis/src/messaging/connection.ts';
+import { Consumer, on } from '../../packages/chassis/src/messaging/consumer.ts';
+import { FailedMessagePublisher } from '../../packages/chassis/src/messaging/failed-message-publisher.ts';
+import { Intake } from '../../packages/chassis/src/messaging/intake.ts';
+import { Producers } from '../../packages/chassis/src/messaging/producers.ts';
+import {
+  consumes,
+  defaultBrokerSettings,
+  sharedExchanges,
+  workQueueName,
+} from '../../packages/chassis/src/messaging/topology.ts';
+import { createLog, createMetrics } from '../../packages/chassis/src/telemetry/index.ts';
+import { measure, type Usage } from '../peers/raw/usage.ts';
+
+const { url, service, count } = JSON.parse(process.argv[2] ?? '') as {
+  /** Of the service's broker user. */
+  url: string;
+  service: string;
+  /** Messages that wait in its queue for `order.created`. */
+  count: number;
+};
+/** As in service.ts. */
+const CONCURRENCY = 5;
+const HANDLER_TIMEOUT_MS = 30_000;
+const RETENTION_MS = 30 * 86_400_000;
+
+const log = createLog({ service, version: '0', level: 'info' });
+const metrics = createMetrics({ service, version: '0', http: false, database: true, broker: true });
+const producers = new Producers({ service, url, check: 'enforce', operators: [], log, metrics });
+const queue = workQueueName(service, orderCreated);
+const messaging = new Messaging({
+  url,
+  name: service,
+  config: () => ({
+    vhosts: {
+      publish: { exchanges: sharedExchanges() },
+      consume: consumes(service, [orderCreated], defaultBrokerSettings),
+    },
+  }),
+  log,
+});
+const failedMessages = new FailedMessagePublisher({
+  service,
+  user: producers.user,
+  connect: () => messaging.connect(),
+  onMissing: () => messaging.checkTopology(),
+  replica: { instance: service, version: '0' },
+});
+const handled = countHandled();
+const consumer = new Consumer({
+  queue,
+  subscriptions: [on(orderCreated, async () => {})],
+  units: handled.units,
+  availability: { check: async () => true },
+  intake: new Intake({
+    limit: (name, prefetch) => messaging.limit(name, prefetch),
+    settled: () => messaging.settled(),
+  }),
+  failedMessages,
+  producers,
+  retryDelays: defaultBrokerSettings.retryDelays,
+  concurrency: CONCURRENCY,
+  retention: RETENTION_MS,
+  timeout: HANDLER_TIMEOUT_MS,
+  log,
+  metrics,
+  now: () => new Date(),
+});
+messaging.subscribe(queue, (session, _, releasing) => consumer.attach(session, releasing));
+
+messaging.start();
+await messaging.connected();
+if (count > 0) console.log(JSON.stringify(await handled.all));
+await messaging.unsubscribe(1_000);
+await failedMessages.close();
+await messaging.close();
+
+/** Units of work without a database: every message counts as new. */
+function countHandled(): { units: Units; all: Promise<Usage> } {
+  const { promise: all, resolve } = Promise.withResolvers<Usage>();
+  const { done } = measure(count);
+  const batch: Units['batch'] = async (pieces, { first } = {}) => {
+    const ids = (pieces as readonly (PieceOfWork & { inboxId?: string })[]).map(({ inboxId }) => inboxId);
+    const inserted = { rows: ids.map((message_id) => ({ message_id })) };
+    const chosen = (await first?.(async () => inserted as never)) ?? pieces;
+    await Promise.all(chosen.map((piece) => piece.run({} as Work, { hasWritten: () => false })));
+    for (const _ of chosen) {
+      const usage = done();
+      if (usage !== undefined) resolve(usage);
+    }
+  };
+  return { units: { batch } as Units, all };
+}
