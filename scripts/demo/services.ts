@@ -136,8 +136,7 @@ function warningIn(line: string): string | undefined {
     // What keeps requests from being served is told once, in a line of its own.
     if (msg === 'request') return undefined;
     const grave = typeof level === 'number' ? level >= 40 : /warn|error|fatal/i.test(level);
-    // Said once, for all of them.
-    if (!grave || msg.startsWith('AUTH=off')) return undefined;
+    if (!grave) return undefined;
     return err?.message && !msg.includes(err.message) ? `${msg}: ${err.message}` : msg;
   } catch {
     return undefined;

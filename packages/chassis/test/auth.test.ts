@@ -193,7 +193,7 @@ describe('authentication', () => {
       const web = await open();
       const token = await issuer.token({ sub: ADA });
       expect(await statusOf(web, `/own/${ADA}`, token)).to.equal(200);
-      await issuer.leave();
+      issuer.leave();
       for (let minute = 0; minute < 10; minute += 1) {
         time += MINUTE;
         expect(await statusOf(web, `/own/${ADA}`, token)).to.equal(200);
@@ -202,19 +202,19 @@ describe('authentication', () => {
       issuer.rotate();
       const unknown = await issuer.token({ sub: ADA });
       expect(await ask(web, `/own/${ADA}`, unknown)).to.include({ status: 503, code: 'keys_unavailable' });
-      await issuer.comeBack();
+      issuer.comeBack();
       time += MINUTE;
       expect(await statusOf(web, `/own/${ADA}`, unknown)).to.equal(200);
     });
 
     it('are missing at a start without an issuer: 503, until it is available', async () => {
-      await issuer.leave();
+      issuer.leave();
       const web = await open();
       const token = await issuer.token({ sub: ADA });
       expect(await ask(web, `/own/${ADA}`, token)).to.include({ status: 503, code: 'keys_unavailable' });
       expect(await statusOf(web, `/own/${ADA}`)).to.equal(401);
       expect(await statusOf(web, '/public')).to.equal(200);
-      await issuer.comeBack();
+      issuer.comeBack();
       time += 10_000;
       expect(await statusOf(web, `/own/${ADA}`, token)).to.equal(200);
     });

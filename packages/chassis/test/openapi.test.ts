@@ -182,6 +182,26 @@ describe('the OpenAPI document of a service', () => {
     expect(JSON.stringify(components?.responses)).to.not.contain('database_unavailable');
   });
 
+  it('says which operations need a token, and what is answered without one', () => {
+    const rules: Route[] = [
+      get('/open', { access: 'public' }, async () => ({})),
+      get('/mine', { access: 'own' }, async () => ({})),
+      get('/all', { access: 'operator' }, async () => ({})),
+    ];
+    const { paths, components } = describeApi({ name: 'x', version: '1', routes: rules });
+    expect(components?.securitySchemes?.bearer).to.include({ type: 'http', scheme: 'bearer' });
+    const of = (path: string) => paths[path]?.get;
+    expect(of('/open')?.security).to.deep.equal([{}, { bearer: [] }]);
+    expect(Object.keys(of('/open')?.responses ?? {}))
+      .to.include('401')
+      .and.not.include('403');
+    for (const path of ['/mine', '/all']) {
+      expect(of(path)?.security).to.deep.equal([{ bearer: [] }]);
+      expect(Object.keys(of(path)?.responses ?? {})).to.include.members(['401', '403']);
+    }
+    expect(of('/all')?.description).to.contain('operator');
+  });
+
   it('has no reference that leads nowhere, and nothing that nobody refers to', () => {
     for (const document of [api, combineApis([api, other()], { title: 'All', version: '1' })]) {
       const refs = new Set(
@@ -190,7 +210,8 @@ describe('the OpenAPI document of a service', () => {
       const there = Object.entries(document.components ?? {}).flatMap(([kind, parts]) =>
         Object.keys(parts).map((name) => `${kind}/${name}`),
       );
-      expect([...refs].sort()).to.deep.equal(there.sort());
+      // A security scheme is named, not referred to.
+      expect([...refs, 'securitySchemes/bearer'].sort()).to.deep.equal(there.sort());
     }
   });
 
@@ -236,7 +257,12 @@ describe('a service', function () {
   after(() => service?.stop());
 
   it('gives its document at /openapi.json, which is none of its routes', () => {
-    expect(document).to.deep.equal(api);
+    const { info, ...rest } = document;
+    const { info: described, ...wanted } = api;
+    expect(rest).to.deep.equal(wanted);
+    expect(info).to.deep.include({ title: 'notes', version: '1.2.3' });
+    expect(info.description).to.match(/^\*\*Authentication is off \(AUTH=off\)/);
+    expect(info.description).to.contain(described.description);
   });
 
   const mine = { id: newId(), text: 'first' };

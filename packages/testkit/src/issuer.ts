@@ -18,9 +18,9 @@ export interface TestIssuer {
   rotate(): void;
   /** Publishes the newest key alone. */
   retire(): void;
-  /** From now on nobody answers, or somebody does again, at the same address. */
-  leave(): Promise<void>;
-  comeBack(): Promise<void>;
+  /** Resets every connection from now on, or answers again. The port stays taken, so that nobody else gets it meanwhile. */
+  leave(): void;
+  comeBack(): void;
   /** How often the keys were fetched. */
   fetched: number;
   close(): Promise<void>;
@@ -42,16 +42,16 @@ export async function startIssuer(now: () => Date = () => new Date()): Promise<T
   const newest = () => keys.at(-1) as Key;
   const seconds = () => Math.floor(now().getTime() / 1_000);
   let fetched = 0;
-  const listen = async (port: number) => {
-    const server = createServer(async (_request, response) => {
-      fetched += 1;
-      const published = await Promise.all(keys.map(publish));
-      response.setHeader('content-type', 'application/json').end(JSON.stringify({ keys: published }));
-    });
-    await new Promise<void>((resolve) => server.listen(port, '127.0.0.1', resolve));
-    return server;
-  };
-  let server = await listen(0);
+  let isAway = false;
+  const server = createServer(async (_request, response) => {
+    fetched += 1;
+    const published = await Promise.all(keys.map(publish));
+    response.setHeader('content-type', 'application/json').end(JSON.stringify({ keys: published }));
+  });
+  server.on('connection', (socket) => {
+    if (isAway) socket.resetAndDestroy();
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const { port } = server.address() as AddressInfo;
   const issuer = `http://127.0.0.1:${port}`;
   const jwksUrl = `${issuer}/jwks`;
@@ -112,9 +112,12 @@ export async function startIssuer(now: () => Date = () => new Date()): Promise<T
     retire() {
       keys = [newest()];
     },
-    leave: close,
-    async comeBack() {
-      server = await listen(port);
+    leave() {
+      isAway = true;
+      server.closeAllConnections();
+    },
+    comeBack() {
+      isAway = false;
     },
     get fetched() {
       return fetched;

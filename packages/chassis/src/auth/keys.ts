@@ -27,7 +27,7 @@ const EARLY = 0.8;
 const RETRY_MS = 2_000;
 /** ms after a fetch for an unknown key that has not found it: tokens with invented keys do not call the issuer at will. */
 const UNKNOWN_KEY_COOLDOWN_MS = 5_000;
-const FETCH_TIMEOUT_MS = 3_000;
+const FETCH_TIMEOUT_MS = 5_000;
 const LARGEST_BYTES = 1024 * 1024;
 
 export class Keys {
