@@ -138,14 +138,4 @@ export const NAMESPACE = 'warren';
 /** Where `make deploy` deploys. */
 export const deployed = new Kube(NAMESPACE);
 
-export const {
-  kubectl,
-  helm,
-  get,
-  podsOf,
-  rolledOut,
-  secret,
-  sql,
-  queueDepths,
-  forward,
-} = deployed;
+export const { kubectl, helm, get, podsOf, rolledOut, secret, sql, queueDepths, forward } = deployed;
