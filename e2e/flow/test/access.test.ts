@@ -109,7 +109,12 @@ describe('access', () => {
   });
   after(() => client.close());
 
-  const outcomeOf = async (url: string, { method, path, body }: Example, token: string | undefined) => {
+  const outcomeOf = async (
+    url: string,
+    { method, path, body }: Example,
+    token: string | undefined,
+    isPublic = false,
+  ) => {
     const { status, headers } = await client.send(method, `${url}${path}`, {
       ...(body !== undefined && { body }),
       headers: {
@@ -119,7 +124,9 @@ describe('access', () => {
       },
     });
     if (status === 401 || status === 403) expect(headers['www-authenticate']).to.match(/^Bearer /);
-    return status === 401 || status === 403 ? status : status < 300 ? 'ok' : `${status}`;
+    if (status === 401 || status === 403) return status;
+    // What a public route answers to a request without what it is about, such as the token of a link, is its own affair.
+    return status < (isPublic ? 500 : 300) ? 'ok' : `${status}`;
   };
 
   for (const { name, routes = [] } of services)
@@ -133,7 +140,8 @@ describe('access', () => {
             for (const [who, token] of Object.entries(tokens)) {
               // A sign-up is of a new address each time.
               const { body } = exampleOf(route, ada);
-              found[who] = await outcomeOf(replicas[door].url, { ...example, ...(body && { body }) }, token);
+              const request = { ...example, ...(body && { body }) };
+              found[who] = await outcomeOf(replicas[door].url, request, token, route.access === 'public');
             }
             expect(found).to.deep.equal(
               Object.fromEntries(Object.keys(tokens).map((who) => [who, expected(route, who)])),
