@@ -1,7 +1,7 @@
 // Every test suite, or those named, or some files:  node scripts/test.ts [packages/contracts services/user/test/users.test.ts …]
 // With --cluster: every suite that needs a Kubernetes cluster, whose package.json has a script `e2e` in place of `test`, or files of it.
 // With --fuzz: every suite of random input, whose script is called `fuzz`.
-// Files run beside each other, JOBS at a time (default: one more than there are processors), on one broker and one PostgreSQL,
+// Files run beside each other, JOBS at a time (default: two more than there are processors, for they wait more than they compute), on one broker and one PostgreSQL,
 // each on a vhost and a database of its own; files called NAME.alone.test.ts run by themselves, at the end. Prints the output of
 // one suite after the other, then the totals; exits 1 when a test failed, a suite crashed or had no test. SLOW=1 prints the
 // slowest 20 tests.

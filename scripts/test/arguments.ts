@@ -7,7 +7,7 @@ export const isFile = (name: string): boolean => name.endsWith('.test.ts');
 export const suiteOf = (file: string): string => file.split(/\/(?:src|test|migrations)\//)[0] as string;
 
 /** The number in JOBS, or else `fallback`. Exits with 2 and a sentence when it is not one. */
-export function jobsAtOnce(fallback = availableParallelism() + 1): number {
+export function jobsAtOnce(fallback = availableParallelism() + 2): number {
   const { JOBS } = process.env;
   if (!JOBS) return fallback;
   if (!/^[1-9]\d*$/.test(JOBS)) refuse(`JOBS must be a whole number from 1, not ${JOBS}.`);
