@@ -133,7 +133,7 @@ describe('a service whose broker comes and goes', () => {
 });
 
 describe('a broker without the definitions', () => {
-  after(() => beta?.stop());
+  afterEach(() => beta?.stop());
   const broker = withBroker({ services: ['beta'] });
   const database = withDatabase();
   let beta: RunningService | undefined;
@@ -171,7 +171,6 @@ describe('a broker without the definitions', () => {
     );
     expect(beta?.ready(), 'ready, though its queue never existed').to.equal(false);
     expect(lines).to.have.length(1);
-    await beta?.stop();
   });
 
   it('is given the exchanges by a service whose user may', async () => {
