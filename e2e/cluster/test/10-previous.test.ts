@@ -42,7 +42,7 @@ describe(`a deploy over the previous version, ${PREVIOUS}`, function () {
   after('it goes', remove);
 
   it('under load, with old and new side by side: no request fails, nothing is lost, doubled or forged', async () => {
-    await warren.underLoad({ kube: upgraded, share: 0.4, orders: true }, async () => {
+    await warren.underLoad({ kube: upgraded, share: 0.16, orders: true }, async () => {
       // The broker's definitions come before the services: docs/how-to/check-producers.md
       for (const release of ['rabbitmq', 'postgresql']) await upgrade(release);
       for (const service of SERVICES) await upgradeFirstPod(service);
