@@ -76,7 +76,9 @@ messaging.subscribe(queue, (session, _, releasing) => consumer.attach(session, r
 messaging.start();
 await messaging.connected();
 if (count > 0) console.log(JSON.stringify(await handled.all));
-await messaging.unsubscribe(1_000);
+// The acks of the last batch follow its handlers.
+await messaging.settled();
+await messaging.unsubscribe(10_000);
 await failedMessages.close();
 await messaging.close();
 
