@@ -1,4 +1,4 @@
-// Who may call a route or a method. With AUTH=off there is no caller, and everything is allowed.
+// Who may call a route or a method. With AUTH=off the caller is undefined, and everything is allowed.
 import { type Problem, problem, WarrenError } from '../errors.ts';
 import type { Caller } from './caller.ts';
 
@@ -59,7 +59,8 @@ const forbidden = (detail: string): Problem =>
  * @throws {Problem} 401, 403
  */
 export function admit(access: Access | { owner: unknown }, caller: Caller | undefined): void {
-  if (access === 'public' || caller === undefined || isTrusted(caller)) return;
+  if (access === 'public' || caller === undefined) return;
+  if (caller.kind === 'operator' || caller.kind === 'service') return;
   if (caller.kind === 'anonymous')
     throw unauthorized('token_missing', 'This needs a token: Authorization: Bearer TOKEN.');
   if (access === 'operator') throw forbidden('This needs the role operator.');
@@ -68,19 +69,11 @@ export function admit(access: Access | { owner: unknown }, caller: Caller | unde
 }
 
 /** @throws {Problem} 403 */
-export function requireOwner(
-  caller: Caller | undefined,
-  deed: Deed,
-  owners: string | readonly string[],
-): void {
+export function requireOwner(caller: Caller | undefined, deed: Deed, owners: readonly string[]): void {
   if (caller === undefined || caller.kind === 'service') return;
   if (deed === 'read' && caller.kind === 'operator') return;
-  const { subject } = caller;
-  const isOwn = typeof owners === 'string' ? owners === subject : owners.every((owner) => owner === subject);
-  if (!isOwn) throw forbidden('This belongs to another user.');
+  if (owners.some((owner) => owner !== caller.subject)) throw forbidden('This belongs to another user.');
 }
-
-const isTrusted = ({ kind }: Caller): boolean => kind === 'operator' || kind === 'service';
 
 /** One run of a handler: whom it names, and whether it does. */
 export class Ownership {
@@ -101,7 +94,7 @@ export class Ownership {
   readonly authorise: Authorising['authorise'] = (owners) => {
     const named = typeof owners === 'string' ? [owners] : owners;
     this.#owners = this.#owners === undefined ? named : [...this.#owners, ...named];
-    requireOwner(this.#caller, this.#deed, owners);
+    requireOwner(this.#caller, this.#deed, named);
   };
 }
 

@@ -244,11 +244,11 @@ export class RpcServer {
     const caller: Caller = from === auth.gateway ? callerIn(message) : SERVICE;
     const { access } = method;
     const owners =
-      typeof access === 'object' ? [(value as Record<string, string>)[access.owner] as string] : [];
+      typeof access === 'object' ? [(value as Record<string, string>)[access.owner] as string] : undefined;
     const audited = { caller, deed: 'read', action: method.method, owners } as const;
     try {
       admit(access, caller);
-      if (typeof access === 'object') requireOwner(caller, 'read', owners);
+      if (owners !== undefined) requireOwner(caller, 'read', owners);
     } catch (error) {
       audit(log, audited, error);
       throw error;
