@@ -1,9 +1,9 @@
-import { type RunningService, start } from '@warren/chassis';
+import type { RunningService } from '@warren/chassis';
 import { client, eventually, freePort, withBroker, withDatabase } from '@warren/testkit';
 import { expect } from 'chai';
 import fc from 'fast-check';
-import { service } from '../src/service.ts';
 import { customer } from './events.ts';
+import { launchEmail } from './launch.ts';
 import { type MailServer, startMailServer } from './mail-server.ts';
 
 const HOUR = 3_600_000;
@@ -21,19 +21,14 @@ describe('the e-mails to one address in an hour', function () {
     return server;
   };
   const launch = async (smtp: string, env: Record<string, string> = {}) => {
-    const email = await start(service, {
-      PORT: '0',
-      ADMIN_PORT: '0',
-      LOG_LEVEL: 'silent',
-      AMQP_URL: broker.url('email'),
-      DATABASE_URL: database.url,
-      SMTP_URL: smtp,
-      MAIL_FROM: 'shop@warren.example',
-      EMAILS_PER_HOUR: '3',
-      ...env,
-    });
+    const email = await launchEmail(
+      { broker, database, smtp },
+      {
+        EMAILS_PER_HOUR: '3',
+        ...env,
+      },
+    );
     services.push(email);
-    await eventually(() => email.ready());
     return email;
   };
   afterEach(async () => {

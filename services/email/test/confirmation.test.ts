@@ -1,10 +1,10 @@
 import { randomUUID } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
-import { type RunningService, start } from '@warren/chassis';
+import type { RunningService } from '@warren/chassis';
 import { client, eventually, withBroker, withDatabase } from '@warren/testkit';
 import { expect } from 'chai';
-import { service } from '../src/service.ts';
 import { customer } from './events.ts';
+import { launchEmail } from './launch.ts';
 import { type MailServer, type Received, startMailServer } from './mail-server.ts';
 
 const [OLD, NEW] = ['o'.repeat(32), 'n'.repeat(32)];
@@ -19,21 +19,16 @@ describe('an address that nobody has confirmed', function () {
   let http: ReturnType<typeof client>;
 
   const launch = async (env: Record<string, string> = {}) => {
-    const email = await start(service, {
-      PORT: '0',
-      ADMIN_PORT: '0',
-      LOG_LEVEL: 'silent',
-      AMQP_URL: broker.url('email'),
-      DATABASE_URL: database.url,
-      SMTP_URL: mail.url,
-      MAIL_FROM: 'shop@warren.example',
-      EMAIL_CONFIRMATION: 'on',
-      EMAIL_CONFIRMATION_KEY: OLD,
-      PUBLIC_URL: 'https://shop.example.com/api/',
-      ...env,
-    });
+    const email = await launchEmail(
+      { broker, database, smtp: mail.url },
+      {
+        EMAIL_CONFIRMATION: 'on',
+        EMAIL_CONFIRMATION_KEY: OLD,
+        PUBLIC_URL: 'https://shop.example.com/api/',
+        ...env,
+      },
+    );
     services.push(email);
-    await eventually(() => email.ready());
     http = client(email.url);
     return email;
   };

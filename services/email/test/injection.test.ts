@@ -1,10 +1,10 @@
-import { type RunningService, start } from '@warren/chassis';
-import { eventually, withBroker, withDatabase } from '@warren/testkit';
+import type { RunningService } from '@warren/chassis';
+import { withBroker, withDatabase } from '@warren/testkit';
 import { expect } from 'chai';
 import fc from 'fast-check';
-import { service } from '../src/service.ts';
 import { oneLine } from '../src/text.ts';
 import { customer } from './events.ts';
+import { launchEmail } from './launch.ts';
 import { type MailServer, type Received, startMailServer } from './mail-server.ts';
 
 describe('what users write into their names, addresses and products', () => {
@@ -15,16 +15,7 @@ describe('what users write into their names, addresses and products', () => {
 
   before(async () => {
     mail = await startMailServer({ server: { hideSMTPUTF8: false } });
-    email = await start(service, {
-      PORT: '0',
-      ADMIN_PORT: '0',
-      AMQP_URL: broker.url('email'),
-      DATABASE_URL: database.url,
-      LOG_LEVEL: 'silent',
-      SMTP_URL: mail.url,
-      MAIL_FROM: 'shop@warren.example',
-    });
-    await eventually(() => email.ready());
+    email = await launchEmail({ broker, database, smtp: mail.url });
   });
   after(async () => {
     await email?.stop();

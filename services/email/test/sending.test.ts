@@ -1,9 +1,9 @@
-import { type RunningService, start } from '@warren/chassis';
+import type { RunningService } from '@warren/chassis';
 import { emailSent, parseEvent } from '@warren/contracts';
 import { client, eventually, withBroker, withDatabase } from '@warren/testkit';
 import { expect } from 'chai';
-import { service } from '../src/service.ts';
 import { customer } from './events.ts';
+import { launchEmail } from './launch.ts';
 import { type MailServer, startMailServer } from './mail-server.ts';
 
 describe('sending e-mails', () => {
@@ -23,16 +23,7 @@ describe('sending e-mails', () => {
 
   before(async () => {
     mail = await startMailServer();
-    email = await start(service, {
-      PORT: '0',
-      ADMIN_PORT: '0',
-      AMQP_URL: broker.url('email'),
-      DATABASE_URL: database.url,
-      LOG_LEVEL: 'silent',
-      SMTP_URL: mail.url,
-      MAIL_FROM: 'shop@warren.example',
-    });
-    await eventually(() => email.ready());
+    email = await launchEmail({ broker, database, smtp: mail.url });
     http = client(email.url);
   });
   after(async () => {

@@ -1,13 +1,13 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
-import { type Logger, type RunningService, start } from '@warren/chassis';
+import type { Logger } from '@warren/chassis';
 import { eventually, withBroker, withDatabase } from '@warren/testkit';
 import { expect } from 'chai';
 import type { EmailConfig } from '../src/config.ts';
 import { CONNECTIONS, closeDelivery, deliver } from '../src/delivery.ts';
-import { service } from '../src/service.ts';
 import { Connections } from '../src/smtp.ts';
 import { customer } from './events.ts';
+import { launchEmail } from './launch.ts';
 import { type MailServer, type MailServerOptions, type Reply, startMailServer } from './mail-server.ts';
 
 /** An answer that the mail server holds back, and when it was first asked for it. */
@@ -195,17 +195,8 @@ describe('a mail server that is slow', () => {
           return undefined;
         },
       });
-      const email: RunningService = await start(service, {
-        PORT: '0',
-        ADMIN_PORT: '0',
-        LOG_LEVEL: 'silent',
-        AMQP_URL: broker.url('email'),
-        DATABASE_URL: database.url,
-        SMTP_URL: mail.url,
-        MAIL_FROM: 'shop@warren.example',
-      });
+      const email = await launchEmail({ broker, database, smtp: mail.url });
       closing.push(() => email.stop());
-      await eventually(() => email.ready());
       for (const each of [everywhere, atTheEnd, atFirst]) await broker.publish(...each.created());
       await eventually(
         async () =>
