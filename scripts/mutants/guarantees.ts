@@ -8,7 +8,7 @@ const inbox = { ...chassis, tests: ['test/inbox.test.ts'] };
 const batches = { ...chassis, tests: ['test/batches.test.ts'] };
 const flow = { ...chassis, tests: ['test/flow.test.ts'] };
 const relay = { ...chassis, file: `${src}/outbox/relay.ts`, tests: ['test/relay.alone.test.ts'] };
-const forwarder = { ...flow, file: `${src}/messaging/failed-message-publisher.ts` };
+const failedMessages = { ...flow, file: `${src}/messaging/failed-message-publisher.ts` };
 const worker = { ...chassis, file: `${src}/tasks/worker.ts`, tests: ['test/worker.test.ts'] };
 const idempotency = {
   ...chassis,
@@ -177,28 +177,28 @@ export const guarantees: Mutant[] = [
     title: 'an event that ends every process that handles it',
   },
   {
-    ...forwarder,
+    ...failedMessages,
     name: 'failed attempts are not counted',
     find: '[HEADERS.attempts]: attemptsOf(message) + 1,',
     replace: '[HEADERS.attempts]: attemptsOf(message),',
     title: 'ends in the dead-letter queue, byte for byte',
   },
   {
-    ...forwarder,
+    ...failedMessages,
     name: 'a dead letter does not say why',
     find: '[HEADERS.reason]: failure.reason,',
     replace: '',
     title: 'ends in the dead-letter queue, byte for byte',
   },
   {
-    ...forwarder,
+    ...failedMessages,
     name: 'a retry does not come back to its queue',
     find: 'CC: [queue],',
     replace: 'CC: [],',
     title: 'climbs the ladder when handling fails',
   },
   {
-    ...forwarder,
+    ...failedMessages,
     name: 'a retry that misses its exchange waits for the next check of the topology',
     find: "if (error?.reason === 'returned' || error?.code === NOT_FOUND) this.#options.onMissing();",
     replace: '',

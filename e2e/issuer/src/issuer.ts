@@ -13,7 +13,7 @@ export interface IssuerOptions {
   audience: string;
   /** Where sign-ups go: the gateway. */
   warren: string;
-  /** Of the account `operator`, which is no user of Warren; without one there is no such account. */
+  /** Of the account `operator`, which is not a user of Warren; without one the account does not exist. */
   operatorPassword?: string;
   /** Seconds. */
   tokenTtl?: number;
@@ -151,7 +151,7 @@ async function bodyOf(ctx: Context): Promise<Record<string, unknown>> {
     const body = JSON.parse(Buffer.concat(pieces).toString());
     return typeof body === 'object' && body !== null ? body : {};
   } catch {
-    return ctx.throw(400, 'the body is no JSON');
+    return ctx.throw(400, 'the body is not JSON');
   }
 }
 

@@ -542,7 +542,7 @@ const OUTCOMES = ['handled', 'duplicate', 'retried', 'dead'] as const;
 
 type QueueMetrics = ReturnType<typeof metricsOf>;
 
-/** Of one queue; looked up by their labels once, not for each event. All begin with 0: without a first value there is no rate. */
+/** Of one queue; looked up by their labels once, not for each event. Counters start at 0, or rate() misses the first increment. */
 function metricsOf(metrics: Metrics, labels: { queue: string; type: string }) {
   const counters = OUTCOMES.map((outcome) => {
     const counter = metrics.eventsConsumed.labels({ ...labels, outcome });
