@@ -211,6 +211,7 @@ describe('the relay', function () {
     await database.admin(FILL, [5_000, 10]);
     await empty();
     await eventually(() => expect(published()).to.equal(5_000));
+    await probe.waitFor(() => true, { count: 5_000 });
     expect(probe.events).to.have.length(5_000);
     expect([first.relay.active, second.relay.active]).to.deep.equal([true, false]);
 
