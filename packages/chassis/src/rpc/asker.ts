@@ -6,10 +6,10 @@ import { newId } from '../id.ts';
 import type { Producers } from '../messaging/producers.ts';
 import type { PublishError } from '../messaging/publisher.ts';
 import type { AckOrNack, RascalMessage, RascalSession } from '../messaging/rascal.ts';
+import type { SharedPublisher } from '../messaging/shared-publisher.ts';
 import { RPC, replySubscription } from '../messaging/topology.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import { currentTraceparent, SpanKind, withSpan } from '../telemetry/tracing.ts';
-import type { Line } from './line.ts';
 import type { RequestMethod } from './serve.ts';
 import {
   behalfOf,
@@ -37,7 +37,7 @@ export const requestNothing: RequestFor = () => async (method) => {
 
 export interface AskerOptions {
   service: string;
-  line: Line;
+  publisher: SharedPublisher;
   producers: Producers;
   /** Whether the broker is there and takes messages. */
   available: () => boolean;
@@ -62,7 +62,7 @@ export class Asker {
 
   constructor(options: AskerOptions) {
     this.#options = options;
-    options.line.onBlocked = () => this.lost();
+    options.publisher.onBlocked = () => this.lost();
     options.producers.expect(replySubscription(options.service));
   }
 
@@ -130,7 +130,7 @@ export class Asker {
     const { signal } = origin;
     signal?.throwIfAborted();
     const replyTo = this.#replyTo;
-    if (replyTo === undefined || !this.#options.available() || this.#options.line.blocked)
+    if (replyTo === undefined || !this.#options.available() || this.#options.publisher.blocked)
       throw unavailable();
     if (this.#pending.size >= MAX_PENDING) throw tooMany();
     const content = Buffer.from(JSON.stringify(data));
@@ -172,7 +172,7 @@ export class Asker {
   }
 
   async #send(method: AnyMethod, content: Buffer, options: object, waiting: Waiting): Promise<void> {
-    const publisher = await this.#options.line.open().catch((cause) => {
+    const publisher = await this.#options.publisher.open().catch((cause) => {
       throw unavailable(cause);
     });
     publisher.publish(RPC, method.routingKey, content, options, (error?: PublishError) => {

@@ -16,12 +16,12 @@ import { newId } from '../id.ts';
 import type { Producers } from '../messaging/producers.ts';
 import type { PublishError } from '../messaging/publisher.ts';
 import type { AckOrNack, RascalMessage, RascalSession } from '../messaging/rascal.ts';
+import type { SharedPublisher } from '../messaging/shared-publisher.ts';
 import { RPC, requestQueue } from '../messaging/topology.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import { limitedWarnings } from '../telemetry/seldom.ts';
 import { currentTraceparent, SpanKind, traceIdOf, withSpan } from '../telemetry/tracing.ts';
 import type { RequestFor } from './asker.ts';
-import type { Line } from './line.ts';
 import type { Served } from './serve.ts';
 import { type Share, Turns } from './turns.ts';
 import {
@@ -39,7 +39,7 @@ import {
 export interface RpcServerOptions {
   service: string;
   methods: readonly Served[];
-  line: Line;
+  publisher: SharedPublisher;
   producers: Producers;
   /** Absent with AUTH=off. */
   auth?: Auth | undefined;
@@ -266,11 +266,11 @@ export class RpcServer {
     deadline: Deadline,
     ends: number,
   ): Promise<boolean> {
-    const { line, service, producers, log } = this.#options;
+    const { service, producers, log } = this.#options;
     const delays = backoff({ min: 20, max: 500 });
     while (!deadline.signal.aborted) {
       try {
-        const publisher = await line.open();
+        const publisher = await this.#options.publisher.open();
         const options = {
           ...properties({
             messageId: newId(),
