@@ -14,7 +14,7 @@ import { probeDatabase } from './database/probe.ts';
 import { WarrenError } from './errors.ts';
 import { createAdmin } from './http/admin.ts';
 import { createHttp } from './http/app.ts';
-import type { Front, FrontTools } from './http/front.ts';
+import type { EdgeHandler, EdgeTools } from './http/edge.ts';
 import { pruneIdempotencyKeys } from './http/idempotency.ts';
 import type { Read, Route } from './http/routes.ts';
 import { pruneInbox } from './inbox/inbox.ts';
@@ -29,7 +29,7 @@ import { consumesReplies, servedKeys, subscribedQueues } from './messaging/verif
 import { outboxHeld, outboxStats } from './outbox/outbox.ts';
 import { Relay } from './outbox/relay.ts';
 import { createRpc, type Rpc } from './rpc/rpc.ts';
-import type { Served } from './rpc/serve.ts';
+import type { RpcHandler } from './rpc/serve.ts';
 import { tasksPending, type Worker, WorkerRunner } from './tasks/worker.ts';
 import { type CounterDefinition, createCounters } from './telemetry/counters.ts';
 import { createLog, createMetrics, type Metrics, tracing } from './telemetry/index.ts';
@@ -51,9 +51,9 @@ export interface ServiceDescription<Config = any, Schema = any> {
   handlers?: readonly Subscription[];
   workers?: readonly Worker[];
   /** What it answers over the broker; broker.ts `serves` the same. */
-  methods?: readonly Served[];
-  /** Makes its front: raw HTTP, for a service that stands before others. */
-  front?: (config: Config, tools: FrontTools) => Front;
+  methods?: readonly RpcHandler[];
+  /** Creates the handler of raw HTTP, for a service that stands in front of others. */
+  edge?: (config: Config, tools: EdgeTools) => EdgeHandler;
   /** Its own metrics, over those of the chassis. */
   counters?: readonly CounterDefinition[];
 }
@@ -164,7 +164,7 @@ export async function start(
   const metrics = createMetrics({
     service: name,
     version,
-    http: routes.length > 0 || description.front !== undefined,
+    http: routes.length > 0 || description.edge !== undefined,
     database: hasDatabase,
     broker: description.broker !== undefined,
   });
@@ -268,7 +268,7 @@ export async function start(
       },
     }),
   });
-  const front = description.front?.(config, { log, count: counters });
+  const edge = description.edge?.(config, { log, count: counters });
 
   // --- Messaging ---
 
@@ -290,14 +290,14 @@ export async function start(
       },
       onState: (state) => {
         metrics.brokerConnected.set(state === 'connected' || state === 'blocked' ? 1 : 0);
-        rpc?.moved(state);
+        rpc?.onBrokerState(state);
       },
     });
     messaging = connection;
     metrics.brokerConnected.set(0);
     rpc = createRpc(connection, {
       service: name,
-      asks: consumesReplies(name, brokerConfig),
+      receivesReplies: consumesReplies(name, brokerConfig),
       methods,
       producers,
       auth,
@@ -358,7 +358,7 @@ export async function start(
     name,
     version,
     routes,
-    front,
+    edge,
     units,
     auth,
     requestFor: rpc?.requestFor,
@@ -388,7 +388,7 @@ export async function start(
     await database?.close();
     await background?.close();
     await http.close();
-    await front?.close?.();
+    await edge?.close?.();
     await admin.close();
     await traces.shutdown();
   };
@@ -448,7 +448,7 @@ export async function start(
     if (config.DRAIN_DELAY > 0) {
       // Kept connections end one by one with their answers, and not all at once when the delay is over. Without a delay whose
       // connection has ended would knock again just when the door is shut, and be reset.
-      http.retire();
+      http.closeAfterResponse();
       await pause(config.DRAIN_DELAY);
     }
     intake?.stop();

@@ -1,5 +1,5 @@
 // What was refused because there is only so much of it: counted, and logged now and then.
-import { type CounterDefinition, type FrontTools, seldom } from '@warren/chassis';
+import { type CounterDefinition, type EdgeTools, seldom } from '@warren/chassis';
 
 const BOUNDS = {
   connections: 'connections are refused: there are MAX_CONNECTIONS, and none of them is idle',
@@ -19,7 +19,7 @@ export const refused: CounterDefinition<{ bound: Bound }> = {
 
 export type Refuse = (bound: Bound, client: string | undefined) => void;
 
-export function createRefuse({ log, count }: FrontTools): Refuse {
+export function createRefuse({ log, count }: EdgeTools): Refuse {
   const entries = Object.entries(BOUNDS).map(([name, text]) => {
     const bound = name as Bound;
     const tell = seldom((omitted: number, client: string | undefined) =>
