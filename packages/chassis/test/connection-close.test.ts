@@ -6,7 +6,7 @@ import { pause } from '../src/backoff.ts';
 import { newId } from '../src/id.ts';
 import { Messaging } from '../src/messaging/connection.ts';
 import { sharedExchanges } from '../src/messaging/topology.ts';
-import { start } from '../src/service.ts';
+import { start } from '../src/service/start.ts';
 import { createLog } from '../src/telemetry/index.ts';
 import { hear, listener, written } from './fixtures/services.ts';
 

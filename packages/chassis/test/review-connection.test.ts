@@ -7,7 +7,7 @@ import { newId } from '../src/id.ts';
 import { patchChannels } from '../src/messaging/amqplib-patches.ts';
 import { closeQuietly, withChannel } from '../src/messaging/publisher.ts';
 import { promised } from '../src/messaging/rascal.ts';
-import { type RunningService, start } from '../src/service.ts';
+import { type RunningService, start } from '../src/service/start.ts';
 import { createLog } from '../src/telemetry/index.ts';
 import { hear, listener, written } from './fixtures/services.ts';
 
