@@ -2,7 +2,8 @@
 import { randomBytes } from 'node:crypto';
 import { sql } from 'kysely';
 import { createAuth } from '../auth/auth.ts';
-import { backoff, pause, within } from '../backoff.ts';
+import { backoff } from '../backoff.ts';
+import { pause, within } from '../concurrency.ts';
 import { type ChassisConfig, type Environment, loadConfig } from '../config.ts';
 import type { Logger, Units } from '../context.ts';
 import { Availability } from '../database/availability.ts';
