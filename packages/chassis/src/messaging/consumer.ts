@@ -7,7 +7,7 @@ import {
   ContractError,
   type EventDefinition,
   parseEvent,
-} from '@warren/contracts';
+} from '@warren/events';
 import { backoff } from '../backoff.ts';
 import { pause, timeLimit } from '../concurrency.ts';
 import {
