@@ -75,7 +75,7 @@ export function refuse(link: Extract<Link, { kind: 'unknown' | 'expired' }>, hea
         '<p>Please open the link in the e-mail again, or copy the complete link.</p>',
       );
     const detail = 'The token is invalid, or was issued for another e-mail address.';
-    throw problem(404, { title: 'Confirmation unknown', code: 'confirmation_unknown', detail });
+    throw problem(404, { title: 'Confirmation not found', code: 'confirmation_unknown', detail });
   }
   if (isPage)
     return page(

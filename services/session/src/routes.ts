@@ -16,8 +16,8 @@ const session = Joi.object<Session>({
 const unknown = (sessionId: string) =>
   problem(404, {
     code: 'session_unknown',
-    title: 'Session unknown',
-    detail: `There is no session ${sessionId}.`,
+    title: 'Session not found',
+    detail: `Session ${sessionId} does not exist.`,
   });
 
 export const routes: Route<SessionSchema, SessionConfig>[] = [
@@ -25,7 +25,7 @@ export const routes: Route<SessionSchema, SessionConfig>[] = [
     '/sessions',
     {
       access: own(({ query }) => query.userId),
-      summary: 'The sessions of a user, oldest first',
+      summary: 'List the sessions of a user, oldest first',
       query: { userId: id.required() },
       responses: { 200: Joi.object({ items: Joi.array().items(session).required() }) },
     },
@@ -36,7 +36,7 @@ export const routes: Route<SessionSchema, SessionConfig>[] = [
     '/sessions/:id',
     {
       access: 'own',
-      summary: 'One session',
+      summary: 'Get a session',
       params: { id: id.required() },
       responses: { 200: session, 404: Joi.valid('session_unknown') },
     },

@@ -63,7 +63,7 @@ export async function findUser(database: Kysely<UserSchema>, id: string): Promis
 }
 
 export const unknownUser = (id: string) =>
-  problem(404, { code: 'user_unknown', title: 'User unknown', detail: `There is no user ${id}.` });
+  problem(404, { code: 'user_unknown', title: 'User not found', detail: `User ${id} does not exist.` });
 
 /** In the order of their ids, which is the order they signed up in. */
 export async function listUsers(database: Kysely<UserSchema>, { limit, after }: Paging): Promise<Page<User>> {
