@@ -57,7 +57,8 @@ export const routes: Route<SessionSchema, SessionConfig>[] = [
       responses: { 204: null, 404: Joi.valid('session_unknown') },
     },
     async ({ params }, work) => {
-      if (!(await revokeSession(work, params.id))) throw unknown(params.id);
+      const { outcome } = await revokeSession(work, params.id);
+      if (outcome === 'session_unknown') throw unknown(params.id);
       return noContent();
     },
   ),

@@ -50,13 +50,13 @@ export const routes: Route<UserSchema, UserConfig>[] = [
     },
     async ({ body }, work) => {
       const signedUp = await signUp(work, body);
-      if (signedUp === undefined)
+      if (signedUp.outcome === 'email_taken')
         throw problem(409, {
           code: 'email_taken',
           title: 'E-mail address taken',
           detail: `Another user has already signed up with ${body.email}; use another address.`,
         });
-      return created(`/users/${signedUp.id}`, signedUp);
+      return created(`/users/${signedUp.user.id}`, signedUp.user);
     },
   ),
 
