@@ -2,7 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer, connect as dial, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { buildEvent, Joi } from '@warren/contracts';
+import { buildEvent, Joi } from '@warren/events';
 import { client, eventually, freePort, query, withBroker, withDatabase } from '@warren/testkit';
 import { expect } from 'chai';
 import { ConnectError, isDatabaseUnavailable, reasonOf } from '../src/database/outage.ts';
@@ -10,7 +10,7 @@ import { WarrenError } from '../src/errors.ts';
 import { newId } from '../src/id.ts';
 import { created, defineService, on, post } from '../src/index.ts';
 import { consumes, sharedExchanges } from '../src/messaging/topology.ts';
-import { type RunningService, start } from '../src/service.ts';
+import { type RunningService, start } from '../src/service/start.ts';
 import { createLog } from '../src/telemetry/index.ts';
 import { hear, type Schema, written } from './fixtures/services.ts';
 

@@ -1,11 +1,11 @@
 // An attacker has the broker user of one service, mallory, and wants beta to act on an event of alpha.
-import { buildEvent } from '@warren/contracts';
+import { buildEvent } from '@warren/events';
 import { eventually, managementOf, platformDefinitions, withBroker, withDatabase } from '@warren/testkit';
 import { type ChannelModel, type ConfirmChannel, connect, type Options } from 'amqplib';
 import { expect } from 'chai';
 import { newId } from '../src/id.ts';
 import { HEADERS } from '../src/index.ts';
-import { type RunningService, start } from '../src/service.ts';
+import { type RunningService, start } from '../src/service/start.ts';
 import { createLog } from '../src/telemetry/index.ts';
 import { listener, written } from './fixtures/services.ts';
 

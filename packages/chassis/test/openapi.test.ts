@@ -1,4 +1,4 @@
-import { Joi } from '@warren/contracts';
+import { Joi } from '@warren/events';
 import { withDatabase } from '@warren/testkit';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import * as formats from 'ajv-formats';
@@ -8,7 +8,8 @@ import { combineApis, describeApi, type OpenApiDocument } from '../src/http/open
 import { created, del, get, html, noContent, patch, post, type Route, respond } from '../src/http/routes.ts';
 import { newId } from '../src/id.ts';
 import { problem } from '../src/index.ts';
-import { defineService, type RunningService, start } from '../src/service.ts';
+import { defineService } from '../src/service/definition.ts';
+import { type RunningService, start } from '../src/service/start.ts';
 import { closeWebs, json, openWeb } from './http-fixture.ts';
 
 interface Note {

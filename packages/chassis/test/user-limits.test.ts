@@ -1,10 +1,10 @@
 // The process of a service opens connections and channels without end; its broker user may have only so many.
-import { buildEvent } from '@warren/contracts';
+import { buildEvent } from '@warren/events';
 import { eventually, platformDefinitions, withBroker, withDatabase } from '@warren/testkit';
 import { type ChannelModel, connect } from 'amqplib';
 import { expect } from 'chai';
 import { newId } from '../src/id.ts';
-import { type RunningService, start } from '../src/service.ts';
+import { type RunningService, start } from '../src/service/start.ts';
 import { listener, written } from './fixtures/services.ts';
 
 const limits = { 'max-connections': 6, 'max-channels': 12 };

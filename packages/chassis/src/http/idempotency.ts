@@ -2,7 +2,8 @@
 // https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/
 import { createHash } from 'node:crypto';
 import { type QueryExecutorProvider, sql } from 'kysely';
-import type { Origin, Work } from '../context.ts';
+import { abortable } from '../concurrency.ts';
+import type { Origin, WorkContext } from '../context.ts';
 import { problem } from '../errors.ts';
 import type { RequestScope } from './request-scope.ts';
 import type { RenderedResponse } from './response.ts';
@@ -31,9 +32,9 @@ export type Idempotency = (
   },
   origin: Origin & { signal: AbortSignal },
   current: RequestScope,
-  run: (work: Work) => Promise<RenderedResponse>,
-  /** `Units.work`, or one that shares commits. */
-  inTransaction: <T>(run: (work: Work) => Promise<T>) => Promise<T>,
+  run: (work: WorkContext) => Promise<RenderedResponse>,
+  /** `UnitsOfWork.run`, or one that shares commits. */
+  inTransaction: <T>(run: (work: WorkContext) => Promise<T>) => Promise<T>,
 ) => Promise<RenderedResponse>;
 
 interface Stored {
@@ -52,7 +53,7 @@ export function idempotency(): Idempotency {
     const id = `${route} ${key}`;
     current.late = inProgress;
     for (let first = running.get(id); first !== undefined; first = running.get(id)) {
-      const stored = await unlessAborted(first, origin.signal);
+      const stored = await abortable(first, origin.signal);
       if (stored !== undefined) return replay(stored, digest);
     }
     current.late = undefined;
@@ -106,7 +107,7 @@ function replay({ digest, answer }: Stored, asked: Buffer): RenderedResponse {
 
 /** Makes the key ours, waiting for a transaction elsewhere that has it; or finds the answer given under it. */
 async function claim(
-  { transaction }: Work,
+  { transaction }: WorkContext,
   route: string,
   key: string,
   digest: Buffer,
@@ -129,7 +130,7 @@ async function claim(
 
 /** Only what worked is an answer to keep; anything else leaves the key free. */
 async function keep(
-  { transaction }: Work,
+  { transaction }: WorkContext,
   route: string,
   key: string,
   digest: Buffer,
@@ -147,15 +148,6 @@ async function keep(
     set status = ${status}, headers = ${JSON.stringify(headers)}::jsonb, body = ${body ?? null}
     where route = ${route} and key = ${key}`.execute(transaction);
   return { digest, answer };
-}
-
-function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  if (signal.aborted) return Promise.reject(signal.reason);
-  return new Promise((resolve, reject) => {
-    const abort = () => reject(signal.reason);
-    signal.addEventListener('abort', abort, { once: true });
-    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort));
-  });
 }
 
 /** SHA-256 over what was asked for after validation, so that neither spacing nor the order of fields counts. */
