@@ -1,4 +1,4 @@
-import { duration, Joi, port, url } from '@warren/chassis';
+import { Joi, port, positiveDuration, url } from '@warren/chassis';
 
 export interface EmailConfig {
   PORT: number;
@@ -99,7 +99,7 @@ export const config = {
     .example('shop@example.com'),
   EMAIL_CONFIRMATION: Joi.valid('on', 'off').default('off'),
   EMAIL_CONFIRMATION_KEY: whereConfirmed(keys.example('the output of: openssl rand -base64 32')),
-  EMAIL_CONFIRMATION_TTL: duration('7d').invalid(0).messages({ 'any.invalid': 'must be longer than 0' }),
+  EMAIL_CONFIRMATION_TTL: positiveDuration('7d'),
   PUBLIC_URL: whereConfirmed(publicUrl.example('https://shop.example.com')),
   // The slots of that many e-mails are kept for each address.
   EMAILS_PER_HOUR: Joi.number().integer().min(1).max(1_000).default(20),

@@ -1,4 +1,4 @@
-import { bytes, duration, Joi, port, url } from '@warren/chassis';
+import { bytes, duration, Joi, port, positiveDuration, url } from '@warren/chassis';
 import { parseTrust, type TrustProxy } from './clients.ts';
 import { PROXY_HEADERS, type ProxyHeader } from './forwarded.ts';
 import { parseRate, type Rate } from './limits.ts';
@@ -53,13 +53,13 @@ export const config = {
   PAYMENT_URL: upstream(3004),
   EMAIL_URL: upstream(3005),
   // Longer than the services' own REQUEST_TIMEOUT, so that it is they who tell what takes long.
-  UPSTREAM_TIMEOUT: positive('15s'),
+  UPSTREAM_TIMEOUT: positiveDuration('15s'),
   UPSTREAM_CONNECTIONS: Joi.number().integer().min(1).max(10_000).default(100),
   UPSTREAM_WAIT: duration('1s'),
   BODY_LIMIT: bytes('1mb'),
   BODY_BUFFER: bytes('100kb'),
   BODY_MEMORY: bytes('32mb'),
-  OVERVIEW_TIMEOUT: positive('2s'),
+  OVERVIEW_TIMEOUT: positiveDuration('2s'),
   RATE_LIMIT: parsed(parseRate, 'must be off, or requests per time such as 100/1s or 5000/1m').default(
     parseRate('100/1s'),
   ),
@@ -70,10 +70,6 @@ export const config = {
   ).default(() => parseTrust('off')),
   PROXY_HEADER: Joi.valid(...PROXY_HEADERS).default('x-forwarded-for'),
 };
-
-function positive(fallback: string): Joi.AnySchema<number> {
-  return duration(fallback).invalid(0).messages({ 'any.invalid': 'must be longer than 0' });
-}
 
 function parsed<T>(parse: (text: string) => T | undefined, message: string): Joi.AnySchema<T> {
   return Joi.any()

@@ -1,4 +1,4 @@
-import { duration, port } from '@warren/chassis';
+import { port, positiveDuration } from '@warren/chassis';
 import { money, toMinorUnits } from '@warren/contracts';
 import { productName } from './orders.ts';
 
@@ -15,7 +15,7 @@ export interface OrderConfig {
 export const config = {
   PORT: port(3003),
   ADMIN_PORT: port(9003),
-  PAYMENT_TIMEOUT: duration().invalid(0).messages({ 'any.invalid': 'must be longer than 0' }).default('15m'),
+  PAYMENT_TIMEOUT: positiveDuration('15m'),
   WELCOME_PRODUCT: productName.default('Welcome kit'),
   WELCOME_PRICE: money()
     .strict(false)

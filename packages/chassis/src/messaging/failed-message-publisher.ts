@@ -1,7 +1,7 @@
 // Where a message goes that could not be handled: to the service's retry ladder, or to its dead-letter queue. Each step is
 // confirmed before the original is acknowledged; the body stays byte for byte.
 import type { Connection, Options } from 'amqplib/callback_api';
-import { maskCredentials } from '../config.ts';
+import { maskCredentials } from '../redact.ts';
 import { type PublishError, Publisher } from './publisher.ts';
 import type { RascalMessage } from './rascal.ts';
 import { SharedPublisher } from './shared-publisher.ts';
