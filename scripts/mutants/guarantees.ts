@@ -249,7 +249,7 @@ export const guarantees: Mutant[] = [
   },
   {
     ...batches,
-    file: `${src}/messaging/acks.ts`,
+    file: `${src}/messaging/rascal/acks.ts`,
     name: 'a range is acknowledged over a delivery that is not done',
     find: 'if (!isDone) break;',
     replace: 'if (!isDone) continue;',

@@ -19,7 +19,6 @@ import { childOf } from '../telemetry/log.ts';
 import type { Counter, Metrics } from '../telemetry/metrics.ts';
 import { SpanKind, traceIdOf, withSpan } from '../telemetry/tracing.ts';
 import { isLostRace } from '../units.ts';
-import { Acks } from './acks.ts';
 import { type Delivery, requeue } from './deliveries.ts';
 import { FailedDeliveries } from './failed.ts';
 import {
@@ -32,7 +31,8 @@ import {
 } from './failed-message-publisher.ts';
 import type { Intake, Taker } from './intake.ts';
 import type { Producers } from './producers.ts';
-import type { AckOrNack, RascalMessage, RascalSession } from './rascal.ts';
+import { Acks } from './rascal/acks.ts';
+import type { AckOrNack, RascalMessage, RascalSession } from './rascal/rascal.ts';
 import { DELIVERY_LIMIT, type RetryDelay } from './topology.ts';
 
 /**

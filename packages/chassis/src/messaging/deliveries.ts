@@ -1,6 +1,6 @@
 // What a consumer holds of its queue, one delivery at a time.
-import type { Acks } from './acks.ts';
-import type { AckOrNack, RascalMessage } from './rascal.ts';
+import type { Acks } from './rascal/acks.ts';
+import type { AckOrNack, RascalMessage } from './rascal/rascal.ts';
 
 export interface Delivery {
   message: RascalMessage;

@@ -5,7 +5,7 @@ import { Problem, type ProblemOptions, WarrenError } from '../errors.ts';
 import { newId } from '../id.ts';
 import type { Producers } from '../messaging/producers.ts';
 import type { PublishError } from '../messaging/publisher.ts';
-import type { AckOrNack, RascalMessage, RascalSession } from '../messaging/rascal.ts';
+import type { AckOrNack, RascalMessage, RascalSession } from '../messaging/rascal/rascal.ts';
 import { RPC, replySubscription } from '../messaging/topology.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import { currentTraceparent, SpanKind, withSpan } from '../telemetry/tracing.ts';

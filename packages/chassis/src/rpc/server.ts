@@ -15,7 +15,7 @@ import { invalid } from '../http/validation.ts';
 import { newId } from '../id.ts';
 import type { Producers } from '../messaging/producers.ts';
 import type { PublishError } from '../messaging/publisher.ts';
-import type { AckOrNack, RascalMessage, RascalSession } from '../messaging/rascal.ts';
+import type { AckOrNack, RascalMessage, RascalSession } from '../messaging/rascal/rascal.ts';
 import { RPC, requestQueue } from '../messaging/topology.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import { limitedWarnings } from '../telemetry/seldom.ts';
