@@ -343,7 +343,7 @@ export const guarantees: Mutant[] = [
   },
   {
     ...termination,
-    file: `${src}/service.ts`,
+    file: `${src}/service/start.ts`,
     name: 'a service that is stopping is ready',
     find: 'const ready = () => serving && !draining && queuesDeclared;',
     replace: 'const ready = () => serving && queuesDeclared;',
@@ -360,7 +360,7 @@ export const guarantees: Mutant[] = [
   },
   {
     ...termination,
-    file: `${src}/service.ts`,
+    file: `${src}/service/start.ts`,
     name: 'a stop does not wait for the events in the outbox to be published',
     find: 'await relay?.stop(left());',
     replace: 'await relay?.stop(0);',

@@ -35,13 +35,8 @@ export {
 export { type RequestMethod, type RequestOptions, type Served, serve } from './rpc/serve.ts';
 export { ROLES_HEADER, SUBJECT_HEADER } from './rpc/wire.ts';
 export { run } from './run.ts';
-export {
-  defineService,
-  type RunningService,
-  type ServiceDescription,
-  type StartOptions,
-  start,
-} from './service.ts';
+export { defineService, type ServiceDescription } from './service/definition.ts';
+export { type RunningService, type StartOptions, start } from './service/start.ts';
 export type { Acting, Task, Worker } from './tasks/worker.ts';
 export type { CounterDefinition } from './telemetry/counters.ts';
 export { seldom } from './telemetry/seldom.ts';

@@ -7,7 +7,7 @@ import { expect } from 'chai';
 import { sql } from 'kysely';
 import type { Work } from '../src/context.ts';
 import { newId } from '../src/id.ts';
-import { type RunningService, start } from '../src/service.ts';
+import { type RunningService, start } from '../src/service/start.ts';
 import { createLog } from '../src/telemetry/index.ts';
 import { hear, listener, written } from './fixtures/services.ts';
 

@@ -4,7 +4,7 @@ import { expect } from 'chai';
 import type { BatchOptions, Work } from '../src/context.ts';
 import { newId } from '../src/id.ts';
 import { insertMessages, pruneInbox } from '../src/inbox/inbox.ts';
-import { type RunningService, start } from '../src/service.ts';
+import { type RunningService, start } from '../src/service/start.ts';
 import { openWriter, prepare, type Schema, silent, type Writer } from './fixtures/relay.ts';
 import { listener, written } from './fixtures/services.ts';
 

@@ -2,6 +2,7 @@
 // https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/
 import { createHash } from 'node:crypto';
 import { type QueryExecutorProvider, sql } from 'kysely';
+import { abortable } from '../concurrency.ts';
 import type { Origin, Work } from '../context.ts';
 import { problem } from '../errors.ts';
 import type { Answer } from './answer.ts';
@@ -52,7 +53,7 @@ export function idempotency(): Idempotency {
     const id = `${route} ${key}`;
     exchange.late = inProgress;
     for (let first = running.get(id); first !== undefined; first = running.get(id)) {
-      const stored = await unlessAborted(first, origin.signal);
+      const stored = await abortable(first, origin.signal);
       if (stored !== undefined) return replay(stored, digest);
     }
     exchange.late = undefined;
@@ -148,15 +149,6 @@ async function keep(
     set status = ${status}, headers = ${JSON.stringify(headers)}::jsonb, body = ${body ?? null}
     where route = ${route} and key = ${key}`.execute(transaction);
   return { digest, answer };
-}
-
-function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  if (signal.aborted) return Promise.reject(signal.reason);
-  return new Promise((resolve, reject) => {
-    const abort = () => reject(signal.reason);
-    signal.addEventListener('abort', abort, { once: true });
-    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort));
-  });
 }
 
 /** SHA-256 over what was asked for after validation, so that neither spacing nor the order of fields counts. */

@@ -1,6 +1,6 @@
 // Requests that share a transaction: what has arrived when the last one has committed is done in the next. Each is answered after
 // the commit; where one fails, it is done again by itself, and so are those that shared its fate.
-import { timeLimit } from '../backoff.ts';
+import { timeLimit } from '../concurrency.ts';
 import type { Origin, PieceOfWork, Units, Work } from '../context.ts';
 import { Problem } from '../errors.ts';
 import { inParts, runBatches } from '../parts.ts';

@@ -14,7 +14,8 @@
 // From any state before RELEASING, a lost connection, a deleted queue, a time-out before CONNECTED, and `close`
 // lead to RELEASING. Only `close` leads to CLOSED. `state` reports CONNECTED, BLOCKED and CLOSED; all others are `connecting`.
 import type { Connection } from 'amqplib/callback_api';
-import { backoff, pause, within } from '../backoff.ts';
+import { backoff } from '../backoff.ts';
+import { pause, within } from '../concurrency.ts';
 import type { Logger } from '../context.ts';
 import { WarrenError } from '../errors.ts';
 import { Attempt } from './attempt.ts';

@@ -8,7 +8,8 @@ import {
   type EventDefinition,
   parseEvent,
 } from '@warren/contracts';
-import { backoff, pause, timeLimit } from '../backoff.ts';
+import { backoff } from '../backoff.ts';
+import { pause, timeLimit } from '../concurrency.ts';
 import { BatchError, type Logger, type Origin, type PieceOfWork, type Units, type Work } from '../context.ts';
 import type { Availability } from '../database/availability.ts';
 import { isDatabaseUnavailable } from '../database/outage.ts';

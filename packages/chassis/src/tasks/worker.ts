@@ -2,7 +2,8 @@
 // it for a while, acts outside any transaction under the task's stable key, and writes the result in a second transaction.
 import { randomUUID } from 'node:crypto';
 import { type Kysely, type QueryExecutorProvider, sql } from 'kysely';
-import { backoff, pause, timeLimit } from '../backoff.ts';
+import { backoff } from '../backoff.ts';
+import { abortable, pause, timeLimit, Waker } from '../concurrency.ts';
 import { BatchError, type Logger, type PieceOfWork, type Units, type Work } from '../context.ts';
 import type { Availability } from '../database/availability.ts';
 import { isDatabaseUnavailable } from '../database/outage.ts';
@@ -105,8 +106,7 @@ export class WorkerRunner {
   /** ms that an act takes, on average. */
   #actMs: number;
   #running: Promise<void> | undefined;
-  #resume: () => void = () => {};
-  #wakes = 0;
+  readonly #waker = new Waker();
   #failure: unknown;
   #complained = false;
 
@@ -139,8 +139,7 @@ export class WorkerRunner {
 
   /** A task of this kind was committed in this process. */
   wake(): void {
-    this.#wakes += 1;
-    this.#resume();
+    this.#waker.wake();
   }
 
   /** Claims nothing more, and finishes what it has. */
@@ -160,7 +159,7 @@ export class WorkerRunner {
     while (!signal.aborted) {
       try {
         if (this.#failure !== undefined) throw this.#failure;
-        const wakes = this.#wakes;
+        this.#waker.reset();
         const wanted = this.#capacity() - this.#claimed.size;
         // Without room there may be more than is known.
         more ||= wanted <= 0;
@@ -174,9 +173,8 @@ export class WorkerRunner {
           this.#ready.push(...tasks);
           this.#act();
         }
-        const isOver = () =>
-          this.#wakes !== wakes || this.#failure !== undefined || (more && this.#hasRoom());
-        await this.#until(isOver, POLL_INTERVAL_MS);
+        const isOver = () => this.#failure !== undefined || (more && this.#hasRoom());
+        await this.#waker.sleepUntil(isOver, POLL_INTERVAL_MS);
       } catch (error) {
         this.#complain(error);
         await pause(delays.next(), signal);
@@ -184,7 +182,10 @@ export class WorkerRunner {
       }
     }
     await this.#release();
-    while (this.#claimed.size > 0) await this.#until(() => this.#claimed.size === 0, POLL_INTERVAL_MS);
+    while (this.#claimed.size > 0) {
+      this.#waker.reset();
+      await this.#waker.sleepUntil(() => this.#claimed.size === 0, POLL_INTERVAL_MS);
+    }
     clearInterval(renewal);
     if (this.#failure !== undefined) this.#complain(this.#failure);
   }
@@ -234,7 +235,7 @@ export class WorkerRunner {
         this.#acting -= 1;
         this.#act();
         this.#startSettling();
-        this.#resume();
+        this.#waker.nudge();
       });
     }
   }
@@ -260,7 +261,7 @@ export class WorkerRunner {
           database: this.#units.database,
         };
         result = await withSpan(`${this.#worker.kind} task`, { kind: SpanKind.INTERNAL, parent }, () =>
-          Promise.race([(async () => act.call(this.#worker, task, context))(), rejectOn(signal)]),
+          abortable((async () => act.call(this.#worker, task, context))(), signal),
         ).finally(limit.clear);
         this.#actMs += LATEST_WEIGHT * (performance.now() - started - this.#actMs);
       }
@@ -304,7 +305,7 @@ export class WorkerRunner {
     });
     // What could not be settled is done again when its lease is over.
     for (const { claimed } of batch) this.#claimed.delete(claimed.id);
-    this.#resume();
+    this.#waker.nudge();
   }
 
   async #settleTogether(pieces: readonly Acted[]): Promise<void> {
@@ -392,22 +393,6 @@ export class WorkerRunner {
       this.#log.debug({ err: error }, 'cannot release leases; they will expire');
     }
   }
-
-  /** Until something is so, which is checked at each wake-up, or `ms` have passed. */
-  async #until(isSo: () => boolean, ms: number): Promise<void> {
-    const late = Promise.withResolvers<void>();
-    let isLate = false;
-    const timer = setTimeout(() => {
-      isLate = true;
-      late.resolve();
-    }, ms);
-    while (!isSo() && !isLate) {
-      const { promise, resolve } = Promise.withResolvers<void>();
-      this.#resume = resolve;
-      await Promise.race([promise, late.promise]);
-    }
-    clearTimeout(timer);
-  }
 }
 
 /** Ends the tasks that this holder still has; returns their ids. */
@@ -415,11 +400,6 @@ const endTasks = (holder: string, ids: readonly string[]): Statement => ({
   text: 'delete from warren.tasks where id = any($1::bigint[]) and lease = $2 returning id',
   values: [ids, holder],
 });
-
-const rejectOn = (signal: AbortSignal) =>
-  new Promise<never>((_, reject) =>
-    signal.addEventListener('abort', () => reject(signal.reason), { once: true }),
-  );
 
 /** Tasks of these kinds that should be done by now: due, or put off because they failed. */
 export async function tasksPending(

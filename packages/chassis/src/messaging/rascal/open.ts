@@ -1,6 +1,6 @@
 // Opens and closes a Rascal broker, and works around the errors and hangs that Rascal and amqplib have on the way.
 import { type Connection, connect } from 'amqplib/callback_api';
-import { pause, within } from '../../backoff.ts';
+import { pause, within } from '../../concurrency.ts';
 import { type BrokerConfig, promised, type RascalBroker, type RascalVhost, rascal } from './rascal.ts';
 
 export interface OpenOptions {
