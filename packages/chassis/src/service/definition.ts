@@ -3,7 +3,7 @@ import type { Joi } from '@warren/contracts';
 import { WarrenError } from '../errors.ts';
 import type { Front, FrontTools } from '../http/front.ts';
 import type { Route } from '../http/routes.ts';
-import type { Subscription } from '../messaging/consumer.ts';
+import type { Subscription } from '../messaging/handlers.ts';
 import type { BrokerConfig } from '../messaging/rascal/rascal.ts';
 import { type BrokerSettings, defaultBrokerSettings, workQueueName } from '../messaging/topology.ts';
 import { servedKeys, subscribedQueues } from '../messaging/verify-topology.ts';
