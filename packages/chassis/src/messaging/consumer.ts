@@ -28,7 +28,7 @@ import { SpanKind, withSpan } from '../telemetry/tracing.ts';
 import { isLostRace } from '../units.ts';
 import { type Arrival, BatchTransactions, Interrupted, type Piece } from './batch.ts';
 import { type Delivery, lossOf, onDelivery, requeue } from './deliveries.ts';
-import { FailedDeliveries } from './failed.ts';
+import { FailedDeliveries } from './failed-deliveries.ts';
 import { deliveriesOf, type FailedMessagePublisher, type Failure } from './failed-message-publisher.ts';
 import type { Subscription } from './handlers.ts';
 import type { Intake, Taker } from './intake.ts';
