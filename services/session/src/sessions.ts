@@ -1,5 +1,5 @@
 // What a session is: opened by a sign-up, it lives for SESSION_TTL unless it is revoked.
-import { type Authorising, type Kysely, newId, type Work } from '@warren/chassis';
+import { type Authorising, type Kysely, newId, type WorkContext } from '@warren/chassis';
 import { type Session, sessionOpened } from '@warren/contracts';
 import type { SessionConfig } from './config.ts';
 
@@ -17,11 +17,14 @@ export interface SessionSchema {
   };
 }
 
-/** The pending row that marks a session expired when its time has come. */
+/** The task that marks a session expired when its time has come. */
 export const EXPIRE = 'session.expire';
 
 /** Opens the session of a sign-up and says so in `session.opened`; does nothing when it is open already. */
-export async function openSession(work: Work<SessionSchema, SessionConfig>, userId: string): Promise<void> {
+export async function openSession(
+  work: WorkContext<SessionSchema, SessionConfig>,
+  userId: string,
+): Promise<void> {
   const openedAt = work.now();
   const expiresAt = new Date(openedAt.getTime() + work.config.SESSION_TTL);
   const row = await work.transaction
@@ -42,7 +45,7 @@ export async function openSession(work: Work<SessionSchema, SessionConfig>, user
 
 /** Ends a session, of whom it belongs to; `false` when there is none. One that has ended already stays as it ended. */
 export async function revokeSession(
-  work: Work<SessionSchema, SessionConfig> & Authorising,
+  work: WorkContext<SessionSchema, SessionConfig> & Authorising,
   id: string,
 ): Promise<boolean> {
   const row = await work.transaction
@@ -59,7 +62,10 @@ export async function revokeSession(
 }
 
 /** Marks a session whose time has come; one that was revoked before stays revoked. */
-export async function expireSession(work: Work<SessionSchema, SessionConfig>, id: string): Promise<void> {
+export async function expireSession(
+  work: WorkContext<SessionSchema, SessionConfig>,
+  id: string,
+): Promise<void> {
   await work.transaction
     .updateTable('sessions')
     .set({ status: 'expired' })

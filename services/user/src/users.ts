@@ -8,7 +8,7 @@ import {
   problem,
   requireCursor,
   toPage,
-  type Work,
+  type WorkContext,
 } from '@warren/chassis';
 import { type User, userCreated } from '@warren/contracts';
 import type { UserConfig } from './config.ts';
@@ -32,7 +32,7 @@ export interface NewUser {
 
 /** Signs a user up and says so in `user.created`; `undefined` when another user has the e-mail address. */
 export async function signUp(
-  work: Work<UserSchema, UserConfig>,
+  work: WorkContext<UserSchema, UserConfig>,
   { name, email }: NewUser,
 ): Promise<User | undefined> {
   const key = emailKey(email);
@@ -50,7 +50,7 @@ export async function signUp(
   return toUser(row);
 }
 
-const isTaken = async (work: Work<UserSchema, UserConfig>, key: string): Promise<boolean> =>
+const isTaken = async (work: WorkContext<UserSchema, UserConfig>, key: string): Promise<boolean> =>
   (await work.transaction
     .selectFrom('users')
     .select('id')

@@ -3,7 +3,7 @@
 import { createHash } from 'node:crypto';
 import { type QueryExecutorProvider, sql } from 'kysely';
 import { abortable } from '../concurrency.ts';
-import type { Origin, Work } from '../context.ts';
+import type { Origin, WorkContext } from '../context.ts';
 import { problem } from '../errors.ts';
 import type { Answer } from './answer.ts';
 import type { Exchange } from './exchange.ts';
@@ -32,9 +32,9 @@ export type Idempotency = (
   },
   origin: Origin & { signal: AbortSignal },
   exchange: Exchange,
-  run: (work: Work) => Promise<Answer>,
-  /** `Units.work`, or one that shares commits. */
-  inTransaction: <T>(run: (work: Work) => Promise<T>) => Promise<T>,
+  run: (work: WorkContext) => Promise<Answer>,
+  /** `UnitsOfWork.run`, or one that shares commits. */
+  inTransaction: <T>(run: (work: WorkContext) => Promise<T>) => Promise<T>,
 ) => Promise<Answer>;
 
 interface Stored {
@@ -108,7 +108,7 @@ function replay({ digest, answer }: Stored, asked: Buffer): Answer {
 
 /** Makes the key ours, waiting for a transaction elsewhere that has it; or finds the answer given under it. */
 async function claim(
-  { transaction }: Work,
+  { transaction }: WorkContext,
   route: string,
   key: string,
   digest: Buffer,
@@ -131,7 +131,7 @@ async function claim(
 
 /** Only what worked is an answer to keep; anything else leaves the key free. */
 async function keep(
-  { transaction }: Work,
+  { transaction }: WorkContext,
   route: string,
   key: string,
   digest: Buffer,

@@ -1,7 +1,7 @@
 // One batch of a queue: its events, and the transaction that handles them, each once.
 import type { CloudEvent } from '@warren/contracts';
 import { timeLimit } from '../concurrency.ts';
-import type { PieceOfWork, Units } from '../context.ts';
+import type { PieceOfWork, UnitsOfWork } from '../context.ts';
 import { type InboxRow, insertMessages } from '../inbox/inbox.ts';
 import type { Delivery } from './deliveries.ts';
 import { attemptsOf, failuresOf } from './failed-message-publisher.ts';
@@ -25,10 +25,10 @@ export class Interrupted extends Error {
 
 export class BatchTransactions {
   readonly #queue: string;
-  readonly #units: Units;
+  readonly #units: UnitsOfWork;
   #interrupting = new AbortController();
 
-  constructor(queue: string, units: Units) {
+  constructor(queue: string, units: UnitsOfWork) {
     this.#queue = queue;
     this.#units = units;
   }

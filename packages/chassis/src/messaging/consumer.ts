@@ -17,7 +17,7 @@
 import type { CloudEvent } from '@warren/contracts';
 import { backoff } from '../backoff.ts';
 import { pause } from '../concurrency.ts';
-import { BatchError, type Logger, type Units } from '../context.ts';
+import { BatchError, type Logger, type UnitsOfWork } from '../context.ts';
 import type { Availability } from '../database/availability.ts';
 import { isDatabaseUnavailable } from '../database/outage.ts';
 import { asError } from '../errors.ts';
@@ -25,7 +25,7 @@ import { inboxId } from '../inbox/inbox.ts';
 import { inParts, runBatches } from '../parts.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import { SpanKind, withSpan } from '../telemetry/tracing.ts';
-import { isLostRace } from '../units.ts';
+import { isLostRace } from '../units-of-work.ts';
 import { type Arrival, BatchTransactions, Interrupted, type Piece } from './batch.ts';
 import { type Delivery, lossOf, onDelivery, requeue } from './deliveries.ts';
 import { FailedDeliveries } from './failed-deliveries.ts';
@@ -40,7 +40,7 @@ import type { RetryDelay } from './topology.ts';
 
 /** `subscriptions` are versions of one event type, each with its handler. */
 export interface ConsumerOptions extends JudgeOptions {
-  units: Units;
+  units: UnitsOfWork;
   availability: Pick<Availability, 'check'>;
   intake: Pick<Intake, 'add' | 'claim' | 'isClosed'>;
   failedMessages: FailedMessagePublisher;

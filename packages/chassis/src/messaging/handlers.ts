@@ -1,6 +1,6 @@
 // How a service says which events it consumes, and what it does with them.
 import type { AnyEvent, CloudEvent, EventDefinition } from '@warren/contracts';
-import type { Work } from '../context.ts';
+import type { WorkContext } from '../context.ts';
 
 /**
  * Handles one event in a transaction: its effect, the events it emits and the tasks it schedules commit together, once per
@@ -8,10 +8,10 @@ import type { Work } from '../context.ts';
  * transaction may be shared with other events, and is redone without them if one of them fails: no savepoints, no `set local`.
  * Events may arrive in any order. An error means: roll back, and retry later.
  */
-// biome-ignore lint/suspicious/noExplicitAny: see Work
+// biome-ignore lint/suspicious/noExplicitAny: see WorkContext
 export type Handler<Data extends object, Schema = any, Config = any> = (
   event: CloudEvent<Data>,
-  work: Work<Schema, Config>,
+  work: WorkContext<Schema, Config>,
 ) => Promise<void>;
 
 export interface Subscription {
@@ -34,7 +34,7 @@ export interface SubscriptionOptions<Data extends object> {
  * Names the handler of an event.
  * @example handlers: [on(userCreated, openSession), on(paymentProcessed, markPaid, { key: ({ data }) => data.orderId })]
  */
-// biome-ignore lint/suspicious/noExplicitAny: see Work
+// biome-ignore lint/suspicious/noExplicitAny: see WorkContext
 export function on<Data extends object, Schema = any, Config = any>(
   event: EventDefinition<Data>,
   handle: Handler<Data, Schema, Config>,

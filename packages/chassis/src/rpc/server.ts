@@ -11,7 +11,7 @@ import type { Logger, Origin } from '../context.ts';
 import { asError, problem, WarrenError } from '../errors.ts';
 import { type Deadline, PASSED, startDeadline } from '../http/deadline.ts';
 import { toProblem } from '../http/failures.ts';
-import type { Read } from '../http/routes.ts';
+import type { ReadContext } from '../http/routes.ts';
 import { invalid } from '../http/validation.ts';
 import { newId } from '../id.ts';
 import type { Producers } from '../messaging/producers.ts';
@@ -47,7 +47,7 @@ export interface RpcServerOptions {
   /** Handlers at once. */
   concurrency: number;
   /** What every handler is given. */
-  context: Pick<Read, 'database' | 'config' | 'now'>;
+  context: Pick<ReadContext, 'database' | 'config' | 'now'>;
   requestFor: RequestFor;
   log: Logger;
   metrics: Metrics;

@@ -12,7 +12,7 @@ import type { Worker } from '../tasks/worker.ts';
 import type { CounterDefinition } from '../telemetry/counters.ts';
 
 /** What a service is. Everything but its name and version is optional: a gateway has no database, a sweeper no routes. */
-// biome-ignore lint/suspicious/noExplicitAny: see Work
+// biome-ignore lint/suspicious/noExplicitAny: see WorkContext
 export interface ServiceDescription<Config = any, Schema = any> {
   /** Lower case, no dots: it begins the names of its queues, its database and its broker user. */
   name: string;
