@@ -119,9 +119,10 @@ export const guarantees: Mutant[] = [
   },
   {
     ...relay,
+    file: `${src}/outbox/publishing.ts`,
     name: 'the relay deletes an event that is not confirmed',
-    find: 'inFlight.set(row.id, row);\n',
-    replace: 'inFlight.set(row.id, row);\n      done.push(row.id);\n',
+    find: 'this.#inFlight.set(row.id, row);\n',
+    replace: 'this.#inFlight.set(row.id, row);\n    this.#confirmed.push(row.id);\n',
     tests: ['test/relay-faults.test.ts'],
     title: 'loses none when the broker is killed',
   },
