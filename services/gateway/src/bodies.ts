@@ -78,7 +78,7 @@ export function meter(
 }
 
 export const tooLarge = (limit: number): Problem =>
-  problem(413, { detail: `The body may have ${limit} bytes at most.` });
+  problem(413, { detail: `The body must not be larger than ${limit} bytes.` });
 
 export const stalled = (timeout: number): Problem =>
   problem(408, {
