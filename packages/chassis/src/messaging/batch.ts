@@ -1,5 +1,5 @@
 // One batch of a queue: its events, and the transaction that handles them, each once.
-import type { CloudEvent } from '@warren/contracts';
+import type { CloudEvent } from '@warren/events';
 import { timeLimit } from '../concurrency.ts';
 import type { PieceOfWork, UnitsOfWork } from '../context.ts';
 import { type InboxRow, insertMessages } from '../inbox/inbox.ts';

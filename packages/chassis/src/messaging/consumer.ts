@@ -14,7 +14,7 @@
 //
 // A queue whose intake is closed returns what it holds, but for a delivery that is ALONE. A lost connection ends every stage: the
 // broker redelivers, and the inbox knows what was committed. Handlers see nothing of all this.
-import type { CloudEvent } from '@warren/contracts';
+import type { CloudEvent } from '@warren/events';
 import { backoff } from '../backoff.ts';
 import { pause } from '../concurrency.ts';
 import { BatchError, type Logger, type UnitsOfWork } from '../context.ts';

@@ -1,5 +1,5 @@
 // How a service says which events it consumes, and what it does with them.
-import type { AnyEvent, CloudEvent, EventDefinition } from '@warren/contracts';
+import type { AnyEvent, CloudEvent, EventDefinition } from '@warren/events';
 import type { WorkContext } from '../context.ts';
 
 /**

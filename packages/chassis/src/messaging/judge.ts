@@ -1,6 +1,6 @@
 // Whether a message can be handled at all. Judged on arrival, not when its batch begins: a message that is returned to its queue is
 // published under this service's name.
-import { type CloudEvent, ContractError, parseEvent } from '@warren/contracts';
+import { type CloudEvent, ContractError, parseEvent } from '@warren/events';
 import { asError } from '../errors.ts';
 import { deliveriesOf, type Failure, publishedAt } from './failed-message-publisher.ts';
 import type { Subscription } from './handlers.ts';

@@ -1,5 +1,5 @@
 // What a consumer reports: log lines and metrics of one queue.
-import type { CloudEvent } from '@warren/contracts';
+import type { CloudEvent } from '@warren/events';
 import type { Logger, Origin } from '../context.ts';
 import { childOf } from '../telemetry/log.ts';
 import type { Counter, Metrics } from '../telemetry/metrics.ts';

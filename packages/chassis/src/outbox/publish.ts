@@ -1,5 +1,5 @@
 // Publishes one event of the outbox; used by PUBLISHING and by ISOLATING.
-import { CONTENT_TYPE } from '@warren/contracts';
+import { CONTENT_TYPE } from '@warren/events';
 import type { PublishError, Publisher } from '../messaging/publisher.ts';
 import { EVENTS } from '../messaging/topology.ts';
 import type { Metrics } from '../telemetry/metrics.ts';

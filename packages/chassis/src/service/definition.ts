@@ -1,5 +1,5 @@
 // The definition of a service: its parts, and a check that they fit together.
-import type { Joi } from '@warren/contracts';
+import type { Joi } from '@warren/events';
 import { WarrenError } from '../errors.ts';
 import type { Front, FrontTools } from '../http/front.ts';
 import type { Route } from '../http/routes.ts';
