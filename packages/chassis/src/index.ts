@@ -19,9 +19,9 @@ export {
 } from './http/pages.ts';
 export * from './http/routes.ts';
 export { newId } from './id.ts';
-export { type Handler, on, type Subscription, type SubscriptionOptions } from './messaging/consumer.ts';
 export { HEADERS } from './messaging/failed-message-publisher.ts';
-export type { BrokerConfig } from './messaging/rascal.ts';
+export { type Handler, on, type Subscription, type SubscriptionOptions } from './messaging/handlers.ts';
+export type { BrokerConfig } from './messaging/rascal/rascal.ts';
 export {
   type BrokerSettings,
   combine,

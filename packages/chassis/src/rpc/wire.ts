@@ -6,7 +6,7 @@ import { rolesOf } from '../auth/verify.ts';
 import { type FieldError, Problem } from '../errors.ts';
 import { CORRELATION_HEADER, correlationIdOf } from '../http/correlation.ts';
 import { inspect } from '../http/validation.ts';
-import type { RascalMessage } from '../messaging/rascal.ts';
+import type { RascalMessage } from '../messaging/rascal/rascal.ts';
 import { isTraceparent } from '../telemetry/tracing.ts';
 
 export const JSON_TYPE = 'application/json';
