@@ -44,22 +44,23 @@ async function start(): Promise<void> {
       await wait(100);
     }
   }
-  console.log(`${readFileSync(log, 'utf8').trim()}\nBoth keep running: make services STOP=1 stops them.`);
+  console.log(`${readFileSync(log, 'utf8').trim()}\nBoth keep running. Stop them with make services STOP=1.`);
 }
 
 async function stop(): Promise<void> {
   const kept = read();
   if (!kept) {
-    console.log('No broker and no database are kept for this checkout.');
+    console.log('No broker and no database are running for this checkout.');
     return;
   }
   process.kill(kept.pid, 'SIGTERM');
   const deadline = Date.now() + STOP_TIMEOUT_MS;
   while (isRunning(kept.pid)) {
-    if (Date.now() > deadline) throw new Error(`process ${kept.pid} does not end`);
+    if (Date.now() > deadline)
+      throw new Error(`process ${kept.pid} did not exit within ${STOP_TIMEOUT_MS / 1_000} s`);
     await wait(50);
   }
-  console.log('Broker and database are stopped.');
+  console.log('Stopped broker and database.');
 }
 
 /** The process that the servers belong to: should it end in any way, the testkit's keeper removes them. */
