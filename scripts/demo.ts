@@ -7,18 +7,18 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import {
+  adminClient,
   type Change,
   createDatabase,
   databaseExists,
   databaseUrl,
   dropDatabase,
   findDefinitions,
-  keep,
   loadDefinitions,
   managementOf,
-  operate,
   platformDefinitions,
-  removeKept,
+  registerCleanup,
+  runCleanups,
   startBroker,
   startDatabase,
   watchTransactions,
@@ -40,7 +40,7 @@ let ending: Promise<never> | undefined;
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, interrupt);
 
 function interrupt(): void {
-  // A second signal exits at once; the testkit's keeper removes what is left.
+  // A second signal exits at once; the testkit's cleanup process removes what is left.
   if (ending) process.exit(130);
   screen.line();
   void end(toured && !once ? 0 : 130);
@@ -67,7 +67,7 @@ async function demo(): Promise<void> {
 
   screen.title('Warren: starting');
   const scratch = mkdtempSync(join(tmpdir(), 'warren-demo-'));
-  const forget = keep({ type: 'directory', path: scratch });
+  const forget = registerCleanup({ type: 'directory', path: scratch });
   undo.push({
     what: 'logs',
     run() {
@@ -271,7 +271,7 @@ async function startPlatform(services: Service[]) {
   const since = performance.now();
   const names = services.map(({ name }) => name);
   const broker = await startBroker({
-    say: (line) => !line.startsWith('broker: ') && screen.step('broker', line),
+    log: (line) => !line.startsWith('broker: ') && screen.step('broker', line),
   });
   undo.push({ what: 'broker', run: () => broker.stop() });
   const given = Boolean(process.env.AMQP_URL);
@@ -286,7 +286,7 @@ async function startPlatform(services: Service[]) {
     disposable: !given,
   });
   if (given) undo.push({ what: 'vhost', run: () => loaded.remove() });
-  const vhost = operate(() => loaded);
+  const vhost = adminClient(() => loaded);
   undo.push({ what: 'connections', run: () => vhost.disconnect() });
   screen.step('broker', broker.description, performance.now() - since);
   return { broker, vhost };
@@ -296,7 +296,7 @@ async function startPlatform(services: Service[]) {
 async function startDatabases(services: Service[]) {
   const since = performance.now();
   const server = await startDatabase({
-    say: (line) => !line.startsWith('database: ') && screen.step('database', line),
+    log: (line) => !line.startsWith('database: ') && screen.step('database', line),
   });
   undo.push({ what: 'databases', run: () => server.stop() });
   const given = Boolean(process.env.DATABASE_URL);
@@ -310,7 +310,7 @@ async function startDatabases(services: Service[]) {
       continue;
     }
     const forget = given
-      ? keep({ type: 'database', server: server.url, name: database, role: database })
+      ? registerCleanup({ type: 'database', server: server.url, name: database, role: database })
       : () => {};
     if (given) {
       undo.push({ what: database, run: () => dropDatabase(server.url, database, database).then(forget) });
@@ -409,7 +409,7 @@ function end(code: number): Promise<never> {
     await Promise.all(steps.filter(({ what }) => names.has(what)).map(stop));
     for (const step of steps.filter(({ what }) => !names.has(what))) await stop(step);
     // What was only just being started.
-    await removeKept();
+    await runCleanups();
     screen.line(
       screen.faint(
         `Stopped in ${((performance.now() - since) / 1000).toFixed(1)} s; nothing is still running.`,
