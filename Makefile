@@ -56,9 +56,10 @@ fix: install ## mends lint and format where a machine can
 definitions: install ## writes the broker's definitions file from the services' broker.ts
 	@node scripts/definitions.ts
 
-docs: install ## writes the OpenAPI and AsyncAPI documents from the services' routes and broker.ts
+docs: install ## writes what the docs repeat of the code: OpenAPI, AsyncAPI, the tables of docs/reference
 	@node scripts/openapi.ts
 	@node scripts/asyncapi.ts
+	@node scripts/reference.ts
 
 charts: install ## writes the services' schemas of values and the charts' tables of them
 	@node scripts/charts.ts

@@ -365,8 +365,8 @@ function faults(): Fault[] {
         };
       },
       [
-        'docs/reference/openapi/session.json is not what the services say: write it anew with `make docs`',
-        'docs/reference/openapi/warren.json is not what the services say',
+        'docs/reference/openapi/session.json differs from the code: run `make docs`',
+        'docs/reference/openapi/warren.json differs from the code',
       ],
     ],
     [
@@ -376,14 +376,14 @@ function faults(): Fault[] {
         'services/planted/package.json': '{ "name": "planted" }\n',
         'services/planted/src/service.ts': "export const service = { name: 'planted', version: '1' };\n",
       },
-      ['docs/reference/openapi/planted.json is not what the services say'],
+      ['docs/reference/openapi/planted.json differs from the code'],
     ],
     [
       'openapi',
       'a document of a service that is no more, which keeps to no standard either',
       { 'docs/reference/openapi/gone.json': '{ "openapi": "3.1.0", "info": { "title": "gone" } }\n' },
       [
-        'docs/reference/openapi/gone.json is of no service: remove it with `make docs`',
+        'docs/reference/openapi/gone.json belongs to no service: run `make docs`',
         'The field `version` must be present',
       ],
     ],
@@ -394,7 +394,7 @@ function faults(): Fault[] {
         const file = 'docs/reference/asyncapi.json';
         return { [file]: copy.read(file).replace('Published by user', 'Published by nobody') };
       },
-      ['docs/reference/asyncapi.json is not what the services say: write it anew with `make docs`'],
+      ['docs/reference/asyncapi.json differs from the code: run `make docs`'],
     ],
     [
       'asyncapi',
@@ -405,7 +405,7 @@ function faults(): Fault[] {
           [file]: copy.read(file).replace("consumes('session', [userCreated]", "consumes('session', []"),
         };
       },
-      ['docs/reference/asyncapi.json is not what the services say'],
+      ['docs/reference/asyncapi.json differs from the code'],
     ],
     [
       'asyncapi',
@@ -422,6 +422,61 @@ function faults(): Fault[] {
       'what keeps to no standard',
       (copy) => ({ 'package.json': copy.read('package.json').replace('"version": "0.1.0"', '"version": 1') }),
       ['docs/reference/asyncapi.json: info.version'],
+    ],
+
+    [
+      'reference',
+      'a remedy that the page does not have',
+      (copy) => {
+        const file = 'packages/chassis/src/errors.ts';
+        return { [file]: copy.read(file).replace("remedy: '", "remedy: 'Planted. ") };
+      },
+      ['docs/reference/errors.md differs from the code: run `make docs`'],
+    ],
+    [
+      'reference',
+      'another default, another queue and another metric',
+      (copy) => ({
+        'services/session/src/config.ts': copy
+          .read('services/session/src/config.ts')
+          .replace("default('24h')", "default('23h')"),
+        'packages/chassis/src/telemetry/metrics.ts': copy
+          .read('packages/chassis/src/telemetry/metrics.ts')
+          .replace("'events_consumed_total'", "'events_taken_total'"),
+        'services/planted/package.json': '{ "name": "planted" }\n',
+        'services/planted/src/broker.ts':
+          "export const broker = () => ({ vhosts: { publish: { queues: { 'planted.rpc': {} } } } });\n",
+      }),
+      [
+        'docs/reference/configuration.md differs from the code',
+        'docs/reference/metrics.md differs from the code',
+        'docs/reference/broker.md differs from the code',
+      ],
+    ],
+    [
+      'reference',
+      'a variable that nobody describes',
+      (copy) => {
+        const file = 'services/session/src/config.ts';
+        return { [file]: copy.read(file).replace('.description(', '.note(') };
+      },
+      ['SESSION_TTL has no description'],
+    ],
+    [
+      'reference',
+      'a code that the page lacks, and one that no source file has',
+      (copy) => {
+        const page = 'docs/reference/errors.md';
+        return {
+          [user]: "export const planted = { code: 'user_planted' };\n",
+          [page]: copy.read(page).replace('`email_taken`', '`email_gone`'),
+        };
+      },
+      [
+        `docs/reference/errors.md does not have the code user_planted of ${user}`,
+        'docs/reference/errors.md does not have the code email_taken of services/user/src/routes.ts',
+        'docs/reference/errors.md has the code email_gone, which no source file has',
+      ],
     ],
   ];
 }

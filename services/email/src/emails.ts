@@ -80,14 +80,14 @@ export const SEND = 'email.send';
 /** What the mail server refused for good: offered `again` later, or `given_up`. */
 export const refusals: CounterDefinition<{ outcome: 'again' | 'given_up' }> = {
   name: 'emails_refused_total',
-  help: 'E-mails that the mail server refused for good or cannot take, by what comes of them.',
+  help: 'E-mails that the mail server refused for good or cannot accept: offered again later, or given_up.',
   labels: { outcome: ['again', 'given_up'] },
 };
 
 /** What did not go out at once. */
 export const held: CounterDefinition<{ reason: 'unconfirmed' | 'postponed' | 'expired' }> = {
   name: 'emails_held_total',
-  help: 'E-mails that wait for the confirmation of their address, that EMAILS_PER_HOUR postponed, or that waited in vain.',
+  help: 'E-mails that were not sent at once: the address is unconfirmed, EMAILS_PER_HOUR postponed them, or the time for the confirmation expired.',
   labels: { reason: ['unconfirmed', 'postponed', 'expired'] },
 };
 

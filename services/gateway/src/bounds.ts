@@ -13,7 +13,7 @@ export type Bound = keyof typeof BOUNDS;
 
 export const refused: CounterDefinition<{ bound: Bound }> = {
   name: 'gateway_refused_total',
-  help: 'Connections and requests refused because a bound was reached, by bound.',
+  help: 'Connections and requests refused because a bound was reached.',
   labels: { bound: Object.keys(BOUNDS) as Bound[] },
 };
 

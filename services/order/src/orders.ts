@@ -69,7 +69,7 @@ export const EXPIRE = 'order.expire';
 /** Counts what the table of the saga refuses. */
 export const refusals: CounterDefinition<{ status: Status | 'unknown'; event: SagaEvent }> = {
   name: 'order_transitions_refused_total',
-  help: 'Events that an order in that status does not follow; unknown: there is no such order.',
+  help: 'Events that an order in that status does not follow; the status is unknown where the order does not exist.',
   labels: {
     status: ['pending', 'paid', 'cancelled', 'unknown'],
     event: ['payment.processed', 'payment.failed', 'payment.refunded', 'timeout'],
@@ -81,7 +81,7 @@ type PaymentEvent = Exclude<SagaEvent, 'timeout'>;
 /** Counts payments that are not of the amount, the currency or the user of the order they name. */
 export const unfitPayments: CounterDefinition<{ event: PaymentEvent }> = {
   name: 'order_payments_unfit_total',
-  help: 'Events of payments whose amount, currency or user is not that of the order; they change nothing.',
+  help: 'Events of payments whose amount, currency or user differs from the order; each is a refused transition, too.',
   labels: { event: ['payment.processed', 'payment.failed', 'payment.refunded'] },
 };
 
