@@ -232,9 +232,9 @@ export const guarantees: Mutant[] = [
     title: 'run again without those that were not chosen',
   },
   {
-    suite: 'packages/contracts',
+    suite: 'packages/events',
     tests: ['test/recognize.test.ts'],
-    file: 'packages/contracts/src/recognize.ts',
+    file: 'packages/events/src/recognize.ts',
     name: 'an id in upper case is recognized as one in lower case',
     find: '(value) => value === value.toLowerCase()',
     replace: '() => true',

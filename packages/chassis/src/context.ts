@@ -1,4 +1,4 @@
-import type { EventDefinition } from '@warren/contracts';
+import type { EventDefinition } from '@warren/events';
 import type { Kysely, Transaction } from 'kysely';
 import type { Logger } from 'pino';
 import type { Caller } from './auth/caller.ts';

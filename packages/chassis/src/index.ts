@@ -1,5 +1,5 @@
 // What a service needs of the chassis.
-export { Joi } from '@warren/contracts';
+export { Joi } from '@warren/events';
 export { type Generated, type Insertable, type Kysely, type Selectable, sql, type Transaction } from 'kysely';
 export { type Access, type Authorising, own } from './auth/access.ts';
 export { bytes, duration, port, url } from './config.ts';

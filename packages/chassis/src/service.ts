@@ -1,6 +1,6 @@
 // A service, from its description to a process that serves and dies well.
 import { randomBytes } from 'node:crypto';
-import type { Joi } from '@warren/contracts';
+import type { Joi } from '@warren/events';
 import { sql } from 'kysely';
 import { createAuth } from './auth/auth.ts';
 import { backoff, pause, within } from './backoff.ts';

@@ -3,7 +3,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { buildEvent, type CloudEvent } from '@warren/contracts';
+import { buildEvent, type CloudEvent } from '@warren/events';
 import { eventually, freePorts, startProcess, withBroker, withDatabase } from '@warren/testkit';
 import type { Channel } from 'amqplib/callback_api';
 import { expect } from 'chai';

@@ -1,5 +1,5 @@
 import { EventEmitter } from 'node:events';
-import { buildEvent } from '@warren/contracts';
+import { buildEvent } from '@warren/events';
 import { eventually } from '@warren/testkit';
 import { expect } from 'chai';
 import type { BatchOptions, PieceOfWork, Units, Work } from '../src/context.ts';

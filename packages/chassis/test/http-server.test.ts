@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { Agent, request as httpRequest, type IncomingMessage } from 'node:http';
 import { connect, type Socket } from 'node:net';
 import { platform } from 'node:os';
-import { Joi } from '@warren/contracts';
+import { Joi } from '@warren/events';
 import { eventually } from '@warren/testkit';
 import { expect } from 'chai';
 import type { Units } from '../src/context.ts';

@@ -1,5 +1,5 @@
 import { connect } from 'node:net';
-import { Joi } from '@warren/contracts';
+import { Joi } from '@warren/events';
 import { eventually } from '@warren/testkit';
 import { expect } from 'chai';
 import { request } from 'undici';

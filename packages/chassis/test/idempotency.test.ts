@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { Joi } from '@warren/contracts';
+import { Joi } from '@warren/events';
 import { eventually, startIssuer, type TestIssuer, withDatabase } from '@warren/testkit';
 import { expect } from 'chai';
 import fc from 'fast-check';

@@ -1,4 +1,4 @@
-import { defineEvent, Joi } from '@warren/contracts';
+import { defineEvent, Joi } from '@warren/events';
 import { eventually, withBroker, withDatabase } from '@warren/testkit';
 import { expect } from 'chai';
 import { newId } from '../src/id.ts';

@@ -1,4 +1,4 @@
-import { buildEvent } from '@warren/contracts';
+import { buildEvent } from '@warren/events';
 import { eventually, type TcpProxy as Line, openProxy, withBroker, withDatabase } from '@warren/testkit';
 import { type Channel, type Connection, connect } from 'amqplib/callback_api';
 import { expect } from 'chai';

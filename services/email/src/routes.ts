@@ -10,7 +10,7 @@ import {
   type Route,
   reply,
 } from '@warren/chassis';
-import { uuid } from '@warren/contracts';
+import { uuid } from '@warren/events';
 import type { EmailConfig } from './config.ts';
 import { confirm, resend } from './confirmation.ts';
 import { type Email, type EmailSchema, emailsOf, REASONS } from './emails.ts';

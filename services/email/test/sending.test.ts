@@ -1,5 +1,6 @@
 import type { RunningService } from '@warren/chassis';
-import { emailSent, parseEvent } from '@warren/contracts';
+import { emailSent } from '@warren/contracts';
+import { parseEvent } from '@warren/events';
 import { client, eventually, withBroker, withDatabase } from '@warren/testkit';
 import { expect } from 'chai';
 import { customer } from './events.ts';

@@ -13,7 +13,6 @@ import {
 import {
   type Currency,
   fromMinorUnits,
-  line,
   type Order,
   type OrderCreated,
   orderCancelled,
@@ -22,6 +21,7 @@ import {
   type PaymentProcessed,
   toMinorUnits,
 } from '@warren/contracts';
+import { line } from '@warren/events';
 import type { OrderConfig } from './config.ts';
 import { type SagaEvent, type Status, transitions } from './saga.ts';
 

@@ -13,7 +13,8 @@ import {
   type Route,
   reply,
 } from '@warren/chassis';
-import { currency, money, type Order, type OrderCreated, toMinorUnits, uuid } from '@warren/contracts';
+import { currency, money, type Order, type OrderCreated, toMinorUnits } from '@warren/contracts';
+import { uuid } from '@warren/events';
 import type { OrderConfig } from './config.ts';
 import { findOrder, type OrderSchema, ordersOf, placeOrder, productName } from './orders.ts';
 

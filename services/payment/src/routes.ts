@@ -1,5 +1,6 @@
 import { CURSOR_UNKNOWN, get, Joi, type Paging, pageOf, paging, problem, type Route } from '@warren/chassis';
-import { currency, money, type Payment, uuid } from '@warren/contracts';
+import { currency, money, type Payment } from '@warren/contracts';
+import { uuid } from '@warren/events';
 import type { PaymentConfig } from './config.ts';
 import { findPayment, type PaymentSchema, paymentsOf } from './payments.ts';
 

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { fileURLToPath } from 'node:url';
-import { parseEvent, paymentFailed, paymentProcessed } from '@warren/contracts';
+import { paymentFailed, paymentProcessed } from '@warren/contracts';
+import { parseEvent } from '@warren/events';
 import { client, eventually, freePorts, startProcess, withBroker, withDatabase } from '@warren/testkit';
 import { expect } from 'chai';
 import { balances, booksOf } from './books.ts';

@@ -1,5 +1,6 @@
 import { del, get, Joi, noContent, own, problem, type Route } from '@warren/chassis';
-import { type Session, uuid } from '@warren/contracts';
+import type { Session } from '@warren/contracts';
+import { uuid } from '@warren/events';
 import type { SessionConfig } from './config.ts';
 import { findSession, revokeSession, type SessionSchema, sessionsOf } from './sessions.ts';
 

@@ -11,7 +11,8 @@ import {
   problem,
   type Route,
 } from '@warren/chassis';
-import { emailAddress, line, type User, uuid } from '@warren/contracts';
+import type { User } from '@warren/contracts';
+import { emailAddress, line, uuid } from '@warren/events';
 import type { UserConfig } from './config.ts';
 import {
   canonicalEmail,

@@ -2,7 +2,8 @@
 // network that keeps what it was given until it is delivered, and nothing else of a network.
 import { randomUUID } from 'node:crypto';
 import { newId, type Subscription, sql, type Worker } from '@warren/chassis';
-import { buildEvent, type CloudEvent, fromMinorUnits, parseEvent, userCreated } from '@warren/contracts';
+import { fromMinorUnits, userCreated } from '@warren/contracts';
+import { buildEvent, type CloudEvent, parseEvent } from '@warren/events';
 import type { BatchOptions, Units, Work } from '../../../../packages/chassis/src/context.ts';
 import { insertMessages } from '../../../../packages/chassis/src/inbox/inbox.ts';
 import { workQueueName } from '../../../../packages/chassis/src/messaging/topology.ts';

@@ -1,5 +1,5 @@
 // Routes as descriptions: data that says everything about a route, and a handler that knows nothing of Koa.
-import type { Joi } from '@warren/contracts';
+import type { Joi } from '@warren/events';
 import type { Kysely } from 'kysely';
 import type { Access, Authorising } from '../auth/access.ts';
 import type { Logger, Work } from '../context.ts';

@@ -7,7 +7,7 @@ import {
   ContractError,
   type EventDefinition,
   parseEvent,
-} from '@warren/contracts';
+} from '@warren/events';
 import { backoff, pause, timeLimit } from '../backoff.ts';
 import { BatchError, type Logger, type Origin, type PieceOfWork, type Units, type Work } from '../context.ts';
 import type { Availability } from '../database/availability.ts';

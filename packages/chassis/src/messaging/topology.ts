@@ -1,6 +1,6 @@
 // The names and arguments of everything a service has on the broker, said once. A service's broker.ts is Rascal
 // configuration; these helpers expand the parts that repeat.
-import type { AnyEvent, AnyMethod } from '@warren/contracts';
+import type { AnyEvent, AnyMethod } from '@warren/events';
 import type {
   BindingConfig,
   ExchangeConfig,

@@ -1,5 +1,5 @@
 // Request/reply over the broker, as a service writes it down: which methods it serves, and how another one is asked.
-import type { MethodDefinition } from '@warren/contracts';
+import type { MethodDefinition } from '@warren/events';
 import type { Read } from '../http/routes.ts';
 
 export interface RequestOptions {

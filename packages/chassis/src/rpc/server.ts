@@ -1,6 +1,6 @@
 // Serving requests: few at a time, in turns of those who ask, each answered before its deadline or not at all. A request is acknowledged when its
 // answer is on the broker, so that one whose server dies is served by another; it only reads, and may be served twice.
-import type { AnyMethod } from '@warren/contracts';
+import type { AnyMethod } from '@warren/events';
 import { admit, requireOwner, unauthorized } from '../auth/access.ts';
 import { audit } from '../auth/audit.ts';
 import type { Auth } from '../auth/auth.ts';
