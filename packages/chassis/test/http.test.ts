@@ -455,7 +455,7 @@ describe('the web face', () => {
       [
         'twice the same',
         [get('/a/:x', { access: 'public' }, handler), get('/a/:y', { access: 'public' }, handler)],
-        /such a route already/,
+        /route already exists/,
       ],
       [
         'an alias of another one',
@@ -463,14 +463,14 @@ describe('the web face', () => {
           post('/a', { access: 'public', aliases: ['/b'] }, handler),
           post('/b', { access: 'public' }, handler),
         ],
-        /such a route already/,
+        /route already exists/,
       ],
       [
         'an alias with other parameters',
         [get('/a/:id', { access: 'public', aliases: ['/b/:other'] }, handler)],
-        /takes the parameters/,
+        /must have the parameters/,
       ],
-      ['a path without a slash', [get('a', { access: 'public' }, handler)], /begins with a slash/],
+      ['a path without a slash', [get('a', { access: 'public' }, handler)], /must start with a slash/],
     ];
     for (const [title, given, reason] of wrong) {
       it(title, async () => {

@@ -170,7 +170,7 @@ describe('the OpenAPI document of a service', () => {
 
   it('tells in words what holds between parameters', () => {
     expect(api.paths['/found']?.get?.description).to.equal(
-      'What there is.\n\nOne of these parameters, and no more: `noteId`, `userId`.',
+      'What there is.\n\nExactly one of these parameters: `noteId`, `userId`.',
     );
   });
 

@@ -69,7 +69,7 @@ export function createHttp(options: HttpOptions): Http {
   const router = buildRouter(options);
   const dispatch = router.routes() as unknown as Middleware;
 
-  app.on('error', (error) => log.debug({ err: error }, 'an answer could not be sent'));
+  app.on('error', (error) => log.debug({ err: error }, 'cannot send a response'));
   app.use(exchange({ log, metrics, timeout: config.REQUEST_TIMEOUT, draining: () => server.draining }));
   const security = securityHeaders();
   app.use(async (ctx) => {
@@ -94,7 +94,7 @@ export function createHttp(options: HttpOptions): Http {
       if (done !== UNMATCHED && done.status < 400)
         current.log.warn(
           { status: done.status },
-          'a request was done after its deadline, and its client was told otherwise',
+          'request completed after its deadline; its client already received 503',
         );
     });
     const arriving = !ctx.req.complete;
@@ -162,7 +162,7 @@ async function answerOf(
     const refusal = toProblem(error);
     const isStopped = deadline.signal.aborted && error === deadline.signal.reason;
     if (!isStopped) {
-      if (refusal.status === 500) current.log.error({ err: error }, 'a request failed unexpectedly');
+      if (refusal.status === 500) current.log.error({ err: error }, 'request failed unexpectedly');
       else if (refusal.status > 500) current.reason = asError(error).message;
     }
     return problemAnswer(refusal);
@@ -177,11 +177,10 @@ function knownMethods(ctx: Context): string[] {
 
 function unmatched(ctx: Context): Answer {
   const methods = knownMethods(ctx);
-  if (methods.length === 0)
-    return problemAnswer(problem(404, { detail: `There is nothing at ${ctx.path}.` }));
+  if (methods.length === 0) return problemAnswer(problem(404, { detail: `No route matches ${ctx.path}.` }));
   const allow = [...methods, 'OPTIONS'].join(', ');
   if (ctx.method === 'OPTIONS') return { status: 204, headers: { allow }, body: undefined };
-  return problemAnswer(problem(405, { detail: `${ctx.path} knows ${allow}.`, headers: { allow } }));
+  return problemAnswer(problem(405, { detail: `Allowed methods: ${allow}.`, headers: { allow } }));
 }
 
 function buildRouter(options: HttpOptions): Router {
@@ -244,10 +243,10 @@ function refuseMisfit({ method, path: canonical }: Route, path: string, taken: S
     throw new WarrenError('invalid_route', `${method} ${path}: ${why}.`);
   };
   const names = (template: string): string => (template.match(/:\w+/g) ?? []).sort().join();
-  if (!path.startsWith('/')) refuse('a path begins with a slash');
-  if (names(path) !== names(canonical)) refuse(`an alias takes the parameters of its route, ${canonical}`);
+  if (!path.startsWith('/')) refuse('the path must start with a slash');
+  if (names(path) !== names(canonical)) refuse(`an alias must have the parameters of its route ${canonical}`);
   const shape = `${method} ${path.replace(/:\w+/g, ':')}`;
-  if (taken.has(shape)) refuse('there is such a route already');
+  if (taken.has(shape)) refuse('this route already exists');
   taken.add(shape);
 }
 

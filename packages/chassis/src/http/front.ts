@@ -86,7 +86,7 @@ export async function answerRaw(
       ctx.respond = false;
       return;
     }
-    if (refusal.status === 500) current.log.error({ err: error }, 'a request failed unexpectedly');
+    if (refusal.status === 500) current.log.error({ err: error }, 'request failed unexpectedly');
     else if (refusal.status > 500) current.reason = asError(error).message;
     if (!res.headersSent) return send(ctx, problemAnswer(refusal));
     // Half an answer must never look like a whole one: a reset, for a plain end is the end of an HTTP/1.0 answer.

@@ -89,7 +89,7 @@ const inProgress = () =>
   problem(409, {
     title: 'Request in progress',
     code: 'idempotency_in_progress',
-    detail: 'An earlier request under this Idempotency-Key is still running; repeat it later.',
+    detail: 'A request with this Idempotency-Key is still in progress; try again later.',
     headers: { 'retry-after': '1' },
   });
 
@@ -98,8 +98,7 @@ function replay({ digest, answer }: Stored, asked: Buffer): Answer {
     throw problem(422, {
       title: 'Idempotency-Key reused',
       code: 'idempotency_key_reused',
-      detail:
-        'This Idempotency-Key belongs to a request with other content; take a new key for a new request.',
+      detail: 'This Idempotency-Key was used for a different request; use a new key for each request.',
     });
   }
   return { ...answer, headers: { ...answer.headers, [REPLAYED]: 'true' } };

@@ -82,13 +82,13 @@ export function createHttpServer(
         refuseRequest(response, 400, detail);
       };
       const named = request.headers.host !== undefined || request.httpVersion !== '1.1';
-      if (!named) malformed('HPE_MISSING_HOST', 'An HTTP/1.1 request has a Host field.');
+      if (!named) malformed('HPE_MISSING_HOST', 'An HTTP/1.1 request must have a Host header.');
       else if (url.startsWith('/') || url === '*' || URL.canParse(url)) listener(request, response);
       else malformed('ERR_INVALID_URL');
     },
   );
   server.on('checkExpectation', (_request, response) =>
-    refuseRequest(response, 417, 'The only expectation is 100-continue.'),
+    refuseRequest(response, 417, 'Only the expectation 100-continue is supported.'),
   );
   // Before Node.js 24.6 what is told is what is done.
   if (server.keepAliveTimeoutBuffer === undefined) server.keepAliveTimeout = KEEP_ALIVE;
@@ -151,10 +151,10 @@ function notListening(port: number, host: string, cause: NodeJS.ErrnoException):
   return cause.code === 'EADDRINUSE'
     ? new WarrenError(
         'port_taken',
-        `Port ${port} is taken: stop what listens there, or choose another one.`,
+        `Port ${port} is in use: stop the process that listens on it, or choose another port.`,
         { cause },
       )
-    : new WarrenError('listen_failed', `Listening on port ${port} of ${host} failed: ${cause.message}.`, {
+    : new WarrenError('listen_failed', `Cannot listen on port ${port} of ${host}: ${cause.message}.`, {
         cause,
       });
 }

@@ -4,10 +4,10 @@ import type { Logger } from '../context.ts';
 import type { Read } from '../http/routes.ts';
 import type { BrokerState, Messaging } from '../messaging/connection.ts';
 import type { Producers } from '../messaging/producers.ts';
+import { SharedPublisher } from '../messaging/shared-publisher.ts';
 import { replySubscription, requestQueue } from '../messaging/topology.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import { Asker, type RequestFor, requestNothing } from './asker.ts';
-import { Line } from './line.ts';
 import type { Served } from './serve.ts';
 import { RpcServer } from './server.ts';
 
@@ -39,9 +39,9 @@ export function createRpc(messaging: Messaging, options: RpcOptions): Rpc {
   if (!asks && methods.length === 0)
     return { requestFor: requestNothing, moved: () => {}, close: async () => {} };
 
-  const line = new Line(() => messaging.connect());
+  const publisher = new SharedPublisher(() => messaging.connect());
   const available = () => messaging.state === 'connected';
-  const asker = asks ? new Asker({ ...options, line, available }) : undefined;
+  const asker = asks ? new Asker({ ...options, publisher, available }) : undefined;
   const requestFor = asker?.requestFor ?? requestNothing;
   // What is drained may still wait for a reply.
   if (asker !== undefined)
@@ -49,7 +49,7 @@ export function createRpc(messaging: Messaging, options: RpcOptions): Rpc {
       last: true,
     });
   if (methods.length > 0) {
-    const server = new RpcServer({ ...options, line, requestFor });
+    const server = new RpcServer({ ...options, publisher, requestFor });
     messaging.subscribe(requestQueue(service), (session) => server.attach(session));
   }
   return {
@@ -57,11 +57,11 @@ export function createRpc(messaging: Messaging, options: RpcOptions): Rpc {
     moved(state) {
       if (state !== 'connected') asker?.lost();
       // Opened before it is needed; where that fails, with the first request.
-      else line.open().catch(() => {});
+      else publisher.open().catch(() => {});
     },
     async close() {
       asker?.lost();
-      await line.close();
+      await publisher.close();
     },
   };
 }

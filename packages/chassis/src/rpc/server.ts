@@ -16,12 +16,12 @@ import { newId } from '../id.ts';
 import type { Producers } from '../messaging/producers.ts';
 import type { PublishError } from '../messaging/publisher.ts';
 import type { AckOrNack, RascalMessage, RascalSession } from '../messaging/rascal.ts';
+import type { SharedPublisher } from '../messaging/shared-publisher.ts';
 import { RPC, requestQueue } from '../messaging/topology.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import { limitedWarnings } from '../telemetry/seldom.ts';
 import { currentTraceparent, SpanKind, traceIdOf, withSpan } from '../telemetry/tracing.ts';
 import type { RequestFor } from './asker.ts';
-import type { Line } from './line.ts';
 import type { Served } from './serve.ts';
 import { type Share, Turns } from './turns.ts';
 import {
@@ -39,7 +39,7 @@ import {
 export interface RpcServerOptions {
   service: string;
   methods: readonly Served[];
-  line: Line;
+  publisher: SharedPublisher;
   producers: Producers;
   /** Absent with AUTH=off. */
   auth?: Auth | undefined;
@@ -93,7 +93,7 @@ export class RpcServer {
         if (!lost.signal.aborted) ackOrNack();
       };
       this.#take(message, arrived, lost.signal)
-        .catch((error) => this.#options.log.error({ err: error }, 'a request could not be served'))
+        .catch((error) => this.#options.log.error({ err: error }, 'cannot handle an RPC request'))
         .finally(done);
     };
     session.on('message', take);
@@ -114,7 +114,10 @@ export class RpcServer {
       return Math.round(seconds * 1e6) / 1e3;
     };
     if (question === undefined) {
-      this.#warn({ method, ms: count('malformed') }, 'a request that nobody could be answered was dropped');
+      this.#warn(
+        { method, ms: count('malformed') },
+        'dropped RPC request: missing message-id, reply-to or timeout',
+      );
       return;
     }
     const { caller } = question;
@@ -129,7 +132,7 @@ export class RpcServer {
     const { length } = message.content;
     if (!this.#turns.admit(caller, length)) {
       const fields = { code: 'rpc_share', method, from: caller, ms: count('refused') };
-      this.#warn(fields, 'requests dropped unread: this caller has its share waiting here already');
+      this.#warn(fields, 'dropped RPC request: this caller already has its share of waiting requests');
       return;
     }
     try {
@@ -160,7 +163,8 @@ export class RpcServer {
       return;
     }
     const deadline = startDeadline(left);
-    const onLost = () => deadline.abandon(new WarrenError('broker_unavailable', 'The connection is lost.'));
+    const onLost = () =>
+      deadline.abandon(new WarrenError('broker_unavailable', 'The connection to the broker was lost.'));
     lost.addEventListener('abort', onLost, { once: true });
     const work = this.#answer(message, question, deadline.signal, bound);
     void work.then(() => this.#turns.leave(caller));
@@ -190,7 +194,7 @@ export class RpcServer {
     try {
       const served = this.#methods.get(routingKey);
       if (served === undefined)
-        throw problem(503, { code: 'method_unserved', detail: `${routingKey} is not served any more.` });
+        throw problem(503, { code: 'method_unserved', detail: `${routingKey} is no longer handled.` });
       const { method, handle } = served;
       return await withSpan(
         `${method.method} serve`,
@@ -210,15 +214,14 @@ export class RpcServer {
           const reply = await handle(value, { ...context, log, correlationId, signal, request });
           const answer = Buffer.from(JSON.stringify(reply));
           if (answer.length > LARGEST)
-            throw new Error(`the reply has ${answer.length} bytes, more than ${LARGEST}: give it in pages`);
+            throw new Error(`the reply has ${answer.length} bytes, more than ${LARGEST}: return it in pages`);
           return { content: answer, contentType: JSON_TYPE, outcome: 'answered' };
         },
       );
     } catch (error) {
       const refusal = toProblem(error);
       const isStopped = signal.aborted && error === signal.reason;
-      if (refusal.status === 500 && !isStopped)
-        log.error({ err: error }, 'a request over the broker failed unexpectedly');
+      if (refusal.status === 500 && !isStopped) log.error({ err: error }, 'RPC request failed unexpectedly');
       return {
         content: Buffer.from(JSON.stringify(refusal)),
         contentType: PROBLEM_TYPE,
@@ -240,7 +243,7 @@ export class RpcServer {
     const { auth, producers } = this.#options;
     if (auth === undefined) return;
     if (!producers.isFrom(message, from))
-      throw unauthorized('token_invalid', `The broker does not vouch that this is a request of ${from}.`);
+      throw unauthorized('token_invalid', `The broker does not confirm that ${from} sent this request.`);
     const caller: Caller = from === auth.gateway ? callerIn(message) : SERVICE;
     const { access } = method;
     const owners =
@@ -263,11 +266,11 @@ export class RpcServer {
     deadline: Deadline,
     ends: number,
   ): Promise<boolean> {
-    const { line, service, producers, log } = this.#options;
+    const { service, producers, log } = this.#options;
     const delays = backoff({ min: 20, max: 500 });
     while (!deadline.signal.aborted) {
       try {
-        const publisher = await line.open();
+        const publisher = await this.#options.publisher.open();
         const options = {
           ...properties({
             messageId: newId(),
@@ -288,7 +291,7 @@ export class RpcServer {
         );
         return (await Promise.race([sent, deadline.passed])) === true;
       } catch (error) {
-        log.debug({ err: error }, 'an answer could not be published; it is tried again until its deadline');
+        log.debug({ err: error }, 'cannot publish an RPC reply; retrying until its deadline');
         await pause(delays.next(), deadline.signal);
       }
     }
@@ -304,7 +307,7 @@ function parsed(content: Buffer): unknown {
     throw problem(400, {
       code: 'invalid_input',
       title: 'Invalid input',
-      detail: 'The request is no JSON.',
+      detail: 'The request is not valid JSON.',
       cause,
     });
   }
