@@ -88,9 +88,9 @@ export class Producers {
 
     const outcome = this.#check === 'enforce' ? 'refused' : 'accepted';
     this.#options.metrics.messagesForged.inc({ queue, outcome });
-    const whose = userId === undefined ? 'without a user-id' : `of the user '${userId}'`;
+    const publisher = userId === undefined ? 'without a user-id' : `by the user '${userId}'`;
     const error = new Error(
-      `the message is ${whose}, and not of ${expected.join(' or ') || 'a user who may publish it'}`,
+      `the message was published ${publisher}; expected ${expected.join(' or ') || 'a user who may publish it'}`,
     );
     this.#report(message, queue, outcome, error);
     return outcome === 'refused' ? error : undefined;
