@@ -1,25 +1,25 @@
-// What was refused because there is only so much of it: counted, and logged now and then.
-import { type CounterDefinition, type FrontTools, seldom } from '@warren/chassis';
+// Counts refusals by the limit that was reached, and logs them at a reduced rate.
+import { type CounterDefinition, type EdgeTools, seldom } from '@warren/chassis';
 
 const BOUNDS = {
-  connections: 'connections are refused: there are MAX_CONNECTIONS, and none of them is idle',
-  client_connections: 'connections of a client are refused: it has MAX_CLIENT_CONNECTIONS',
-  header_memory: 'connections are closed: the heads of their unanswered requests exceed HEADER_MEMORY',
-  body_memory: 'requests are refused: their bodies exceed BODY_MEMORY',
-  upstream_connections: 'requests are refused: no connection to the service became free',
+  connections: 'connection refused: MAX_CONNECTIONS reached and none is idle',
+  client_connections: 'connection refused: the client reached MAX_CLIENT_CONNECTIONS',
+  header_memory: 'connection closed: the headers of unanswered requests exceed HEADER_MEMORY',
+  body_memory: 'request refused: request bodies exceed BODY_MEMORY',
+  upstream_connections: 'request refused: no upstream connection became free within UPSTREAM_WAIT',
 };
 
 export type Bound = keyof typeof BOUNDS;
 
 export const refused: CounterDefinition<{ bound: Bound }> = {
   name: 'gateway_refused_total',
-  help: 'Connections and requests refused because a bound was reached, by bound.',
+  help: 'Connections and requests refused because a limit was reached, by limit.',
   labels: { bound: Object.keys(BOUNDS) as Bound[] },
 };
 
 export type Refuse = (bound: Bound, client: string | undefined) => void;
 
-export function createRefuse({ log, count }: FrontTools): Refuse {
+export function createRefuse({ log, count }: EdgeTools): Refuse {
   const entries = Object.entries(BOUNDS).map(([name, text]) => {
     const bound = name as Bound;
     const tell = seldom((omitted: number, client: string | undefined) =>

@@ -1,7 +1,7 @@
 // The door itself: who may come in, and where everything goes that the gateway does not answer itself.
 import type { IncomingMessage } from 'node:http';
 import { isIP, type Socket } from 'node:net';
-import { ConfigError, type Front, type FrontTools, Problem, problem } from '@warren/chassis';
+import { ConfigError, type EdgeHandler, type EdgeTools, Problem, problem } from '@warren/chassis';
 import { type Bound, createRefuse } from './bounds.ts';
 import { clientOf, HOST, plainAddress, shareOf } from './clients.ts';
 import type { GatewayConfig } from './config.ts';
@@ -14,10 +14,10 @@ import { createShares, type Shares } from './shares.ts';
 
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'];
 
-export function createFront(config: GatewayConfig, tools: FrontTools): Front {
+export function createFront(config: GatewayConfig, tools: EdgeTools): EdgeHandler {
   if (config.BODY_MEMORY < 4 * config.BODY_BUFFER)
     throw new ConfigError([
-      'BODY_MEMORY: must be at least 4 times BODY_BUFFER, for a client has a quarter of it',
+      'BODY_MEMORY: must be at least 4 times BODY_BUFFER, because one client may use a quarter of it',
     ]);
   const limiter = createLimiter(config.RATE_LIMIT);
   const room = createShares(config.BODY_MEMORY);
@@ -36,14 +36,14 @@ export function createFront(config: GatewayConfig, tools: FrontTools): Front {
   const proxies = new Map(UPSTREAMS.map((name) => [name, proxyTo(name, config, room)]));
 
   return {
-    connect(socket) {
+    onConnection(socket) {
       const bound = connections.open(socket);
       if (bound !== undefined)
         refuse(bound === 'all' ? 'connections' : 'client_connections', addressOf(socket));
       return bound === undefined;
     },
 
-    admit(request, response) {
+    onRequest(request, response) {
       const { address } = client(request);
       const leave = heads.take(shareOf(address), headSize(request));
       if (leave === undefined) {
@@ -61,7 +61,7 @@ export function createFront(config: GatewayConfig, tools: FrontTools): Front {
       if (!isOfTheWhole(request)) readTarget(request.url as string);
     },
 
-    async fallback(request, response, context) {
+    async handleUnmatched(request, response, context) {
       const { path, query } = readTarget(request.url as string);
       const { method = '' } = request;
       if (!METHODS.includes(method)) throw notAllowed(path, METHODS);
@@ -72,7 +72,7 @@ export function createFront(config: GatewayConfig, tools: FrontTools): Front {
         return page(request, response, context);
       }
       const destination = destinationOf(path);
-      if (destination === undefined) throw problem(404, { detail: `There is nothing at ${path}.` });
+      if (destination === undefined) throw problem(404, { detail: `No route matches ${path}.` });
       context.route = destination.route;
       // So that invalid tokens end here. Which route needs one, its service knows.
       await context.authenticate();
@@ -126,14 +126,14 @@ const proxyTo = (name: Upstream, config: GatewayConfig, room: Shares): UpstreamP
  */
 function refuseAmbiguous({ rawHeaders, headers, httpVersion }: IncomingMessage): void {
   const hosts = rawHeaders.filter((name, at) => at % 2 === 0 && name.toLowerCase() === 'host').length;
-  if (httpVersion !== '1.1' && httpVersion !== '1.0') throw ambiguous(505, 'This is HTTP/1.1.');
+  if (httpVersion !== '1.1' && httpVersion !== '1.0') throw ambiguous(505, 'Only HTTP/1.x is supported.');
   if (hosts > 1 || !HOST.test(headers.host ?? ''))
-    throw ambiguous(400, 'A request has one Host field, which names a host.');
+    throw ambiguous(400, 'A request must have exactly one valid Host header.');
   const coding = headers['transfer-encoding'];
   if (coding === undefined) return;
-  if (httpVersion === '1.0') throw ambiguous(400, 'HTTP/1.0 knows no Transfer-Encoding.');
+  if (httpVersion === '1.0') throw ambiguous(400, 'Transfer-Encoding is not allowed in HTTP/1.0.');
   if (coding.toLowerCase() !== 'chunked')
-    throw ambiguous(501, 'Of all transfer codings only chunked is understood.');
+    throw ambiguous(501, 'Only chunked transfer encoding is supported.');
 }
 
 /** Where such a request ends is not certain: nothing more is read from its connection. */
@@ -143,12 +143,12 @@ const ambiguous = (status: number, detail: string): Problem =>
 function limited(wait: number): Problem {
   return problem(429, {
     code: 'rate_limited',
-    detail: 'Too many requests from this address; slow down.',
+    detail: 'Too many requests from this address; try again after the time in Retry-After.',
     headers: { 'retry-after': String(Math.ceil(wait / 1_000)) },
   });
 }
 
 function notAllowed(path: string, methods: string[]): Problem {
   const allow = methods.join(', ');
-  return problem(405, { detail: `${path} knows ${allow}.`, headers: { allow } });
+  return problem(405, { detail: `Allowed methods for ${path}: ${allow}.`, headers: { allow } });
 }
