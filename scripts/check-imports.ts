@@ -11,8 +11,9 @@ const inEvents = ['joi'];
 /** Our own packages that a directory's sources may import; its tests and benchmarks may import the testkit besides. */
 function mayImport(directory: string): string[] {
   if (directory === 'packages/events') return [];
+  if (directory === 'packages/edge') return ['@warren/chassis'];
   if (directory.startsWith('packages/')) return ['@warren/events'];
-  return ['@warren/chassis', '@warren/contracts', '@warren/events'];
+  return ['@warren/chassis', '@warren/contracts', '@warren/edge', '@warren/events'];
 }
 
 export function checkImports(): string[] {
