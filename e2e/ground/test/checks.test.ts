@@ -442,6 +442,37 @@ function faults(): Fault[] {
       (copy) => ({ 'package.json': copy.read('package.json').replace('"version": "0.1.0"', '"version": 1') }),
       ['docs/reference/asyncapi.json: info.version'],
     ],
+
+    [
+      'alerts',
+      'an alert without a runbook',
+      (copy) => {
+        const file = 'charts/rabbitmq/templates/monitoring.yaml';
+        return { [file]: copy.read(file).replace(/^ +runbook_url:.*\n/m, '') };
+      },
+      ['charts/rabbitmq/templates/monitoring.yaml: the alert RabbitMQNodesAway has no runbook'],
+    ],
+    [
+      'alerts',
+      'an alert whose runbook does not exist',
+      (copy) => {
+        const file = 'docs/reference/alerts.md';
+        return { [file]: copy.read(file).replace('### WarrenTasksFail', '### WarrenTasksWait') };
+      },
+      [
+        'the runbook docs/reference/alerts.md#warrentasksfail of the alert WarrenTasksFail does not exist',
+        'docs/reference/alerts.md describes WarrenTasksWait, which is not an alert of a chart',
+      ],
+    ],
+    [
+      'alerts',
+      'an alert on a counter without a runbook',
+      (copy) => {
+        const file = 'charts/order/values.yaml';
+        return { [file]: copy.read(file).replace(/^ +runbook:.*\n/m, '') };
+      },
+      ['charts/order/values.yaml: the alert WarrenPaymentUnfit has no runbook'],
+    ],
   ];
 }
 

@@ -3,7 +3,7 @@ export { Joi } from '@warren/events';
 export { type Generated, type Insertable, type Kysely, type Selectable, sql, type Transaction } from 'kysely';
 export { type Access, type Authorising, own } from './auth/access.ts';
 export { bytes, duration, port, positive, url } from './config.ts';
-export type { Logger, Origin, ScheduledTask, Units, Work } from './context.ts';
+export type { Logger, Origin, ScheduledTask, UnitsOfWork, WorkContext } from './context.ts';
 export { ConfigError, Problem, problem, WarrenError } from './errors.ts';
 export type { Front, FrontContext, FrontTools } from './http/front.ts';
 export { type JsonSchema, jsonSchemaOf } from './http/json-schema.ts';
@@ -35,13 +35,8 @@ export {
 export { type RequestMethod, type RequestOptions, type Served, serve } from './rpc/serve.ts';
 export { ROLES_HEADER, SUBJECT_HEADER } from './rpc/wire.ts';
 export { run } from './run.ts';
-export {
-  defineService,
-  type RunningService,
-  type ServiceDescription,
-  type StartOptions,
-  start,
-} from './service.ts';
-export type { Acting, Task, Worker } from './tasks/worker.ts';
+export { defineService, type ServiceDescription } from './service/definition.ts';
+export { type RunningService, type StartOptions, start } from './service/start.ts';
+export type { Task, TaskContext, Worker } from './tasks/worker.ts';
 export type { CounterDefinition } from './telemetry/counters.ts';
 export { seldom } from './telemetry/seldom.ts';

@@ -8,7 +8,8 @@ import { combineApis, describeApi, type OpenApiDocument } from '../src/http/open
 import { created, del, get, html, noContent, patch, post, type Route, reply } from '../src/http/routes.ts';
 import { newId } from '../src/id.ts';
 import { problem } from '../src/index.ts';
-import { defineService, type RunningService, start } from '../src/service.ts';
+import { defineService } from '../src/service/definition.ts';
+import { type RunningService, start } from '../src/service/start.ts';
 import { closeWebs, json, openWeb } from './http-fixture.ts';
 
 interface Note {

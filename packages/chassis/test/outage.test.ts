@@ -10,7 +10,7 @@ import {
 } from '@warren/testkit';
 import { expect } from 'chai';
 import { newId } from '../src/id.ts';
-import { type RunningService, start } from '../src/service.ts';
+import { type RunningService, start } from '../src/service/start.ts';
 import { createLog } from '../src/telemetry/index.ts';
 import { silent } from './fixtures/relay.ts';
 import { hear, listener, written } from './fixtures/services.ts';

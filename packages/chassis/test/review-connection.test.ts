@@ -2,12 +2,12 @@ import { buildEvent } from '@warren/events';
 import { eventually, type TcpProxy as Line, openProxy, withBroker, withDatabase } from '@warren/testkit';
 import { type Channel, type Connection, connect } from 'amqplib/callback_api';
 import { expect } from 'chai';
-import { pause } from '../src/backoff.ts';
+import { pause } from '../src/concurrency.ts';
 import { newId } from '../src/id.ts';
 import { patchChannels } from '../src/messaging/amqplib-patches.ts';
 import { closeQuietly, withChannel } from '../src/messaging/publisher.ts';
 import { promised } from '../src/messaging/rascal.ts';
-import { type RunningService, start } from '../src/service.ts';
+import { type RunningService, start } from '../src/service/start.ts';
 import { createLog } from '../src/telemetry/index.ts';
 import { hear, listener, written } from './fixtures/services.ts';
 

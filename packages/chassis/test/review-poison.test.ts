@@ -5,9 +5,9 @@ import { buildEvent } from '@warren/events';
 import { eventually, withBroker, withDatabase } from '@warren/testkit';
 import { expect } from 'chai';
 import { sql } from 'kysely';
-import type { Work } from '../src/context.ts';
+import type { WorkContext } from '../src/context.ts';
 import { newId } from '../src/id.ts';
-import { type RunningService, start } from '../src/service.ts';
+import { type RunningService, start } from '../src/service/start.ts';
 import { createLog } from '../src/telemetry/index.ts';
 import { hear, listener, written } from './fixtures/services.ts';
 
@@ -81,7 +81,7 @@ describe('a handler that fails in unusual ways', function () {
     await broker.purge(DLQ);
   });
 
-  async function swallow(work: Work) {
+  async function swallow(work: WorkContext) {
     await sql`select 1 / 0`.execute(work.transaction).catch(() => {});
   }
 

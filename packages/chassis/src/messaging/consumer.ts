@@ -8,8 +8,16 @@ import {
   type EventDefinition,
   parseEvent,
 } from '@warren/events';
-import { backoff, pause, timeLimit } from '../backoff.ts';
-import { BatchError, type Logger, type Origin, type PieceOfWork, type Units, type Work } from '../context.ts';
+import { backoff } from '../backoff.ts';
+import { pause, timeLimit } from '../concurrency.ts';
+import {
+  BatchError,
+  type Logger,
+  type Origin,
+  type PieceOfWork,
+  type UnitsOfWork,
+  type WorkContext,
+} from '../context.ts';
 import type { Availability } from '../database/availability.ts';
 import { isDatabaseUnavailable } from '../database/outage.ts';
 import { asError } from '../errors.ts';
@@ -18,7 +26,7 @@ import { inParts, runBatches } from '../parts.ts';
 import { childOf } from '../telemetry/log.ts';
 import type { Counter, Metrics } from '../telemetry/metrics.ts';
 import { SpanKind, traceIdOf, withSpan } from '../telemetry/tracing.ts';
-import { isLostRace } from '../units.ts';
+import { isLostRace } from '../units-of-work.ts';
 import { Acks } from './acks.ts';
 import { type Delivery, requeue } from './deliveries.ts';
 import { FailedDeliveries } from './failed.ts';
@@ -41,10 +49,10 @@ import { DELIVERY_LIMIT, type RetryDelay } from './topology.ts';
  * transaction may be shared with other events, and is redone without them when one of them fails: no savepoints, no `set local`.
  * Events may arrive in any order. An error means: roll back, and try again later.
  */
-// biome-ignore lint/suspicious/noExplicitAny: see Work
+// biome-ignore lint/suspicious/noExplicitAny: see WorkContext
 export type Handler<Data extends object, Schema = any, Config = any> = (
   event: CloudEvent<Data>,
-  work: Work<Schema, Config>,
+  work: WorkContext<Schema, Config>,
 ) => Promise<void>;
 
 export interface Subscription {
@@ -67,7 +75,7 @@ export interface SubscriptionOptions<Data extends object> {
  * Says which handler consumes an event.
  * @example handlers: [on(userCreated, openSession), on(paymentProcessed, markPaid, { key: ({ data }) => data.orderId })]
  */
-// biome-ignore lint/suspicious/noExplicitAny: see Work
+// biome-ignore lint/suspicious/noExplicitAny: see WorkContext
 export function on<Data extends object, Schema = any, Config = any>(
   event: EventDefinition<Data>,
   handle: Handler<Data, Schema, Config>,
@@ -80,7 +88,7 @@ export interface ConsumerOptions {
   queue: string;
   /** Versions of one event type, each with its handler. */
   subscriptions: readonly Subscription[];
-  units: Units;
+  units: UnitsOfWork;
   availability: Pick<Availability, 'check'>;
   intake: Pick<Intake, 'add' | 'claim' | 'isClosed'>;
   failedMessages: FailedMessagePublisher;
