@@ -3,9 +3,9 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { isIP, type Socket } from 'node:net';
 import {
   ConfigError,
-  type Front,
-  type FrontContext,
-  type FrontTools,
+  type EdgeContext,
+  type EdgeHandler,
+  type EdgeTools,
   Problem,
   problem,
 } from '@warren/chassis';
@@ -44,7 +44,7 @@ export interface Destination<Upstream extends string> {
 export type Page = (
   request: IncomingMessage,
   response: ServerResponse,
-  context: FrontContext,
+  context: EdgeContext,
 ) => Promise<void>;
 
 /** What is known of a request that was let in. */
@@ -55,8 +55,8 @@ interface Admitted {
 
 export function createEdge<Upstream extends string>(
   options: EdgeOptions<Upstream>,
-  tools: FrontTools,
-): Front {
+  tools: EdgeTools,
+): EdgeHandler {
   const { config, destinationOf, pages } = options;
   if (config.BODY_MEMORY < 4 * config.BODY_BUFFER)
     throw new ConfigError([
@@ -67,18 +67,18 @@ export function createEdge<Upstream extends string>(
   const refuse = createRefuse(tools);
   const connections = connectionsOf(config);
   const proxies = proxiesTo(options.upstreams, config);
-  /** From `admit` to `fallback`. */
+  /** From `onRequest` to `handleUnmatched`. */
   const admitted = new WeakMap<IncomingMessage, Admitted>();
 
   return {
-    connect(socket) {
+    onConnection(socket) {
       const bound = connections.open(socket);
       if (bound !== undefined)
         refuse(bound === 'all' ? 'connections' : 'client_connections', addressOf(socket));
       return bound === undefined;
     },
 
-    admit(request, response) {
+    onRequest(request, response) {
       const client = clientOf(request, config.TRUST_PROXY, config.PROXY_HEADER);
       const { address } = client;
       const leave = heads.take(shareOf(address), headSize(request));
@@ -98,7 +98,7 @@ export function createEdge<Upstream extends string>(
         admitted.set(request, { target: readTarget(request.url as string), client });
     },
 
-    async fallback(request, response, context) {
+    async handleUnmatched(request, response, context) {
       const { target, client } = admitted.get(request) as Admitted;
       const { path, query } = target;
       const { method = '' } = request;

@@ -13,7 +13,7 @@ export const service = defineService<GatewayConfig, never>({
   config,
   broker,
   routes,
-  front: (config, tools) =>
+  edge: (config, tools) =>
     createEdge(
       { config, upstreams: upstreamsOf(config), destinationOf, pages: { route: '/docs', at: docsPage } },
       tools,
