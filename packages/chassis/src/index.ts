@@ -4,7 +4,7 @@ export { type Generated, type Insertable, type Kysely, type Selectable, sql, typ
 export { type Access, type Authorising, own } from './auth/access.ts';
 export { bytes, duration, port, positiveDuration, url } from './config.ts';
 export type { Logger, Origin, ScheduledTask, UnitsOfWork, WorkContext } from './context.ts';
-export { ConfigError, PROBLEM_TYPE, Problem, problem, RETRY_SHORTLY, WarrenError } from './errors.ts';
+export { ConfigError, Problem, problem, RETRY_SHORTLY, WarrenError } from './errors.ts';
 export type { EdgeContext, EdgeHandler, EdgeTools } from './http/edge.ts';
 export {
   CURSOR_UNKNOWN,
@@ -17,9 +17,9 @@ export {
 } from './http/pages.ts';
 export * from './http/routes.ts';
 export { newId } from './id.ts';
-export { type Handler, on, type Subscription, type SubscriptionOptions } from './messaging/consumer.ts';
 export { HEADERS } from './messaging/failed-message-publisher.ts';
-export type { BrokerConfig } from './messaging/rascal.ts';
+export { type Handler, on, type Subscription, type SubscriptionOptions } from './messaging/handlers.ts';
+export type { BrokerConfig } from './messaging/rascal/rascal.ts';
 export {
   type BrokerSettings,
   combine,

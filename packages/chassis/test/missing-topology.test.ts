@@ -4,7 +4,7 @@ import { expect } from 'chai';
 import { newId } from '../src/id.ts';
 import { Messaging } from '../src/messaging/connection.ts';
 import { FailedMessagePublisher } from '../src/messaging/failed-message-publisher.ts';
-import type { RascalMessage } from '../src/messaging/rascal.ts';
+import type { RascalMessage } from '../src/messaging/rascal/rascal.ts';
 import { consumes, defaultBrokerSettings, sharedExchanges } from '../src/messaging/topology.ts';
 import { createLog } from '../src/telemetry/index.ts';
 import { written } from './fixtures/services.ts';
@@ -64,7 +64,7 @@ describe('a failed message whose retry topology somebody deleted', () => {
     ['binding', () => channel.unbindQueue('beta.retry.1s', 'beta.retry', '1s'), 'returned'],
     ['queue', () => channel.deleteQueue('beta.retry.1s'), 'returned'],
   ] as const)
-    it(`finds its ${what} declared again, as the publish that missed it tells`, async () => {
+    it(`finds its ${what} declared again, because the publish that missed it starts a check`, async () => {
       await remove();
 
       expect(await retry()).to.equal(reason);

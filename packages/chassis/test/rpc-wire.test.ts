@@ -1,5 +1,5 @@
 import { expect } from 'chai';
-import type { RascalMessage } from '../src/messaging/rascal.ts';
+import type { RascalMessage } from '../src/messaging/rascal/rascal.ts';
 import { requestOf } from '../src/rpc/wire.ts';
 
 describe('the properties of a request over the broker', () => {

@@ -10,13 +10,15 @@ import {
   paging,
   post,
   problem,
+  RETRY_SHORTLY,
   type Route,
   respond,
 } from '@warren/chassis';
 import { currency, money, type Order, type OrderCreated, toMinorUnits } from '@warren/contracts';
 import { uuid } from '@warren/events';
 import type { OrderConfig } from './config.ts';
-import { findOrder, type OrderSchema, ordersOf, placeOrder, productName } from './orders.ts';
+import { findOrder, type OrderSchema, ordersOf, placeOrder } from './orders.ts';
+import { productName } from './product.ts';
 
 const id = uuid().lowercase();
 
@@ -70,7 +72,7 @@ export const routes: Route<OrderSchema, OrderConfig>[] = [
             code: 'user_unknown',
             title: 'User not found',
             detail: `User ${body.userId} does not exist. If the user has just signed up, retry shortly.`,
-            headers: { 'retry-after': '1' },
+            headers: RETRY_SHORTLY,
           });
       }
     },

@@ -5,7 +5,7 @@ import { PROBLEM_TYPE, Problem, type ProblemOptions, RETRY_SHORTLY, WarrenError 
 import { newId } from '../id.ts';
 import type { Producers } from '../messaging/producers.ts';
 import type { PublishError } from '../messaging/publisher.ts';
-import type { AckOrNack, RascalMessage, RascalSession } from '../messaging/rascal.ts';
+import type { AckOrNack, RascalMessage, RascalSession } from '../messaging/rascal/rascal.ts';
 import type { SharedPublisher } from '../messaging/shared-publisher.ts';
 import { RPC, replySubscription } from '../messaging/topology.ts';
 import type { RequestFor } from '../request/context.ts';

@@ -12,7 +12,7 @@ import { asError, PROBLEM_TYPE, problem, WarrenError } from '../errors.ts';
 import { newId } from '../id.ts';
 import type { Producers } from '../messaging/producers.ts';
 import type { PublishError } from '../messaging/publisher.ts';
-import type { AckOrNack, RascalMessage, RascalSession } from '../messaging/rascal.ts';
+import type { AckOrNack, RascalMessage, RascalSession } from '../messaging/rascal/rascal.ts';
 import type { SharedPublisher } from '../messaging/shared-publisher.ts';
 import { RPC, requestQueue } from '../messaging/topology.ts';
 import type { ReadContext, RequestFor } from '../request/context.ts';

@@ -4,7 +4,7 @@ import type { Options } from 'amqplib/callback_api';
 import { ANONYMOUS, type Caller, identified } from '../auth/caller.ts';
 import { rolesOf } from '../auth/verify.ts';
 import { type FieldError, Problem } from '../errors.ts';
-import type { RascalMessage } from '../messaging/rascal.ts';
+import type { RascalMessage } from '../messaging/rascal/rascal.ts';
 import { CORRELATION_HEADER, correlationIdOf } from '../request/correlation.ts';
 import { fieldErrors, inspect } from '../request/validation.ts';
 import { isTraceparent } from '../telemetry/tracing.ts';

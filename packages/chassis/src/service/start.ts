@@ -21,7 +21,7 @@ import { Consumer } from '../messaging/consumer.ts';
 import { FailedMessagePublisher } from '../messaging/failed-message-publisher.ts';
 import { Intake } from '../messaging/intake.ts';
 import { Producers } from '../messaging/producers.ts';
-import type { BrokerConfig } from '../messaging/rascal.ts';
+import type { BrokerConfig } from '../messaging/rascal/rascal.ts';
 import { EVENTS, workQueueName } from '../messaging/topology.ts';
 import { consumesReplies, subscribedQueues } from '../messaging/verify-topology.ts';
 import { outboxHeld, outboxStats } from '../outbox/outbox.ts';
