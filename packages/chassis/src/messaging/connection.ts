@@ -1,18 +1,23 @@
-// A service's connections to its broker. Its states, and what leads from one to the next:
+// A service's connections to its broker. The states, and what leads from one to the next:
 //
-//   CONNECTING   opens a plain connection, and checks and declares the topology on it;
-//                then Rascal opens its own connections and declares                     ──► SUBSCRIBING
-//   SUBSCRIBING  subscribes to every queue                                              ──► CONNECTED, or BINDING
-//   BINDING      if an exchange had been missing: waits until the consumers of this service's events have bound their queues,
-//                so that none of them misses an event                                   ──► CONNECTED
+//   CONNECTING   checks and declares the topology on a plain connection; then Rascal opens its own connections, and declares
+//                  ──► SUBSCRIBING
+//   SUBSCRIBING  subscribes to every queue
+//                  ──► CONNECTED; if an exchange had been missing ──► BINDING
+//   BINDING      waits until the consumers of this service's events have bound their queues again, so that none misses an event
+//                  ──► CONNECTED
 //   CONNECTED    messages flow; the topology is checked every few seconds
-//   BLOCKED      like CONNECTED, but the broker reads nothing from publishers (a memory or disk alarm) ◄─► CONNECTED
-//   RELEASING    settles or requeues what is held, then closes all sockets              ──► WAITING, or CLOSED
-//   WAITING      backoff                                                                ──► CONNECTING
-//   CLOSED       the end
+//                  a memory or disk alarm ──► BLOCKED
+//   BLOCKED      the broker reads nothing from publishers; consumers go on
+//                  the alarm is over ──► CONNECTED
+//   RELEASING    settles or requeues deliveries, then closes all sockets
+//                  ──► WAITING; after `close` ──► CLOSED
+//   WAITING      backoff
+//                  ──► CONNECTING
+//   CLOSED
 //
-// From any state before RELEASING, a lost connection, a deleted queue, a time-out before CONNECTED, and `close`
-// lead to RELEASING. Only `close` leads to CLOSED. `state` reports CONNECTED, BLOCKED and CLOSED; all others are `connecting`.
+// From every state before RELEASING, a lost connection, a deleted queue, a time-out before CONNECTED, and `close` lead to RELEASING.
+// `state` reports CONNECTED, BLOCKED and CLOSED; all others are `connecting`.
 import type { Connection } from 'amqplib/callback_api';
 import { backoff } from '../backoff.ts';
 import { pause, within } from '../concurrency.ts';
