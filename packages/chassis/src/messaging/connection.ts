@@ -65,9 +65,10 @@ const TOPOLOGY_CHECK_GAP_MS = 500;
 const BIND_TIMEOUT_MS = 2 * RECONNECT_MAX_MS;
 /** ms for the close handshake of a connection that may be dead. */
 const CLOSE_TIMEOUT_MS = 1_000;
+
 export class Messaging {
   readonly #options: MessagingOptions;
-  readonly #subscribers = new Map<string, { subscriber: Subscriber; last: boolean }>();
+  readonly #subscribers = new Map<string, { subscriber: Subscriber; untilClose: boolean }>();
   readonly #stopping = new AbortController();
   /** Set in CONNECTED and BLOCKED. */
   #broker: RascalBroker | undefined;
@@ -101,9 +102,9 @@ export class Messaging {
     return this.#state;
   }
 
-  /** Registers a consumer; call it before `start`. A subscription with `last` goes on after `unsubscribe`, until `close`. */
-  subscribe(name: string, subscriber: Subscriber, { last = false } = {}): void {
-    this.#subscribers.set(name, { subscriber, last });
+  /** Registers a consumer; call it before `start`. With `untilClose`, `unsubscribe` does not end it. */
+  subscribe(name: string, subscriber: Subscriber, { untilClose = false } = {}): void {
+    this.#subscribers.set(name, { subscriber, untilClose });
   }
 
   /** Returns at once; connects, and stays connected, until `close`. */
@@ -128,7 +129,7 @@ export class Messaging {
     return promised((done) => broker.connect('publish', done));
   }
 
-  /** Cancels all subscriptions but those with `last`; resolves when deliveries in flight are settled, or `timeout` ms have passed. */
+  /** Cancels all subscriptions but those `untilClose`; resolves when deliveries in flight are settled, or `timeout` ms have passed. */
   async unsubscribe(timeout: number): Promise<void> {
     this.#subscribing = undefined;
     const sessions = [...this.#sessions.values()];
@@ -235,7 +236,10 @@ export class Messaging {
   }
 
   async #subscribe(attempt: Attempt, name: string): Promise<void> {
-    const { subscriber, last } = this.#subscribers.get(name) as { subscriber: Subscriber; last: boolean };
+    const { subscriber, untilClose } = this.#subscribers.get(name) as {
+      subscriber: Subscriber;
+      untilClose: boolean;
+    };
     const prefetch = this.#limits.get(name);
     if (attempt !== this.#subscribing || prefetch === 0) return;
     const { config, lose, releasing } = attempt;
@@ -246,7 +250,7 @@ export class Messaging {
     session.on('error', (error: Error) => setImmediate(() => lose(error)));
     session.on('cancel', lose);
     session.on('close', () => setImmediate(() => lose(new Error(`the subscription to ${name} was closed`))));
-    if (!last) this.#sessions.set(name, session);
+    if (!untilClose) this.#sessions.set(name, session);
     subscriber(session, queueOf(config as BrokerConfig, name), releasing.signal);
   }
 
