@@ -104,7 +104,7 @@ export const guarantees: Mutant[] = [
   // --- outbox and relay ---
   {
     ...chassis,
-    file: `${src}/units.ts`,
+    file: `${src}/units-of-work.ts`,
     name: 'an event is not written to the outbox',
     find: '...(left.events.length > 0 ? [insertEvents(left.events)] : []),',
     replace: '',
@@ -119,9 +119,10 @@ export const guarantees: Mutant[] = [
   },
   {
     ...relay,
+    file: `${src}/outbox/publishing.ts`,
     name: 'the relay deletes an event that is not confirmed',
-    find: 'inFlight.set(row.id, row);\n',
-    replace: 'inFlight.set(row.id, row);\n      done.push(row.id);\n',
+    find: 'this.#inFlight.set(row.id, row);\n',
+    replace: 'this.#inFlight.set(row.id, row);\n    this.#confirmed.push(row.id);\n',
     tests: ['test/relay-faults.test.ts'],
     title: 'loses none when the broker is killed',
   },
@@ -161,7 +162,7 @@ export const guarantees: Mutant[] = [
   },
   {
     ...inbox,
-    file: `${src}/messaging/consumer.ts`,
+    file: `${src}/messaging/batch.ts`,
     name: 'a consumer handles an event without the inbox check',
     find: 'return [...handled];',
     replace: 'return pieces;',
@@ -171,8 +172,9 @@ export const guarantees: Mutant[] = [
     ...chassis,
     file: `${src}/messaging/consumer.ts`,
     name: 'a consumer acknowledges an event before its transaction commits',
-    find: 'const handled = await this.#runBatch([piece], timeout);',
-    replace: 'this.#acknowledge([arrival]);\n        const handled = await this.#runBatch([piece], timeout);',
+    find: 'const handled = await this.#transactions.run([piece], this.#options.timeout);',
+    replace:
+      'this.#acknowledge([piece.arrival]);\n      const handled = await this.#transactions.run([piece], this.#options.timeout);',
     tests: ['test/returned-deliveries.test.ts'],
     title: 'an event that ends every process that handles it',
   },
@@ -207,7 +209,7 @@ export const guarantees: Mutant[] = [
   },
   {
     ...chassis,
-    file: `${src}/messaging/consumer.ts`,
+    file: `${src}/messaging/judge.ts`,
     name: 'an event older than the inbox remembers is handled',
     find: 'if (!(Date.parse(event.time) >= now().getTime() - retention))',
     replace: 'if (!(Date.parse(event.time) >= now().getTime() - 1_000 * retention))',
@@ -217,7 +219,7 @@ export const guarantees: Mutant[] = [
   // --- batches ---
   {
     ...batches,
-    file: `${src}/units.ts`,
+    file: `${src}/units-of-work.ts`,
     name: 'events of one key in one batch are handled at once',
     find: 'Map.groupBy(chosen, ({ key }) => key)',
     replace: 'Map.groupBy(chosen, (piece) => `${piece.key} ${Math.random()}`)',
@@ -225,7 +227,7 @@ export const guarantees: Mutant[] = [
   },
   {
     ...batches,
-    file: `${src}/units.ts`,
+    file: `${src}/units-of-work.ts`,
     name: 'an event that was handled before has its effect again when its batch is optimistic',
     find: 'if ((await choosing).length < chosen.length) throw new FewerChosen();',
     replace: 'await choosing;',
@@ -249,7 +251,7 @@ export const guarantees: Mutant[] = [
   },
   {
     ...batches,
-    file: `${src}/messaging/acks.ts`,
+    file: `${src}/messaging/rascal/acks.ts`,
     name: 'a range is acknowledged over a delivery that is not done',
     find: 'if (!isDone) break;',
     replace: 'if (!isDone) continue;',
@@ -267,14 +269,14 @@ export const guarantees: Mutant[] = [
   // --- workers ---
   {
     ...worker,
-    name: 'a worker settles a task whose lease another one holds',
+    name: 'a worker completes a task whose lease another one holds',
     find: 'where id = any($1::bigint[]) and lease = $2 returning id',
     replace: 'where id = any($1::bigint[]) and $2::uuid is not null returning id',
     title: 'that died leaves its task to another one',
   },
   {
     ...worker,
-    name: 'a worker whose task is gone settles it again',
+    name: 'a worker whose task is gone completes it again',
     find: 'return pieces.filter((piece) => !lost.has(piece));',
     replace: 'return pieces;',
     title: 'that died leaves its task to another one',
@@ -295,7 +297,7 @@ export const guarantees: Mutant[] = [
   },
   {
     ...worker,
-    file: `${src}/tasks/pending.ts`,
+    file: `${src}/tasks/scheduled.ts`,
     name: 'a task that has begun can be taken back',
     find: 'and key = any($2::text[]) and attempts = 0',
     replace: 'and key = any($2::text[])',
@@ -343,7 +345,7 @@ export const guarantees: Mutant[] = [
   },
   {
     ...termination,
-    file: `${src}/service.ts`,
+    file: `${src}/service/start.ts`,
     name: 'a service that is stopping is ready',
     find: 'const ready = () => serving && !draining && queuesDeclared;',
     replace: 'const ready = () => serving && queuesDeclared;',
@@ -360,7 +362,7 @@ export const guarantees: Mutant[] = [
   },
   {
     ...termination,
-    file: `${src}/service.ts`,
+    file: `${src}/service/start.ts`,
     name: 'a stop does not wait for the events in the outbox to be published',
     find: 'await relay?.stop(left());',
     replace: 'await relay?.stop(0);',

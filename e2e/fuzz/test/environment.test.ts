@@ -4,7 +4,7 @@ import { startProcess } from '@warren/testkit';
 import { expect } from 'chai';
 import fc from 'fast-check';
 import { ConfigError, type Environment, loadConfig } from '../../../packages/chassis/src/config.ts';
-import type { ServiceDescription } from '../../../packages/chassis/src/service.ts';
+import type { ServiceDescription } from '../../../packages/chassis/src/service/definition.ts';
 import { checkout, everyService, type Name } from '../../support/src/index.ts';
 import { target } from './support/target.ts';
 

@@ -1,7 +1,8 @@
 // A service as a process: signals, exit codes, and last words.
 import { ConfigError } from './config.ts';
 import { WarrenError } from './errors.ts';
-import { type RunningService, type ServiceDescription, start } from './service.ts';
+import type { ServiceDescription } from './service/definition.ts';
+import { type RunningService, start } from './service/start.ts';
 import { createLog } from './telemetry/index.ts';
 
 const SIGNALS = { SIGINT: 130, SIGTERM: 143 } as const;

@@ -3,7 +3,7 @@ import { eventually, withBroker, withDatabase } from '@warren/testkit';
 import { expect } from 'chai';
 import { newId } from '../src/id.ts';
 import { inboxId } from '../src/inbox/inbox.ts';
-import { type RunningService, start } from '../src/service.ts';
+import { type RunningService, start } from '../src/service/start.ts';
 import { silent } from './fixtures/relay.ts';
 import { listener, written } from './fixtures/services.ts';
 

@@ -2,11 +2,11 @@ import { buildEvent } from '@warren/events';
 import { eventually, withBroker, withDatabase } from '@warren/testkit';
 import { connect } from 'amqplib';
 import { expect } from 'chai';
-import { pause } from '../src/backoff.ts';
+import { pause } from '../src/concurrency.ts';
 import { newId } from '../src/id.ts';
 import { Messaging } from '../src/messaging/connection.ts';
 import { sharedExchanges } from '../src/messaging/topology.ts';
-import { start } from '../src/service.ts';
+import { start } from '../src/service/start.ts';
 import { createLog } from '../src/telemetry/index.ts';
 import { hear, listener, written } from './fixtures/services.ts';
 

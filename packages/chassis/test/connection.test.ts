@@ -2,7 +2,7 @@ import { buildEvent } from '@warren/events';
 import { eventually, withBroker, withDatabase } from '@warren/testkit';
 import { expect } from 'chai';
 import { newId } from '../src/id.ts';
-import { type RunningService, start } from '../src/service.ts';
+import { type RunningService, start } from '../src/service/start.ts';
 import { createLog } from '../src/telemetry/index.ts';
 import { listener, written } from './fixtures/services.ts';
 
@@ -88,7 +88,7 @@ describe('a service whose broker comes and goes', () => {
     const cut = Date.now();
 
     expect((await readyz()).status).to.equal(200);
-    await eventually(() => expect(lines.map(({ msg }) => msg)).to.include('the broker is back'), {
+    await eventually(() => expect(lines.map(({ msg }) => msg)).to.include('broker recovered'), {
       timeout: 4_000,
     });
     expect(Date.now() - cut).to.be.below(4_000);

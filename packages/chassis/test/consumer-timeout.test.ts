@@ -3,7 +3,8 @@ import { eventually, openProxy, withBroker, withDatabase } from '@warren/testkit
 import { expect } from 'chai';
 import { sql } from 'kysely';
 import { newId } from '../src/id.ts';
-import { type RunningService, type ServiceDescription, start } from '../src/service.ts';
+import type { ServiceDescription } from '../src/service/definition.ts';
+import { type RunningService, start } from '../src/service/start.ts';
 import { hear, listener, written } from './fixtures/services.ts';
 
 /** A little more than the 30 s that a handler may take. */

@@ -10,7 +10,7 @@ import { WarrenError } from '../src/errors.ts';
 import { newId } from '../src/id.ts';
 import { created, defineService, on, post } from '../src/index.ts';
 import { consumes, sharedExchanges } from '../src/messaging/topology.ts';
-import { type RunningService, start } from '../src/service.ts';
+import { type RunningService, start } from '../src/service/start.ts';
 import { createLog } from '../src/telemetry/index.ts';
 import { hear, type Schema, written } from './fixtures/services.ts';
 

@@ -3,7 +3,8 @@ import { eventually, withBroker, withDatabase } from '@warren/testkit';
 import { connect } from 'amqplib';
 import { expect } from 'chai';
 import { newId } from '../src/id.ts';
-import { type RunningService, type ServiceDescription, start } from '../src/service.ts';
+import type { ServiceDescription } from '../src/service/definition.ts';
+import { type RunningService, start } from '../src/service/start.ts';
 import { alpha, listener, written } from './fixtures/services.ts';
 
 describe('one event, from a request to another service', () => {

@@ -5,7 +5,7 @@ import { type ChannelModel, type ConfirmChannel, connect, type Options } from 'a
 import { expect } from 'chai';
 import { newId } from '../src/id.ts';
 import { HEADERS } from '../src/index.ts';
-import { type RunningService, start } from '../src/service.ts';
+import { type RunningService, start } from '../src/service/start.ts';
 import { createLog } from '../src/telemetry/index.ts';
 import { listener, written } from './fixtures/services.ts';
 

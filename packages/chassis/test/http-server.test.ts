@@ -5,7 +5,7 @@ import { platform } from 'node:os';
 import { Joi } from '@warren/events';
 import { eventually } from '@warren/testkit';
 import { expect } from 'chai';
-import type { Units } from '../src/context.ts';
+import type { UnitsOfWork } from '../src/context.ts';
 import { WarrenError } from '../src/errors.ts';
 import { createAdmin } from '../src/http/admin.ts';
 import { get, post } from '../src/http/routes.ts';
@@ -29,7 +29,7 @@ const untilAborted = (signal: AbortSignal) =>
   );
 
 // Transactions as far as these tests see them: they end when their signal is aborted.
-const fakeUnits = { work: async (_, run) => run({ signal: _.signal } as never) } as Units;
+const fakeUnits = { run: async (_, run) => run({ signal: _.signal } as never) } as UnitsOfWork;
 
 describe('a request past its deadline', () => {
   afterEach(closeWebs);
@@ -134,7 +134,7 @@ describe('a server that drains', () => {
     const { url, http } = await openWeb({ routes: [get('/fast', { access: 'public' }, async () => ({}))] });
     const agent = new Agent({ keepAlive: true });
     expect((await send(`${url}/fast`, agent)).headers.connection).to.equal('keep-alive');
-    http.retire();
+    http.closeAfterResponse();
     for (let n = 0; n < 2; n += 1) {
       const { statusCode, headers } = await send(`${url}/fast`, agent);
       expect(statusCode).to.equal(200);

@@ -1,10 +1,10 @@
 import { buildEvent } from '@warren/events';
 import { eventually, withBroker, withDatabase } from '@warren/testkit';
 import { expect } from 'chai';
-import type { BatchOptions, Work } from '../src/context.ts';
+import type { BatchOptions, WorkContext } from '../src/context.ts';
 import { newId } from '../src/id.ts';
 import { insertMessages, pruneInbox } from '../src/inbox/inbox.ts';
-import { type RunningService, start } from '../src/service.ts';
+import { type RunningService, start } from '../src/service/start.ts';
 import { openWriter, prepare, type Schema, silent, type Writer } from './fixtures/relay.ts';
 import { listener, written } from './fixtures/services.ts';
 
@@ -29,7 +29,7 @@ describe('the inbox', function () {
       const piece = {
         key: id,
         origin,
-        run: async ({ transaction }: Work<Schema>) => {
+        run: async ({ transaction }: WorkContext<Schema>) => {
           await transaction
             .insertInto('effects')
             .values({ id: `${consumer} ${id}`, n: 1 })

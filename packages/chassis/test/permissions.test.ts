@@ -1,7 +1,7 @@
 import { eventually, withBroker, withDatabase } from '@warren/testkit';
 import { type Channel, type ChannelModel, connect } from 'amqplib';
 import { expect } from 'chai';
-import { type RunningService, start } from '../src/service.ts';
+import { type RunningService, start } from '../src/service/start.ts';
 import { alpha, listener } from './fixtures/services.ts';
 
 const quorum = { durable: true, arguments: { 'x-queue-type': 'quorum' } };

@@ -2,7 +2,7 @@
 import { client, eventually, platformDefinitions, withBroker, withDatabase } from '@warren/testkit';
 import { type Channel, type ChannelModel, connect } from 'amqplib';
 import { expect } from 'chai';
-import { type RunningService, start } from '../src/service.ts';
+import { type RunningService, start } from '../src/service/start.ts';
 import { listener, written } from './fixtures/services.ts';
 
 const definitions = platformDefinitions(['alpha', 'beta', 'delta'], (service) => ({

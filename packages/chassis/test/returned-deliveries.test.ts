@@ -13,7 +13,7 @@ import {
 import type { Options } from 'amqplib';
 import { expect } from 'chai';
 import { newId } from '../src/id.ts';
-import { type RunningService, start } from '../src/service.ts';
+import { type RunningService, start } from '../src/service/start.ts';
 import { createLog } from '../src/telemetry/index.ts';
 import { api, disconnect } from './fixtures/management.ts';
 import { hear, listener, written } from './fixtures/services.ts';

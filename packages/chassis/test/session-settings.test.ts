@@ -5,7 +5,7 @@ import pg from 'pg';
 import { connectClient } from '../src/database/connect.ts';
 import { openDatabase } from '../src/database/database.ts';
 import { newId } from '../src/id.ts';
-import { start } from '../src/service.ts';
+import { start } from '../src/service/start.ts';
 import { silent } from './fixtures/relay.ts';
 import { alpha, written } from './fixtures/services.ts';
 

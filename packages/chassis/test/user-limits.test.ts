@@ -4,7 +4,7 @@ import { eventually, platformDefinitions, withBroker, withDatabase } from '@warr
 import { type ChannelModel, connect } from 'amqplib';
 import { expect } from 'chai';
 import { newId } from '../src/id.ts';
-import { type RunningService, start } from '../src/service.ts';
+import { type RunningService, start } from '../src/service/start.ts';
 import { listener, written } from './fixtures/services.ts';
 
 const limits = { 'max-connections': 6, 'max-channels': 12 };

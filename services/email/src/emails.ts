@@ -8,7 +8,7 @@ import {
   requireCursor,
   sql,
   toPage,
-  type Work,
+  type WorkContext,
 } from '@warren/chassis';
 import {
   emailSent,
@@ -72,9 +72,9 @@ export interface Email {
   sentAt?: string;
 }
 
-export type EmailWork = Work<EmailSchema, EmailConfig>;
+export type EmailWork = WorkContext<EmailSchema, EmailConfig>;
 
-/** The pending row that sends an e-mail; its key is the e-mail's id. */
+/** The task that sends an e-mail; its key is the e-mail's id. */
 export const SEND = 'email.send';
 
 /** What the mail server refused for good: offered `again` later, or `given_up`. */

@@ -1,5 +1,5 @@
 // All about a user, asked of the services over the broker: what cannot be had in time is missing, and named.
-import { Problem, type Read } from '@warren/chassis';
+import { Problem, type ReadContext } from '@warren/chassis';
 import {
   findUser,
   listOrders,
@@ -27,7 +27,7 @@ export interface Overview {
  */
 export async function overviewOf(
   userId: string,
-  { request, log }: Pick<Read, 'request' | 'log'>,
+  { request, log }: Pick<ReadContext, 'request' | 'log'>,
   timeout: number,
 ): Promise<Overview> {
   const missing: string[] = [];

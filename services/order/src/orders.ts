@@ -8,7 +8,7 @@ import {
   requireCursor,
   sql,
   toPage,
-  type Work,
+  type WorkContext,
 } from '@warren/chassis';
 import {
   type Currency,
@@ -45,7 +45,7 @@ export interface OrderSchema {
 }
 
 type Row = OrderSchema['orders'];
-type OrderWork = Work<OrderSchema, OrderConfig>;
+type OrderWork = WorkContext<OrderSchema, OrderConfig>;
 
 /** One line of text. */
 export const productName = line(200);
@@ -63,7 +63,7 @@ export interface NewOrder {
 /** What became of an attempt to order. `repeated`: the same content under the same id before; `taken`: other content. */
 export type Placed = { outcome: 'placed' | 'repeated'; order: Order } | { outcome: 'user_unknown' | 'taken' };
 
-/** The pending row that cancels an order when nobody has paid in time. */
+/** The task that cancels an order when nobody has paid in time. */
 export const EXPIRE = 'order.expire';
 
 /** Counts what the table of the saga refuses. */

@@ -1,5 +1,5 @@
 // Sessions: a sign-up opens one, and it expires after SESSION_TTL unless it is revoked.
-import { type Authorising, type Kysely, newId, type Work } from '@warren/chassis';
+import { type Authorising, type Kysely, newId, type WorkContext } from '@warren/chassis';
 import { type Session, sessionOpened } from '@warren/contracts';
 import type { SessionConfig } from './config.ts';
 
@@ -21,7 +21,10 @@ export interface SessionSchema {
 export const EXPIRE = 'session.expire';
 
 /** Opens the session of a sign-up and emits `session.opened`; does nothing if the user has one already. */
-export async function openSession(work: Work<SessionSchema, SessionConfig>, userId: string): Promise<void> {
+export async function openSession(
+  work: WorkContext<SessionSchema, SessionConfig>,
+  userId: string,
+): Promise<void> {
   const openedAt = work.now();
   const expiresAt = new Date(openedAt.getTime() + work.config.SESSION_TTL);
   const row = await work.transaction
@@ -45,7 +48,7 @@ export type Revoked = { outcome: 'ended' | 'session_unknown' };
 
 /** Revokes an active session and removes its expiry task. */
 export async function revokeSession(
-  work: Work<SessionSchema, SessionConfig> & Authorising,
+  work: WorkContext<SessionSchema, SessionConfig> & Authorising,
   id: string,
 ): Promise<Revoked> {
   const row = await work.transaction
@@ -64,7 +67,10 @@ export async function revokeSession(
 }
 
 /** Marks a session as expired, unless it was revoked before. */
-export async function expireSession(work: Work<SessionSchema, SessionConfig>, id: string): Promise<void> {
+export async function expireSession(
+  work: WorkContext<SessionSchema, SessionConfig>,
+  id: string,
+): Promise<void> {
   await work.transaction
     .updateTable('sessions')
     .set({ status: 'expired' })

@@ -1,9 +1,9 @@
 // Recomputes the keys of accounts from before UTS #46, page by page, beside sign-ups and older replicas.
-import { newId, sql, type Work } from '@warren/chassis';
+import { newId, sql, type WorkContext } from '@warren/chassis';
 import type { UserConfig } from './config.ts';
 import { emailKey, type UserSchema } from './users.ts';
 
-type UserWork = Work<UserSchema, UserConfig>;
+type UserWork = WorkContext<UserSchema, UserConfig>;
 
 interface StaleKey {
   id: string;

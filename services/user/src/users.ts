@@ -8,7 +8,7 @@ import {
   problem,
   requireCursor,
   toPage,
-  type Work,
+  type WorkContext,
 } from '@warren/chassis';
 import { type User, userCreated } from '@warren/contracts';
 import type { UserConfig } from './config.ts';
@@ -35,7 +35,7 @@ export type SignedUp = { outcome: 'signed_up'; user: User } | { outcome: 'email_
 
 /** Signs up a user and emits `user.created`. */
 export async function signUp(
-  work: Work<UserSchema, UserConfig>,
+  work: WorkContext<UserSchema, UserConfig>,
   { name, email }: NewUser,
 ): Promise<SignedUp> {
   const key = emailKey(email);
@@ -53,7 +53,7 @@ export async function signUp(
   return { outcome: 'signed_up', user: toUser(row) };
 }
 
-const isTaken = async (work: Work<UserSchema, UserConfig>, key: string): Promise<boolean> =>
+const isTaken = async (work: WorkContext<UserSchema, UserConfig>, key: string): Promise<boolean> =>
   (await work.transaction
     .selectFrom('users')
     .select('id')

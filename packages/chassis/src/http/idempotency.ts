@@ -2,10 +2,11 @@
 // https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/
 import { createHash } from 'node:crypto';
 import { type QueryExecutorProvider, sql } from 'kysely';
-import type { Origin, Work } from '../context.ts';
+import { abortable } from '../concurrency.ts';
+import type { Origin, WorkContext } from '../context.ts';
 import { problem } from '../errors.ts';
-import type { Answer } from './answer.ts';
-import type { Exchange } from './exchange.ts';
+import type { RequestScope } from './request-scope.ts';
+import type { RenderedResponse } from './response.ts';
 import type { RequestParts } from './routes.ts';
 import { invalid } from './validation.ts';
 
@@ -30,15 +31,15 @@ export type Idempotency = (
     request: RequestParts<object, object, unknown>;
   },
   origin: Origin & { signal: AbortSignal },
-  exchange: Exchange,
-  run: (work: Work) => Promise<Answer>,
-  /** `Units.work`, or one that shares commits. */
-  inTransaction: <T>(run: (work: Work) => Promise<T>) => Promise<T>,
-) => Promise<Answer>;
+  current: RequestScope,
+  run: (work: WorkContext) => Promise<RenderedResponse>,
+  /** `UnitsOfWork.run`, or one that shares commits. */
+  inTransaction: <T>(run: (work: WorkContext) => Promise<T>) => Promise<T>,
+) => Promise<RenderedResponse>;
 
 interface Stored {
   digest: Buffer;
-  answer: Answer;
+  answer: RenderedResponse;
 }
 
 export function idempotency(): Idempotency {
@@ -46,25 +47,25 @@ export function idempotency(): Idempotency {
   // it the first. They are told its outcome once it has committed; after a failure one of them runs.
   const running = new Map<string, Promise<Stored | undefined>>();
 
-  return async ({ route: path, subject, key, request }, origin, exchange, run, inTransaction) => {
+  return async ({ route: path, subject, key, request }, origin, current, run, inTransaction) => {
     const digest = digestOf(request);
     const route = scopeOf(path, subject);
     const id = `${route} ${key}`;
-    exchange.late = inProgress;
+    current.late = inProgress;
     for (let first = running.get(id); first !== undefined; first = running.get(id)) {
-      const stored = await unlessAborted(first, origin.signal);
+      const stored = await abortable(first, origin.signal);
       if (stored !== undefined) return replay(stored, digest);
     }
-    exchange.late = undefined;
+    current.late = undefined;
 
     const { promise, resolve } = Promise.withResolvers<Stored | undefined>();
     running.set(id, promise);
     let outcome: Stored | undefined;
     try {
       const { answer, stored } = await inTransaction(async (work) => {
-        exchange.late = inProgress;
+        current.late = inProgress;
         const earlier = await claim(work, route, key, digest);
-        exchange.late = undefined;
+        current.late = undefined;
         if (earlier !== undefined) return { answer: replay(earlier, digest), stored: earlier };
         const answer = await run(work);
         return { answer, stored: await keep(work, route, key, digest, answer) };
@@ -93,7 +94,7 @@ const inProgress = () =>
     headers: { 'retry-after': '1' },
   });
 
-function replay({ digest, answer }: Stored, asked: Buffer): Answer {
+function replay({ digest, answer }: Stored, asked: Buffer): RenderedResponse {
   if (!digest.equals(asked)) {
     throw problem(422, {
       title: 'Idempotency-Key reused',
@@ -106,7 +107,7 @@ function replay({ digest, answer }: Stored, asked: Buffer): Answer {
 
 /** Makes the key ours, waiting for a transaction elsewhere that has it; or finds the answer given under it. */
 async function claim(
-  { transaction }: Work,
+  { transaction }: WorkContext,
   route: string,
   key: string,
   digest: Buffer,
@@ -117,7 +118,7 @@ async function claim(
       insert into warren.idempotency_keys (route, key, digest) values (${route}, ${key}, ${digest})
       on conflict do nothing`.execute(transaction);
     if (claimed.numAffectedRows === 1n) return undefined;
-    const { rows } = await sql<{ digest: Buffer } & Answer>`
+    const { rows } = await sql<{ digest: Buffer } & RenderedResponse>`
       select digest, status, headers, body from warren.idempotency_keys
       where route = ${route} and key = ${key}`.execute(transaction);
     const [row] = rows;
@@ -129,11 +130,11 @@ async function claim(
 
 /** Only what worked is an answer to keep; anything else leaves the key free. */
 async function keep(
-  { transaction }: Work,
+  { transaction }: WorkContext,
   route: string,
   key: string,
   digest: Buffer,
-  answer: Answer,
+  answer: RenderedResponse,
 ): Promise<Stored | undefined> {
   const { status, headers, body } = answer;
   if (status < 200 || status > 299) {
@@ -147,15 +148,6 @@ async function keep(
     set status = ${status}, headers = ${JSON.stringify(headers)}::jsonb, body = ${body ?? null}
     where route = ${route} and key = ${key}`.execute(transaction);
   return { digest, answer };
-}
-
-function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  if (signal.aborted) return Promise.reject(signal.reason);
-  return new Promise((resolve, reject) => {
-    const abort = () => reject(signal.reason);
-    signal.addEventListener('abort', abort, { once: true });
-    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort));
-  });
 }
 
 /** SHA-256 over what was asked for after validation, so that neither spacing nor the order of fields counts. */

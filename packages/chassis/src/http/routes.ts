@@ -2,14 +2,14 @@
 import type { Joi } from '@warren/events';
 import type { Kysely } from 'kysely';
 import type { Access, Authorising } from '../auth/access.ts';
-import type { Logger, Work } from '../context.ts';
+import type { Logger, WorkContext } from '../context.ts';
 import type { RequestMethod } from '../rpc/serve.ts';
 
 export type Method = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
 
 /** What a handler that only reads is given: no transaction. Pass the signal on to whatever may take long. */
 // biome-ignore lint/suspicious/noExplicitAny: a handler that does not touch the database need not name its schema
-export interface Read<Schema = any, Config = any> {
+export interface ReadContext<Schema = any, Config = any> {
   database: Kysely<Schema>;
   config: Config;
   log: Logger;
@@ -22,7 +22,7 @@ export interface Read<Schema = any, Config = any> {
 }
 
 /** An answer other than 200 with a JSON body. */
-export class Reply {
+export class HttpResponse {
   readonly status: number;
   /** Text is sent as it is, anything else as JSON. */
   readonly body: object | string | undefined;
@@ -36,18 +36,19 @@ export class Reply {
 }
 
 /** An answer of any status; headers in lower case. */
-export const reply = (status: number, body?: object, headers?: Record<string, string>): Reply =>
-  new Reply(status, body, headers);
+export const respond = (status: number, body?: object, headers?: Record<string, string>): HttpResponse =>
+  new HttpResponse(status, body, headers);
 
 /** 201: made, and found at `location` from now on. */
-export const created = (location: string, body: object): Reply => new Reply(201, body, { location });
+export const created = (location: string, body: object): HttpResponse =>
+  new HttpResponse(201, body, { location });
 
 /** A page for people; whatever it is made of has to be escaped. */
-export const html = (status: number, page: string, headers: Record<string, string> = {}): Reply =>
-  new Reply(status, page, { 'content-type': 'text/html; charset=utf-8', ...headers });
+export const html = (status: number, page: string, headers: Record<string, string> = {}): HttpResponse =>
+  new HttpResponse(status, page, { 'content-type': 'text/html; charset=utf-8', ...headers });
 
 /** 204: done, and nothing to say. */
-export const noContent = (): Reply => new Reply(204);
+export const noContent = (): HttpResponse => new HttpResponse(204);
 
 /** The validated parts of a request. */
 export interface RequestParts<Params, Query, Body> {
@@ -116,7 +117,7 @@ export interface Route<Schema = any, Config = any> extends RouteOptions {
   handler(
     // biome-ignore lint/suspicious/noExplicitAny: see above
     request: RequestParts<any, any, any>,
-    context: Read<Schema, Config> & Work<Schema, Config> & Authorising,
+    context: ReadContext<Schema, Config> & WorkContext<Schema, Config> & Authorising,
   ): Promise<object>;
 }
 
@@ -131,13 +132,13 @@ type Handler<Path extends string, Params, Query, Body, Context> = (
 
 /**
  * A route that reads. Its handler runs outside any transaction, and also answers HEAD.
- * @returns the handler's object as 200, or the {@link Reply} it made
+ * @returns the handler's object as 200, or the {@link HttpResponse} it made
  * @example get('/users/:id', { access: own(({ params }) => params.id), params: { id } }, async ({ params }, { database }) => …)
  */
 export function get<Path extends string, Params, Query, Schema, Config>(
   path: Path,
   options: RouteOptions<Params & AnyFields, Query & AnyFields, never>,
-  handler: Handler<Path, Params, Query, unknown, Read<Schema, Config> & Authorising>,
+  handler: Handler<Path, Params, Query, unknown, ReadContext<Schema, Config> & Authorising>,
 ): Route<Schema, Config> {
   return { method: 'GET', path, ...options, handler } as Route<Schema, Config>;
 }
@@ -146,7 +147,7 @@ export function get<Path extends string, Params, Query, Schema, Config>(
 type Write = <Path extends string, Params, Query, Body, Schema, Config>(
   path: Path,
   options: RouteOptions<Params & AnyFields, Query & AnyFields, Body & AnySchema>,
-  handler: Handler<Path, Params, Query, Body, Work<Schema, Config> & Authorising>,
+  handler: Handler<Path, Params, Query, Body, WorkContext<Schema, Config> & Authorising>,
 ) => Route<Schema, Config>;
 
 const write =
@@ -157,7 +158,7 @@ const write =
 /**
  * A route that writes. Its handler runs in a transaction, which commits before the answer is sent, and rolls back when the
  * handler throws. Honours `Idempotency-Key`.
- * @returns the handler's object as 200, or the {@link Reply} it made
+ * @returns the handler's object as 200, or the {@link HttpResponse} it made
  * @example post('/users', { access: 'public', body: newUser }, async ({ body }, work) => created(`/users/${id}`, await signUp(work, body)))
  */
 export const post = write('POST');

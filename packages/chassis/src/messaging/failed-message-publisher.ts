@@ -3,7 +3,7 @@
 import type { Connection, Options } from 'amqplib/callback_api';
 import { maskCredentials } from '../config.ts';
 import { type PublishError, Publisher } from './publisher.ts';
-import type { RascalMessage } from './rascal.ts';
+import type { RascalMessage } from './rascal/rascal.ts';
 import { SharedPublisher } from './shared-publisher.ts';
 import { deadLetterQueue, type RetryDelay, retryExchange, returnExchange } from './topology.ts';
 

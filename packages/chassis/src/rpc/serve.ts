@@ -1,6 +1,6 @@
 // Request/reply over the broker, as a service writes it down: which methods it serves, and how another one is asked.
 import type { MethodDefinition } from '@warren/events';
-import type { Read } from '../http/routes.ts';
+import type { ReadContext } from '../http/routes.ts';
 
 export interface RequestOptions {
   /** ms to wait for the reply, 60,000 at most; default 2,000. The deadline of whoever asks ends the wait as well. */
@@ -21,21 +21,21 @@ export type RequestMethod = <Request extends object, Reply extends object>(
 ) => Promise<Reply>;
 
 /** A method and who answers it. */
-export interface Served {
+export interface RpcHandler {
   // biome-ignore lint/suspicious/noExplicitAny: methods of different requests stand in one list
   method: MethodDefinition<any, any>;
   // biome-ignore lint/suspicious/noExplicitAny: see above
-  handle(request: any, context: Read<any, any>): Promise<object>;
+  handle(request: any, context: ReadContext<any, any>): Promise<object>;
 }
 
 /**
  * Says who answers a method. The handler only reads; it throws a problem as a route does, and the problem travels.
  * @example methods: [serve(listOrders, async ({ userId }, { database }) => ({ items: await latestOrders(database, userId, 100) }))]
  */
-// biome-ignore lint/suspicious/noExplicitAny: see Work
+// biome-ignore lint/suspicious/noExplicitAny: see WorkContext
 export function serve<Request extends object, Reply extends object, Schema = any, Config = any>(
   method: MethodDefinition<Request, Reply>,
-  handler: (request: Request, context: Read<Schema, Config>) => Promise<Reply>,
-): Served {
+  handler: (request: Request, context: ReadContext<Schema, Config>) => Promise<Reply>,
+): RpcHandler {
   return { method, handle: handler };
 }

@@ -5,7 +5,7 @@ import { Problem, type ProblemOptions, WarrenError } from '../errors.ts';
 import { newId } from '../id.ts';
 import type { Producers } from '../messaging/producers.ts';
 import type { PublishError } from '../messaging/publisher.ts';
-import type { AckOrNack, RascalMessage, RascalSession } from '../messaging/rascal.ts';
+import type { AckOrNack, RascalMessage, RascalSession } from '../messaging/rascal/rascal.ts';
 import type { SharedPublisher } from '../messaging/shared-publisher.ts';
 import { RPC, replySubscription } from '../messaging/topology.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
@@ -28,14 +28,14 @@ import {
 export type RequestFor = (origin: Origin) => RequestMethod;
 
 /** Of a service that receives no replies. */
-export const requestNothing: RequestFor = () => async (method) => {
+export const rpcNotConfigured: RequestFor = () => async (method) => {
   throw new WarrenError(
     'invalid_service',
     `cannot call ${method.method}: combine receivesReplies(…) into the vhost 'consume' of broker.ts`,
   );
 };
 
-export interface AskerOptions {
+export interface RpcClientOptions {
   service: string;
   publisher: SharedPublisher;
   producers: Producers;
@@ -55,14 +55,14 @@ type Failure = 'invalid' | 'timeout' | 'unserved' | 'unavailable' | 'full';
 type Outcome = 'answered' | 'problem' | Failure | 'abandoned';
 type Waiting = PromiseWithResolvers<RascalMessage> & { method: AnyMethod };
 
-export class Asker {
-  readonly #options: AskerOptions;
+export class RpcClient {
+  readonly #options: RpcClientOptions;
   readonly #pending = new Map<string, Waiting>();
   #replyTo: string | undefined;
 
-  constructor(options: AskerOptions) {
+  constructor(options: RpcClientOptions) {
     this.#options = options;
-    options.publisher.onBlocked = () => this.lost();
+    options.publisher.onBlocked = () => this.failPending();
     options.producers.expect(replySubscription(options.service));
   }
 
@@ -89,7 +89,7 @@ export class Asker {
   }
 
   /** The connection is gone, and with it the queue that the replies would come to. */
-  lost(): void {
+  failPending(): void {
     for (const waiting of this.#pending.values()) waiting.reject(unavailable());
   }
 

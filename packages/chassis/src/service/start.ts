@@ -1,62 +1,37 @@
 // A service, from its description to a process that serves and dies well.
 import { randomBytes } from 'node:crypto';
-import type { Joi } from '@warren/events';
 import { sql } from 'kysely';
-import { createAuth } from './auth/auth.ts';
-import { backoff, pause, within } from './backoff.ts';
-import { type ChassisConfig, type Environment, loadConfig } from './config.ts';
-import type { Logger, Units } from './context.ts';
-import { Availability } from './database/availability.ts';
-import { type Database, openDatabase } from './database/database.ts';
-import { migrate } from './database/migrate.ts';
-import { isDatabaseUnavailable, reasonOf } from './database/outage.ts';
-import { probeDatabase } from './database/probe.ts';
-import { WarrenError } from './errors.ts';
-import { createAdmin } from './http/admin.ts';
-import { createHttp } from './http/app.ts';
-import type { Front, FrontTools } from './http/front.ts';
-import { pruneIdempotencyKeys } from './http/idempotency.ts';
-import type { Read, Route } from './http/routes.ts';
-import { pruneInbox } from './inbox/inbox.ts';
-import { Messaging } from './messaging/connection.ts';
-import { Consumer, type Subscription } from './messaging/consumer.ts';
-import { FailedMessagePublisher } from './messaging/failed-message-publisher.ts';
-import { Intake } from './messaging/intake.ts';
-import { Producers } from './messaging/producers.ts';
-import type { BrokerConfig } from './messaging/rascal.ts';
-import { type BrokerSettings, defaultBrokerSettings, EVENTS, workQueueName } from './messaging/topology.ts';
-import { consumesReplies, servedKeys, subscribedQueues } from './messaging/verify-topology.ts';
-import { outboxHeld, outboxStats } from './outbox/outbox.ts';
-import { Relay } from './outbox/relay.ts';
-import { createRpc, type Rpc } from './rpc/rpc.ts';
-import type { Served } from './rpc/serve.ts';
-import { tasksPending, type Worker, WorkerRunner } from './tasks/worker.ts';
-import { type CounterDefinition, createCounters } from './telemetry/counters.ts';
-import { createLog, createMetrics, type Metrics, tracing } from './telemetry/index.ts';
-import { createUnits } from './units.ts';
-
-/** What a service is. Everything but its name and version is optional: a gateway has no database, a sweeper no routes. */
-// biome-ignore lint/suspicious/noExplicitAny: see Work
-export interface ServiceDescription<Config = any, Schema = any> {
-  /** Lower case, no dots: it begins the names of its queues, its database and its broker user. */
-  name: string;
-  version: string;
-  /** Its environment variables, over the chassis's own. */
-  config?: Joi.PartialSchemaMap<Config>;
-  /** Directory of its migrations. With it, it has a database: outbox, inbox and tasks. */
-  migrations?: URL;
-  /** Its Rascal configuration. With it, it has messaging. */
-  broker?: (settings: BrokerSettings) => BrokerConfig;
-  routes?: readonly Route<Schema, Config>[];
-  handlers?: readonly Subscription[];
-  workers?: readonly Worker[];
-  /** What it answers over the broker; broker.ts `serves` the same. */
-  methods?: readonly Served[];
-  /** Makes its front: raw HTTP, for a service that stands before others. */
-  front?: (config: Config, tools: FrontTools) => Front;
-  /** Its own metrics, over those of the chassis. */
-  counters?: readonly CounterDefinition[];
-}
+import { createAuth } from '../auth/auth.ts';
+import { backoff } from '../backoff.ts';
+import { pause, within } from '../concurrency.ts';
+import { type ChassisConfig, type Environment, loadConfig } from '../config.ts';
+import type { Logger, UnitsOfWork } from '../context.ts';
+import { Availability } from '../database/availability.ts';
+import { type Database, openDatabase } from '../database/database.ts';
+import { migrate } from '../database/migrate.ts';
+import { isDatabaseUnavailable, reasonOf } from '../database/outage.ts';
+import { probeDatabase } from '../database/probe.ts';
+import { createAdmin } from '../http/admin.ts';
+import { createHttp } from '../http/app.ts';
+import { pruneIdempotencyKeys } from '../http/idempotency.ts';
+import type { ReadContext } from '../http/routes.ts';
+import { pruneInbox } from '../inbox/inbox.ts';
+import { Messaging } from '../messaging/connection.ts';
+import { Consumer } from '../messaging/consumer.ts';
+import { FailedMessagePublisher } from '../messaging/failed-message-publisher.ts';
+import { Intake } from '../messaging/intake.ts';
+import { Producers } from '../messaging/producers.ts';
+import type { BrokerConfig } from '../messaging/rascal/rascal.ts';
+import { EVENTS, workQueueName } from '../messaging/topology.ts';
+import { consumesReplies, subscribedQueues } from '../messaging/verify-topology.ts';
+import { outboxHeld, outboxStats } from '../outbox/outbox.ts';
+import { Relay } from '../outbox/relay.ts';
+import { createRpc, type Rpc } from '../rpc/rpc.ts';
+import { countPendingTasks, WorkerRunner } from '../tasks/worker.ts';
+import { createCounters } from '../telemetry/counters.ts';
+import { createLog, createMetrics, type Metrics, tracing } from '../telemetry/index.ts';
+import { createUnitsOfWork } from '../units-of-work.ts';
+import type { ServiceDescription } from './definition.ts';
 
 export interface RunningService {
   /** `http://LISTEN_HOST:PORT`; 127.0.0.1 where it listens on all interfaces. */
@@ -100,47 +75,7 @@ const STATS_TIMEOUT = 5_000;
 const PRUNE_EVERY = 600_000;
 const CLOCKS = 86_400_000;
 
-const CHASSIS_MIGRATIONS = new URL('../migrations/', import.meta.url);
-
-/**
- * Describes a service.
- * @throws {WarrenError} `invalid_service`, when the parts do not fit: a handler for an event that broker.ts does not subscribe to, a publication
- * or a method under another service's name, handlers without a database
- */
-export function defineService<Config, Schema>(
-  description: ServiceDescription<Config, Schema>,
-): ServiceDescription<Config, Schema> {
-  const { name, broker, migrations, handlers = [], workers = [], methods = [] } = description;
-  const wrong = (what: string) => new WarrenError('invalid_service', `service ${name}: ${what}`);
-  if (!/^[a-z][a-z0-9-]*$/.test(name)) throw wrong('a name is lower case, without dots');
-  if (handlers.length > 0 && (broker === undefined || migrations === undefined))
-    throw wrong('handlers need a broker.ts, and migrations for the inbox');
-  if (workers.length > 0 && migrations === undefined) throw wrong('workers need migrations');
-  if (methods.length > 0 && broker === undefined) throw wrong('methods need a broker.ts');
-  if (broker === undefined) return description;
-
-  const config = broker(defaultBrokerSettings);
-  for (const key of Object.keys(config.vhosts.publish.publications ?? {}))
-    if (!key.startsWith(`${name}.`))
-      throw wrong(`may not publish ${key}: only events named ${name}.… are its own`);
-  const heard = new Set(handlers.map(({ event }) => workQueueName(name, event)));
-  const queues = new Set(subscribedQueues(name, config));
-  for (const queue of heard) if (!queues.has(queue)) throw wrong(`broker.ts has no subscription to ${queue}`);
-  for (const queue of queues)
-    if (!heard.has(queue)) throw wrong(`no handler for the subscription to ${queue}`);
-
-  const served = methods.map(({ method }) => method.routingKey);
-  for (const key of served) {
-    if (!key.startsWith(`${name}.`))
-      throw wrong(`may not serve ${key}: only methods named ${name}.… are its own`);
-    if (served.indexOf(key) !== served.lastIndexOf(key)) throw wrong(`serves ${key} twice`);
-  }
-  const bound = servedKeys(name, config);
-  for (const key of served) if (!bound.includes(key)) throw wrong(`broker.ts does not serve ${key}`);
-  for (const key of bound)
-    if (!served.includes(key)) throw wrong(`nobody answers ${key}, which broker.ts serves`);
-  return description;
-}
+const CHASSIS_MIGRATIONS = new URL('../../migrations/', import.meta.url);
 
 /**
  * Starts a service. Resolves when it serves HTTP, which needs its database, but not its broker.
@@ -164,7 +99,7 @@ export async function start(
   const metrics = createMetrics({
     service: name,
     version,
-    http: routes.length > 0 || description.front !== undefined,
+    http: routes.length > 0 || description.edge !== undefined,
     database: hasDatabase,
     broker: description.broker !== undefined,
   });
@@ -225,8 +160,8 @@ export async function start(
     if (since === undefined || availability?.problem !== undefined) return undefined;
     return availability?.since !== undefined && availability.since > since ? availability.since : since;
   };
-  const unitsOn = (on: Database<unknown>): Units =>
-    createUnits({
+  const unitsOn = (on: Database<unknown>): UnitsOfWork =>
+    createUnitsOfWork({
       service: name,
       database: on,
       config,
@@ -268,7 +203,7 @@ export async function start(
       },
     }),
   });
-  const front = description.front?.(config, { log, count: counters });
+  const edge = description.edge?.(config, { log, count: counters });
 
   // --- Messaging ---
 
@@ -290,19 +225,19 @@ export async function start(
       },
       onState: (state) => {
         metrics.brokerConnected.set(state === 'connected' || state === 'blocked' ? 1 : 0);
-        rpc?.moved(state);
+        rpc?.onBrokerState(state);
       },
     });
     messaging = connection;
     metrics.brokerConnected.set(0);
     rpc = createRpc(connection, {
       service: name,
-      asks: consumesReplies(name, brokerConfig),
+      receivesReplies: consumesReplies(name, brokerConfig),
       methods,
       producers,
       auth,
       concurrency: hasDatabase ? Math.ceil(config.DATABASE_POOL / 2) : SERVED_AT_ONCE,
-      context: { database: units?.database as Read['database'], config, now },
+      context: { database: units?.database as ReadContext['database'], config, now },
       log,
       metrics,
     });
@@ -358,7 +293,7 @@ export async function start(
     name,
     version,
     routes,
-    front,
+    edge,
     units,
     auth,
     requestFor: rpc?.requestFor,
@@ -388,7 +323,7 @@ export async function start(
     await database?.close();
     await background?.close();
     await http.close();
-    await front?.close?.();
+    await edge?.close?.();
     await admin.close();
     await traces.shutdown();
   };
@@ -448,7 +383,7 @@ export async function start(
     if (config.DRAIN_DELAY > 0) {
       // Kept connections end one by one with their answers, and not all at once when the delay is over. Without a delay whose
       // connection has ended would knock again just when the door is shut, and be reset.
-      http.retire();
+      http.closeAfterResponse();
       await pause(config.DRAIN_DELAY);
     }
     intake?.stop();
@@ -579,7 +514,7 @@ async function keepHouse(
       const [outbox, tasks, held] = await database.transaction(
         async (transaction) => [
           parts.outbox ? await outboxStats(transaction) : undefined,
-          await tasksPending(transaction, parts.kinds),
+          await countPendingTasks(transaction, parts.kinds),
           parts.outbox ? await outboxHeld(transaction) : [],
         ],
         AbortSignal.timeout(STATS_TIMEOUT),
