@@ -326,6 +326,12 @@ function faults(): Fault[] {
     ],
     [
       'imports',
+      "an edge that knows the shop's events",
+      { 'packages/edge/src/planted.ts': "import '@warren/contracts';\n" },
+      ["imports '@warren/contracts': packages/edge may import @warren/chassis"],
+    ],
+    [
+      'imports',
       'events that import the chassis',
       { [events]: "import '@warren/chassis';\n" },
       ['packages/events may import no package of this repository'],

@@ -154,7 +154,8 @@ function parseDelays(text: string): readonly RetryDelay[] | undefined {
   return different && delays.every(({ ms }) => ms > 0 && ms <= LONGEST_DELAY) ? delays : undefined;
 }
 
-const positive = (fallback: string): Joi.AnySchema<number> =>
+/** A length of time that is not 0. */
+export const positive = (fallback: string): Joi.AnySchema<number> =>
   duration(fallback).invalid(0).messages({ 'any.invalid': 'must be longer than 0' });
 
 /**

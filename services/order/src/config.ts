@@ -1,6 +1,6 @@
 import { duration, port } from '@warren/chassis';
 import { money, toMinorUnits } from '@warren/contracts';
-import { productName } from './orders.ts';
+import { productName } from './product.ts';
 
 export interface OrderConfig {
   PORT: number;
