@@ -2,7 +2,7 @@ import { paymentProcessed, paymentRefunded } from '@warren/contracts';
 import { parseEvent } from '@warren/events';
 import { eventually, withBroker, withDatabase } from '@warren/testkit';
 import { expect } from 'chai';
-import { AT_ONCE } from '../src/workers.ts';
+import { CONCURRENCY } from '../src/workers.ts';
 import { balances, booksOf } from './books.ts';
 import { orderOf, type TestOrder } from './events.ts';
 import { becomes, hurry, replicas, settled } from './running.ts';
@@ -146,9 +146,9 @@ describe('payments of cancelled orders', function () {
 
   it('are void when no worker has begun to charge them', async () => {
     const { http } = await startWith({ PROVIDER_LATENCY: '2s' });
-    const [waiting, ...busy] = Array.from({ length: AT_ONCE + 1 }, () => orderOf());
+    const [waiting, ...busy] = Array.from({ length: CONCURRENCY + 1 }, () => orderOf());
     await Promise.all(busy.map(place));
-    await begun(AT_ONCE);
+    await begun(CONCURRENCY);
     await place(waiting!);
     await becomes(http, waiting!.orderId, 'pending');
     await cancel(waiting!, 'payment_timeout');
