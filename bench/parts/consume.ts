@@ -4,8 +4,9 @@
 import { orderCreated } from '@warren/contracts';
 import type { PieceOfWork, UnitsOfWork, WorkContext } from '../../packages/chassis/src/context.ts';
 import { Messaging } from '../../packages/chassis/src/messaging/connection.ts';
-import { Consumer, on } from '../../packages/chassis/src/messaging/consumer.ts';
+import { Consumer } from '../../packages/chassis/src/messaging/consumer.ts';
 import { FailedMessagePublisher } from '../../packages/chassis/src/messaging/failed-message-publisher.ts';
+import { on } from '../../packages/chassis/src/messaging/handlers.ts';
 import { Intake } from '../../packages/chassis/src/messaging/intake.ts';
 import { Producers } from '../../packages/chassis/src/messaging/producers.ts';
 import {

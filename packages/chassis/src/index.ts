@@ -5,7 +5,7 @@ export { type Access, type Authorising, own } from './auth/access.ts';
 export { bytes, duration, port, url } from './config.ts';
 export type { Logger, Origin, ScheduledTask, UnitsOfWork, WorkContext } from './context.ts';
 export { ConfigError, Problem, problem, WarrenError } from './errors.ts';
-export type { Front, FrontContext, FrontTools } from './http/front.ts';
+export type { EdgeContext, EdgeHandler, EdgeTools } from './http/edge.ts';
 export { type JsonSchema, jsonSchemaOf } from './http/json-schema.ts';
 export { combineApis, describeApi, type OpenApiDocument } from './http/openapi.ts';
 export {
@@ -19,9 +19,9 @@ export {
 } from './http/pages.ts';
 export * from './http/routes.ts';
 export { newId } from './id.ts';
-export { type Handler, on, type Subscription, type SubscriptionOptions } from './messaging/consumer.ts';
 export { HEADERS } from './messaging/failed-message-publisher.ts';
-export type { BrokerConfig } from './messaging/rascal.ts';
+export { type Handler, on, type Subscription, type SubscriptionOptions } from './messaging/handlers.ts';
+export type { BrokerConfig } from './messaging/rascal/rascal.ts';
 export {
   type BrokerSettings,
   combine,
@@ -32,7 +32,7 @@ export {
   serves,
   sharedExchanges,
 } from './messaging/topology.ts';
-export { type RequestMethod, type RequestOptions, type Served, serve } from './rpc/serve.ts';
+export { type RequestMethod, type RequestOptions, type RpcHandler, serve } from './rpc/serve.ts';
 export { ROLES_HEADER, SUBJECT_HEADER } from './rpc/wire.ts';
 export { run } from './run.ts';
 export { defineService, type ServiceDescription } from './service/definition.ts';

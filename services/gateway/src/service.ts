@@ -12,6 +12,6 @@ export const service = defineService<GatewayConfig, never>({
   config,
   broker,
   routes,
-  front: createFront,
+  edge: createFront,
   counters: [refused],
 });

@@ -8,7 +8,7 @@ import type {
   QueueConfig,
   SubscriptionConfig,
   VhostConfig,
-} from './rascal.ts';
+} from './rascal/rascal.ts';
 
 /** What of a service's configuration shapes its topology. */
 export interface BrokerSettings {

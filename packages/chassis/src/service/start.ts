@@ -21,7 +21,7 @@ import { Consumer } from '../messaging/consumer.ts';
 import { FailedMessagePublisher } from '../messaging/failed-message-publisher.ts';
 import { Intake } from '../messaging/intake.ts';
 import { Producers } from '../messaging/producers.ts';
-import type { BrokerConfig } from '../messaging/rascal.ts';
+import type { BrokerConfig } from '../messaging/rascal/rascal.ts';
 import { EVENTS, workQueueName } from '../messaging/topology.ts';
 import { consumesReplies, subscribedQueues } from '../messaging/verify-topology.ts';
 import { outboxHeld, outboxStats } from '../outbox/outbox.ts';
@@ -99,7 +99,7 @@ export async function start(
   const metrics = createMetrics({
     service: name,
     version,
-    http: routes.length > 0 || description.front !== undefined,
+    http: routes.length > 0 || description.edge !== undefined,
     database: hasDatabase,
     broker: description.broker !== undefined,
   });
@@ -203,7 +203,7 @@ export async function start(
       },
     }),
   });
-  const front = description.front?.(config, { log, count: counters });
+  const edge = description.edge?.(config, { log, count: counters });
 
   // --- Messaging ---
 
@@ -225,14 +225,14 @@ export async function start(
       },
       onState: (state) => {
         metrics.brokerConnected.set(state === 'connected' || state === 'blocked' ? 1 : 0);
-        rpc?.moved(state);
+        rpc?.onBrokerState(state);
       },
     });
     messaging = connection;
     metrics.brokerConnected.set(0);
     rpc = createRpc(connection, {
       service: name,
-      asks: consumesReplies(name, brokerConfig),
+      receivesReplies: consumesReplies(name, brokerConfig),
       methods,
       producers,
       auth,
@@ -293,7 +293,7 @@ export async function start(
     name,
     version,
     routes,
-    front,
+    edge,
     units,
     auth,
     requestFor: rpc?.requestFor,
@@ -323,7 +323,7 @@ export async function start(
     await database?.close();
     await background?.close();
     await http.close();
-    await front?.close?.();
+    await edge?.close?.();
     await admin.close();
     await traces.shutdown();
   };
@@ -383,7 +383,7 @@ export async function start(
     if (config.DRAIN_DELAY > 0) {
       // Kept connections end one by one with their answers, and not all at once when the delay is over. Without a delay whose
       // connection has ended would knock again just when the door is shut, and be reset.
-      http.retire();
+      http.closeAfterResponse();
       await pause(config.DRAIN_DELAY);
     }
     intake?.stop();
