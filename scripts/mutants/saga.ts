@@ -57,7 +57,7 @@ export const saga: Mutant[] = [
     find: 'await work.emit(orderCreated, factsOf(row), { aggregate: row.id });',
     replace: '',
     tests: ['test/orders.test.ts'],
-    title: 'says so in order.created',
+    title: 'publishes order.created',
   },
   {
     ...orders,
@@ -65,7 +65,7 @@ export const saga: Mutant[] = [
     find: "if (transition.emits === 'order.confirmed') await work.emit(orderConfirmed, factsOf(row), aggregate);",
     replace: '',
     tests: ['test/payments.test.ts'],
-    title: 'that was processed makes it paid',
+    title: 'that was processed makes the order paid',
   },
   {
     ...orders,
@@ -73,7 +73,7 @@ export const saga: Mutant[] = [
     find: 'await work.emit(orderCancelled, { ...factsOf(row), reason }, aggregate);',
     replace: '{}',
     tests: ['test/payments.test.ts'],
-    title: 'that failed cancels it',
+    title: 'that failed cancels the order',
   },
   {
     ...orders,
@@ -81,7 +81,7 @@ export const saga: Mutant[] = [
     find: 'work.count(refusals, { status, event });',
     replace: '',
     tests: ['test/payments.test.ts'],
-    title: 'refused is counted by status and event',
+    title: 'that the saga refuses is counted by status and event',
   },
   {
     ...orders,
@@ -89,7 +89,7 @@ export const saga: Mutant[] = [
     find: ".where('id', '=', id).forUpdate().executeTakeFirst();",
     replace: ".where('id', '=', id).executeTakeFirst();",
     tests: ['test/payments.test.ts'],
-    title: 'doubled and all at once',
+    title: 'duplicated and concurrent',
   },
   {
     ...orders,
@@ -105,7 +105,7 @@ export const saga: Mutant[] = [
     find: 'work.discard(EXPIRE, row.id);',
     replace: '',
     tests: ['test/payments.test.ts'],
-    title: 'that was processed makes it paid',
+    title: 'that was processed makes the order paid',
   },
   {
     ...orders,
@@ -113,7 +113,7 @@ export const saga: Mutant[] = [
     find: 'if (now - connectedSince >= PAYMENT_TIMEOUT)',
     replace: 'if (now >= connectedSince)',
     tests: ['test/timeout.test.ts'],
-    title: 'waits until the broker has been back for PAYMENT_TIMEOUT',
+    title: 'is not cancelled until PAYMENT_TIMEOUT after the broker has recovered',
   },
   {
     ...orders,
@@ -121,7 +121,7 @@ export const saga: Mutant[] = [
     find: '  row.price === wanted.price &&\n',
     replace: '',
     tests: ['test/orders.test.ts'],
-    title: 'is a 409 for any other content',
+    title: 'returns 409 for different content',
   },
   {
     ...order,
@@ -130,7 +130,7 @@ export const saga: Mutant[] = [
     find: 'create unique index orders_one_welcome',
     replace: 'create index orders_one_welcome',
     tests: ['test/welcome.test.ts'],
-    title: 'for several events about the same sign-up',
+    title: 'for several concurrent events about the same sign-up',
   },
 
   {
@@ -158,7 +158,7 @@ export const saga: Mutant[] = [
     find: 'perform: ({ data }, context) => providerOf(context).charge(data, context.signal),',
     replace:
       'perform: ({ data, attempts }, context) => providerOf(context).charge({ ...data, key: `${data.key}:${attempts}` }, context.signal),',
-    title: 'asks again under the same key',
+    title: 'retries with the same key',
   },
   {
     ...charging,
@@ -166,70 +166,70 @@ export const saga: Mutant[] = [
     name: 'a charge above the limit is taken',
     find: "case when amount > ${limit} then 'declined' else 'accepted' end,",
     replace: "case when amount > ${limit * 1_000} then 'declined' else 'accepted' end,",
-    title: 'takes nothing above the limit',
+    title: 'declines a charge above the limit',
   },
   {
     ...charging,
     name: 'payment.processed is not published',
     find: 'await work.emit(paymentProcessed, factsOf(row), { aggregate: row.id });',
     replace: '',
-    title: 'takes the money for an order, and says so once',
+    title: 'charges an order, and publishes payment.processed once',
   },
   {
     ...charging,
     name: 'payment.failed is not published',
     find: 'await work.emit(paymentFailed, { ...factsOf(row), reason }, { aggregate: row.id });',
     replace: '',
-    title: 'takes nothing above the limit',
+    title: 'declines a charge above the limit',
   },
   {
     ...payments,
     name: 'a provider’s long reason is not shortened to what an event can carry',
     find: '    .slice(0, 200)\n',
     replace: '',
-    title: 'keeps a reason as long as a provider likes it',
+    title: 'truncates a long reason of the provider',
   },
   {
     ...payments,
     name: 'the charge of a cancelled order is not refunded',
     find: 'await change(work, id, { cancel_reason: reason });\n    await scheduleRefund(work, id);',
     replace: 'await change(work, id, { cancel_reason: reason });',
-    title: 'however often both are heard',
+    title: 'for any number of deliveries',
   },
   {
     ...payments,
     name: 'a charge in flight while its order is cancelled is not refunded',
     find: 'if (row.cancel_reason !== null) await scheduleRefund(work, id);',
     replace: '',
-    title: 'stays pending until that is over, and goes back then',
+    title: 'stays pending during its charge, and is refunded after it',
   },
   {
     ...payments,
     name: 'a payment whose charge has begun is void',
     find: "...(isVoid && { status: 'void' })",
     replace: "...(isVoid || { status: 'void' as const }), status: 'void'",
-    title: 'after an attempt whose end nobody knows',
+    title: 'after an attempt with an unknown outcome',
   },
   {
     ...cancelling,
     name: 'an order that was cancelled before it was created is charged',
     find: "if ((await insert(work, order, { status: 'void', cancel_reason: reason })) !== undefined) return;",
     replace: '',
-    title: 'are void when the cancellation comes first',
+    title: 'are void and never charged when the cancellation comes first',
   },
   {
     ...cancelling,
     name: 'payment.refunded is not published',
     find: 'await work.emit(paymentRefunded, { ...factsOf(row), reason: row.cancel_reason }, { aggregate: row.id });',
     replace: '',
-    title: 'are given back once when they were charged',
+    title: 'are refunded once when they were charged',
   },
   {
     ...cancelling,
     name: 'a refund uses the key of its charge',
     find: 'const refundKey = (id: string): string => `refund:${id}`;',
     replace: 'const refundKey = (id: string): string => `charge:${id}`;',
-    title: 'are given back once when they were charged',
+    title: 'are refunded once when they were charged',
   },
   {
     ...payments,
@@ -259,7 +259,7 @@ export const saga: Mutant[] = [
     name: 'an expired session is revoked',
     find: "if (statusAt(row, work.now()) === 'active')",
     replace: 'if (row.id === id)',
-    title: 'is not undone by revoking what has expired',
+    title: 'is not changed by revoking an expired session',
   },
   {
     ...expiry,
@@ -267,7 +267,7 @@ export const saga: Mutant[] = [
     find: "row.status === 'active' && row.expires_at <= now ? 'expired' : row.status;",
     replace:
       "row.status === 'active' && row.expires_at <= new Date(now.getTime() - 10_000) ? 'expired' : row.status;",
-    title: 'is seen at once, also before it is written down',
+    title: 'is visible at once, before the worker has stored it',
   },
 
   // --- user ---
@@ -293,14 +293,14 @@ export const saga: Mutant[] = [
     name: 'an e-mail that is sent again has another Message-ID',
     find: 'messageId: `<${id}@',
     replace: 'messageId: `<${id}.${performance.now()}@',
-    title: 'under the id that its Message-ID is made of',
+    title: 'with the id in its Message-ID',
   },
   {
     ...emails,
     name: 'an e-mail that waited for its user is not sent',
     find: 'else if (waited.length > 0) await release(work, userId);',
     replace: '',
-    title: 'waits with an e-mail whose user is not known yet',
+    title: 'delays an e-mail until its user is known',
   },
   {
     ...emails,
@@ -315,7 +315,7 @@ export const saga: Mutant[] = [
     name: 'one thing may have two e-mails of a template',
     find: 'unique (template, reference)',
     replace: 'unique (template, reference, id)',
-    title: 'writes one e-mail about one thing',
+    title: 'writes one e-mail per template and subject',
   },
   {
     ...emails,
@@ -332,7 +332,7 @@ export const saga: Mutant[] = [
     name: 'nobody is told that an order was cancelled',
     find: 'on(orderCancelled, ({ data }, work) => announceCancelledOrder(work, data), byUser),',
     replace: 'on(orderCancelled, async () => void announceCancelledOrder, byUser),',
-    title: 'tells that it was cancelled',
+    title: 'reports that the order was cancelled',
   },
   {
     ...emails,
@@ -340,7 +340,7 @@ export const saga: Mutant[] = [
     find: 'confirmed_at: confirms ? null : work.now()',
     replace: 'confirmed_at: work.now()',
     tests: ['test/confirmation.test.ts'],
-    title: 'gets one e-mail, with nothing in it that a user wrote',
+    title: 'gets one e-mail without any text of a user',
   },
   {
     ...emails,
@@ -349,7 +349,7 @@ export const saga: Mutant[] = [
     find: 'timingSafeEqual(sign(key, claim, user.email), signature)',
     replace: 'timingSafeEqual(sign(key, claim, user.email), sign(key, claim, user.email))',
     tests: ['test/links.test.ts'],
-    title: 'is worth nothing with any bit changed',
+    title: 'is invalid with any bit changed',
   },
   {
     ...emails,
@@ -358,7 +358,7 @@ export const saga: Mutant[] = [
     find: 'if (earlier.length >= MAX_PER_DAY || lately.length >= MAX_PER_HOUR) return;',
     replace: '',
     tests: ['test/confirmation.test.ts'],
-    title: 'gets few confirmations',
+    title: 'gets a limited number of confirmations',
   },
   {
     ...emails,
@@ -366,7 +366,7 @@ export const saga: Mutant[] = [
     find: "emails.slot_at is null or emails.slot_at < now() - interval '1 hour'",
     replace: 'emails.slot_at is null',
     tests: ['test/bound.test.ts'],
-    title: 'are no more after an outage of the mail server',
+    title: 'do not exceed the limit after an outage of the mail server',
   },
   {
     ...emails,
@@ -375,7 +375,7 @@ export const saga: Mutant[] = [
     find: 'where address = recipient for update;',
     replace: 'where address = recipient;',
     tests: ['test/bound.test.ts'],
-    title: 'are given their slots by one transaction after the other',
+    title: 'get their slots from one transaction after the other',
   },
   {
     ...emails,
@@ -383,6 +383,6 @@ export const saga: Mutant[] = [
     find: 'unlinked(String(fact))',
     replace: 'fact',
     tests: ['test/injection.test.ts'],
-    title: 'is no link and no subject',
+    title: 'never becomes a link or a subject',
   },
 ];

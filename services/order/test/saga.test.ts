@@ -21,8 +21,8 @@ const run = (sequence: SagaEvent[]) => {
   return { status, told };
 };
 
-describe('the table of the saga', () => {
-  it('ends an order by the first event that decides, and emits of it once, whatever comes before and after', () => {
+describe('the transitions of the saga', () => {
+  it('end an order at the first deciding event, and emit once, whatever comes before and after', () => {
     fc.assert(
       fc.property(fc.array(fc.constantFrom(...events)), (sequence) => {
         const first = sequence.find((event) => deciding[event] !== undefined);
@@ -34,7 +34,7 @@ describe('the table of the saga', () => {
     );
   });
 
-  it('emits the others of every change, and of nothing else', () => {
+  it('emit an event for every change of status, and no other', () => {
     for (const [status, row] of Object.entries(transitions))
       for (const event of events) {
         const transition = row[event];
