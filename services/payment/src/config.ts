@@ -29,12 +29,20 @@ const amount = () =>
 export const config = {
   PORT: port(3004),
   ADMIN_PORT: port(9004),
-  PAYMENT_LIMIT: amount().default(toMinorUnits(1000)),
+  PAYMENT_LIMIT: amount()
+    .default(toMinorUnits(1000))
+    .meta({ default: '1000.00' })
+    .description(
+      'Maximum amount of one charge, in its currency; a higher one is declined with `limit_exceeded`.',
+    ),
   PROVIDER_LATENCY: duration('20ms')
     .custom((ms: number, helpers) => (ms < PROVIDER_TIMEOUT ? ms : helpers.error('any.invalid')))
     .messages({
       'any.invalid': `must be shorter than ${PROVIDER_TIMEOUT / 1_000}s; otherwise every charge times out`,
-    }),
-  PROVIDER_FAILURE_RATE: share(),
-  PROVIDER_TIMEOUT_RATE: share(),
+    })
+    .description('Response time of the simulated provider.'),
+  PROVIDER_FAILURE_RATE: share().description('Share of requests that fail without an effect.'),
+  PROVIDER_TIMEOUT_RATE: share().description(
+    'Share of requests without a response, with or without an effect.',
+  ),
 };
