@@ -19,23 +19,17 @@ export {
 } from './http/pages.ts';
 export * from './http/routes.ts';
 export { newId } from './id.ts';
-export { type Handler, on, type Subscription, type SubscriptionOptions } from './messaging/consumer.ts';
+export { type BrokerDefinition, defineBroker } from './messaging/broker.ts';
+export type { Handler } from './messaging/consumer.ts';
 export { HEADERS } from './messaging/failed-message-publisher.ts';
 export type { BrokerConfig } from './messaging/rascal.ts';
-export {
-  type BrokerSettings,
-  combine,
-  consumes,
-  defaultBrokerSettings,
-  publications,
-  receivesReplies,
-  serves,
-  sharedExchanges,
-} from './messaging/topology.ts';
-export { type RequestMethod, type RequestOptions, type Served, serve } from './rpc/serve.ts';
+export { RETRY_DELAYS } from './messaging/retry-delays.ts';
+export { rascalConfig } from './messaging/topology.ts';
+export type { RequestMethod, RequestOptions } from './rpc/serve.ts';
 export { ROLES_HEADER, SUBJECT_HEADER } from './rpc/wire.ts';
 export { run } from './run.ts';
 export { defineService, type ServiceDescription } from './service/definition.ts';
+export type { EventHandler, Handlers, MethodHandler, Methods } from './service/handlers.ts';
 export { type RunningService, type StartOptions, start } from './service/start.ts';
 export type { Acting, Task, Worker } from './tasks/worker.ts';
 export type { CounterDefinition } from './telemetry/counters.ts';

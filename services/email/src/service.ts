@@ -7,7 +7,7 @@ import { handlers } from './handlers.ts';
 import { routes } from './routes.ts';
 import { workers } from './workers.ts';
 
-export const service = defineService<EmailConfig, EmailSchema>({
+export const service = defineService<EmailConfig, EmailSchema, typeof broker>({
   name: 'email',
   version: manifest.version,
   config,

@@ -6,7 +6,7 @@ import { config, type GatewayConfig } from './config.ts';
 import { createFront } from './front.ts';
 import { routes } from './routes.ts';
 
-export const service = defineService<GatewayConfig, never>({
+export const service = defineService<GatewayConfig, never, typeof broker>({
   name: 'gateway',
   version: manifest.version,
   config,

@@ -1,16 +1,15 @@
 import { randomUUID } from 'node:crypto';
 import { fileURLToPath } from 'node:url';
 import {
+  defineBroker,
   defineService,
+  type MethodHandler,
   problem,
   type RunningService,
   type ServiceDescription,
-  serve,
-  serves,
-  sharedExchanges,
   start,
 } from '@warren/chassis';
-import { findUser, listOrders, listPayments, listSessions } from '@warren/contracts';
+import { findUser, listOrders, listPayments, listSessions, type MethodDefinition } from '@warren/contracts';
 import { client, eventually, freePorts, startProcess, withBroker, withDatabase } from '@warren/testkit';
 import { expect } from 'chai';
 import { closeGateways, openGateway } from './gateway.ts';
@@ -18,39 +17,41 @@ import { closeGateways, openGateway } from './gateway.ts';
 const STRANGER = randomUUID();
 const CREATED = '2026-01-01T00:00:00.000Z';
 
-/** A service that answers one method, and has nothing else. */
-const answering = (name: string, served: ReturnType<typeof serve>): ServiceDescription =>
+/** A service that handles one method, and has nothing else. */
+const handling = <Request extends object, Response extends object>(
+  method: MethodDefinition<Request, Response>,
+  handle: MethodHandler<Request, Response>,
+): ServiceDescription =>
   defineService({
-    name,
+    name: method.service,
     version: '1.0.0',
-    broker: () => ({
-      vhosts: { publish: { exchanges: sharedExchanges() }, consume: serves(name, [served.method]) },
+    broker: defineBroker(method.service, {
+      vhosts: {
+        publish: {},
+        consume: {
+          subscriptions: {
+            [`${method.service}.rpc`]: {
+              methods: { [method.routingKey]: method },
+              prefetch: 1_100,
+              redeliveries: { limit: 10 },
+            },
+          },
+        },
+      },
     }),
-    methods: [served],
+    methods: { [method.routingKey]: handle },
   });
 
 const services = {
-  user: answering(
-    'user',
-    serve(findUser, async ({ userId }) => {
-      if (userId === STRANGER) throw problem(404, { code: 'user_unknown', detail: 'There is no such user.' });
-      return { id: userId, name: 'Zoë', email: 'zoe@example.com', createdAt: CREATED };
-    }),
-  ),
-  session: answering(
-    'session',
-    serve(listSessions, async ({ userId }) => ({
-      items: [{ id: randomUUID(), userId, status: 'active' as const, openedAt: CREATED, expiresAt: CREATED }],
-    })),
-  ),
-  order: answering(
-    'order',
-    serve(listOrders, async () => ({ items: [] })),
-  ),
-  payment: answering(
-    'payment',
-    serve(listPayments, async () => ({ items: [] })),
-  ),
+  user: handling(findUser, async ({ userId }) => {
+    if (userId === STRANGER) throw problem(404, { code: 'user_unknown', detail: 'There is no such user.' });
+    return { id: userId, name: 'Zoë', email: 'zoe@example.com', createdAt: CREATED };
+  }),
+  session: handling(listSessions, async ({ userId }) => ({
+    items: [{ id: randomUUID(), userId, status: 'active' as const, openedAt: CREATED, expiresAt: CREATED }],
+  })),
+  order: handling(listOrders, async () => ({ items: [] })),
+  payment: handling(listPayments, async () => ({ items: [] })),
 };
 
 describe('the overview', () => {

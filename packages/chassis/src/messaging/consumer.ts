@@ -1,13 +1,7 @@
 // What happens to the messages of one queue: each is checked against its contract on arrival; what has arrived when the last batch
 // is through is handled in one transaction, each event once, and acknowledged. A batch that fails is rolled back and redone in
 // parts, until each message that fails is alone: that one is retried, or dead-lettered. Handlers know nothing of it.
-import {
-  type AnyEvent,
-  type CloudEvent,
-  ContractError,
-  type EventDefinition,
-  parseEvent,
-} from '@warren/contracts';
+import { type AnyEvent, type CloudEvent, ContractError, parseEvent } from '@warren/contracts';
 import { backoff, pause, timeLimit } from '../backoff.ts';
 import { BatchError, type Logger, type Origin, type PieceOfWork, type Units, type Work } from '../context.ts';
 import type { Availability } from '../database/availability.ts';
@@ -33,7 +27,7 @@ import {
 import type { Intake, Taker } from './intake.ts';
 import type { Producers } from './producers.ts';
 import type { AckOrNack, RascalMessage, RascalSession } from './rascal.ts';
-import { DELIVERY_LIMIT, type RetryDelay } from './topology.ts';
+import type { RetryDelay } from './retry-delays.ts';
 
 /**
  * Handles one event in a transaction: its effect, the events it emits and the tasks it schedules commit together, once per
@@ -47,44 +41,27 @@ export type Handler<Data extends object, Schema = any, Config = any> = (
   work: Work<Schema, Config>,
 ) => Promise<void>;
 
-export interface Subscription {
+/** A handler and the event that it handles. */
+export interface BoundHandler {
   event: AnyEvent;
   // biome-ignore lint/suspicious/noExplicitAny: handlers of different events stand in one list
   handle: Handler<any, any, any>;
+  /** What it locks. Default: the event's subject. */
   // biome-ignore lint/suspicious/noExplicitAny: as above
   key?: (event: CloudEvent<any>) => string;
-}
-
-export interface SubscriptionOptions<Data extends object> {
-  /**
-   * What the handler locks. Within one transaction `for update` keeps two handlers apart from nobody, so those of one key run
-   * one after the other, and only those of different keys at once. Default: the event's subject.
-   */
-  key?: (event: CloudEvent<Data>) => string;
-}
-
-/**
- * Says which handler consumes an event.
- * @example handlers: [on(userCreated, openSession), on(paymentProcessed, markPaid, { key: ({ data }) => data.orderId })]
- */
-// biome-ignore lint/suspicious/noExplicitAny: see Work
-export function on<Data extends object, Schema = any, Config = any>(
-  event: EventDefinition<Data>,
-  handle: Handler<Data, Schema, Config>,
-  options: SubscriptionOptions<Data> = {},
-): Subscription {
-  return { event, handle, ...options };
 }
 
 export interface ConsumerOptions {
   queue: string;
   /** Versions of one event type, each with its handler. */
-  subscriptions: readonly Subscription[];
+  handlers: readonly BoundHandler[];
   units: Units;
   availability: Pick<Availability, 'check'>;
   intake: Pick<Intake, 'add' | 'claim' | 'isClosed'>;
   failedMessages: FailedMessagePublisher;
   producers: Producers;
+  /** Deliveries of one message before it is taken for one that crashes its consumer. */
+  deliveryLimit: number;
   retryDelays: readonly RetryDelay[];
   /** Transactions at once, when the first ones are slow. */
   concurrency: number;
@@ -137,8 +114,8 @@ export class Consumer implements Taker {
 
   constructor(options: ConsumerOptions) {
     this.#options = options;
-    const { queue, subscriptions, producers, metrics, intake, failedMessages, retryDelays, log } = options;
-    this.#metrics = metricsOf(metrics, { queue, type: subscriptions[0]?.event.type as string });
+    const { queue, handlers, producers, metrics, intake, failedMessages, retryDelays, log } = options;
+    this.#metrics = metricsOf(metrics, { queue, type: handlers[0]?.event.type as string });
     this.#failed = new FailedDeliveries({
       queue,
       failedMessages,
@@ -242,13 +219,13 @@ export class Consumer implements Taker {
 
   /** @returns its event; or why it can never be handled */
   #judge(message: RascalMessage): { event: CloudEvent; failure?: undefined } | { failure: Failure } {
-    const { producers, queue, subscriptions } = this.#options;
+    const { producers, queue, handlers, deliveryLimit } = this.#options;
     const at = this.#options.now();
-    const forged = producers.refuseEvent(message, queue, subscriptions[0]?.event.from as string);
+    const forged = producers.refuseEvent(message, queue, handlers[0]?.event.from as string);
     if (forged !== undefined) return { failure: { reason: 'forged', error: forged, at } };
     try {
-      if (deliveriesOf(message) > DELIVERY_LIMIT) {
-        const error = new Error(`it was delivered more than ${DELIVERY_LIMIT} times, and never settled`);
+      if (deliveriesOf(message) > deliveryLimit) {
+        const error = new Error(`it was delivered more than ${deliveryLimit} times, and never settled`);
         return { failure: { reason: 'delivery_limit', error, at } };
       }
       return { event: this.#parse(message) };
@@ -365,10 +342,10 @@ export class Consumer implements Taker {
   }
 
   #pieceOf(delivery: Delivery, event: CloudEvent): Piece {
-    const { queue, subscriptions, log } = this.#options;
-    const { handle, key } = subscriptions.find(
+    const { queue, handlers, log } = this.#options;
+    const { handle, key } = handlers.find(
       ({ event: { dataschema } }) => dataschema === event.dataschema,
-    ) as Subscription;
+    ) as BoundHandler;
     const attributes = {
       'messaging.system': 'rabbitmq',
       'messaging.destination.name': queue,
@@ -490,10 +467,10 @@ export class Consumer implements Taker {
 
   /** @throws {ContractError}, or {Error} when the event is too old */
   #parse(message: RascalMessage): CloudEvent {
-    const { subscriptions, retention, now } = this.#options;
+    const { handlers, retention, now } = this.#options;
     const event = parseEvent(
       message.content,
-      subscriptions.map(({ event }) => event),
+      handlers.map(({ event }) => event),
       publishedAt(message, now()),
     );
     if (!(Date.parse(event.time) >= now().getTime() - retention))

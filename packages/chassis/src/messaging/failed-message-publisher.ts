@@ -4,7 +4,8 @@ import type { Connection, Options } from 'amqplib/callback_api';
 import { maskCredentials } from '../config.ts';
 import { type PublishError, Publisher } from './publisher.ts';
 import type { RascalMessage } from './rascal.ts';
-import { deadLetterQueue, type RetryDelay, retryExchange, returnExchange } from './topology.ts';
+import type { RetryDelay } from './retry-delays.ts';
+import { deadLetterQueue, retryExchange, returnExchange } from './topology.ts';
 
 /** What the headers of a failed message say. */
 export const HEADERS = {

@@ -31,7 +31,7 @@ export type RequestFor = (origin: Origin) => RequestMethod;
 export const requestNothing: RequestFor = () => async (method) => {
   throw new WarrenError(
     'invalid_service',
-    `${method.method} cannot be asked: combine receivesReplies(…) into the vhost 'consume' of broker.ts`,
+    `${method.method} cannot be called: broker.ts declares no subscription to replies, 'SERVICE.reply'`,
   );
 };
 

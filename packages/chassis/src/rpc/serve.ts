@@ -1,4 +1,4 @@
-// Request/reply over the broker, as a service writes it down: which methods it serves, and how another one is asked.
+// Request/reply over the broker, as a service uses it: how another one is called.
 import type { MethodDefinition } from '@warren/contracts';
 import type { Read } from '../http/routes.ts';
 
@@ -26,16 +26,4 @@ export interface Served {
   method: MethodDefinition<any, any>;
   // biome-ignore lint/suspicious/noExplicitAny: see above
   handle(request: any, context: Read<any, any>): Promise<object>;
-}
-
-/**
- * Says who answers a method. The handler only reads; it throws a problem as a route does, and the problem travels.
- * @example methods: [serve(listOrders, async ({ userId }, { database }) => ({ items: await latestOrders(database, userId, 100) }))]
- */
-// biome-ignore lint/suspicious/noExplicitAny: see Work
-export function serve<Request extends object, Reply extends object, Schema = any, Config = any>(
-  method: MethodDefinition<Request, Reply>,
-  handler: (request: Request, context: Read<Schema, Config>) => Promise<Reply>,
-): Served {
-  return { method, handle: handler };
 }
