@@ -68,7 +68,19 @@ const everything = {
   },
   metrics: {
     serviceMonitor: { enabled: true, labels: { release: 'prometheus' } },
-    rules: { enabled: true, labels: { release: 'prometheus' } },
+    rules: {
+      enabled: true,
+      labels: { release: 'prometheus' },
+      runbookBase: 'https://git.example.com/warren/blob/main/',
+      counters: [
+        {
+          metric: 'faults_total',
+          alert: 'Faults',
+          summary: 'a fault',
+          runbook: 'https://example.com/faults',
+        },
+      ],
+    },
   },
   serviceAccount: { annotations: { 'example.com/role': 'it' } },
   podAnnotations: { 'example.com/note': 'a note' },
@@ -182,6 +194,7 @@ const refusals: [chart: string, values: object, said: string][] = [
   ['gateway', { ingress: { hosts: ['shop.example.com'] } }, "'/ingress/hosts/0'"],
   ['gateway', { ingress: { hosts: [{ host: 'https://shop.example.com' }] } }, "'/ingress/hosts/0/host'"],
   ['gateway', { service: { type: 'ExternalName' } }, "'/service/type'"],
+  ['user', { metrics: { rules: { runbookBase: 'git.example.com' } } }, "'/metrics/rules/runbookBase'"],
   ['user', { secrets: [{ variable: 'SMTP_URL' }] }, "'/secrets/0'"],
   ['user', { chassis: { replicas: -1 } }, "'/replicas'"],
   ['rabbitmq', { replicas: -1 }, "'/replicas'"],

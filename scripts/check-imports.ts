@@ -1,18 +1,18 @@
-// Imports point one way: services/* → packages/chassis → packages/contracts. This reads the specifiers of every
-// import, and the dependencies of every package.json, and says which go another way.
+// Imports point one way: services/* → packages/chassis → packages/events ← packages/contracts ← services/*. This reads the
+// specifiers of every import, and the dependencies of every package.json, and says which go another way.
 import { dirname, normalize } from 'node:path';
 import { parseSync } from 'oxc-parser';
 import { directories, files, read } from './tree.ts';
 
-/** What reaches a service through the chassis and contracts alone, so that there is one copy of each. */
+/** What reaches a service through the chassis and events alone, so that there is one copy of each. */
 const inChassis = ['koa', 'koa-helmet', 'rascal', 'amqplib', 'pg', 'kysely', 'pino', 'prom-client'];
-const inContracts = ['joi'];
+const inEvents = ['joi'];
 
 /** Our own packages that a directory's sources may import; its tests and benchmarks may import the testkit besides. */
 function mayImport(directory: string): string[] {
-  if (directory === 'packages/contracts') return [];
-  if (directory === 'packages/chassis') return ['@warren/contracts'];
-  return ['@warren/chassis', '@warren/contracts'];
+  if (directory === 'packages/events') return [];
+  if (directory.startsWith('packages/')) return ['@warren/events'];
+  return ['@warren/chassis', '@warren/contracts', '@warren/events'];
 }
 
 export function checkImports(): string[] {
@@ -63,8 +63,8 @@ function faultOfPackage(name: string, directory: string, inTest: boolean): strin
     return `${directory} may import ${mayImport(directory).join(' and ') || 'none of our packages'}`;
   if (directory.startsWith('services/') && (inChassis.includes(name) || name.startsWith('@koa/')))
     return 'it reaches a service through @warren/chassis alone';
-  if (inContracts.includes(name) && directory !== 'packages/contracts')
-    return 'it is reached through @warren/contracts alone';
+  if (inEvents.includes(name) && directory !== 'packages/events')
+    return 'it is reached through @warren/events alone';
   return undefined;
 }
 

@@ -1,9 +1,10 @@
-// Every check of this checkout, or those named:  node scripts/check.ts [types lint dead-code imports lockfiles definitions openapi asyncapi charts audit]
+// Every check of this checkout, or those named:  node scripts/check.ts [types lint dead-code imports lockfiles definitions openapi asyncapi alerts charts audit]
 // Prints a line a check, what it found under it, and the total; exits 1 when anything was found. A check whose tools are missing
 // here says so, and is counted as skipped.
 import { spawn } from 'node:child_process';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
+import { checkAlerts } from './check-alerts.ts';
 import { checkAudit } from './check-audit.ts';
 import { checkCharts } from './check-charts.ts';
 import { checkImports } from './check-imports.ts';
@@ -39,6 +40,7 @@ const checks: Record<string, () => Promise<string[]> | string[]> = {
     ...(await tool('redocly', ['lint', '--format=stylish', ...files('docs/reference/openapi/*.json')])),
   ],
   asyncapi: () => run(process.execPath, ['scripts/asyncapi.ts', '--check']),
+  alerts: checkAlerts,
   charts: async () => {
     const drift = await run(process.execPath, ['scripts/charts.ts', '--check']);
     return drift.length > 0 ? drift : checkCharts();

@@ -5,6 +5,7 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import * as contracts from '../packages/contracts/src/index.ts';
+import type { AnyEvent, AnyMethod } from '../packages/events/src/index.ts';
 import { type Keys, platformDefinitions } from '../packages/testkit/src/index.ts';
 import { brokerConfigs } from './brokers.ts';
 import { root } from './tree.ts';
@@ -35,7 +36,7 @@ function keysOf(service: string): Keys {
     Object.values(vhost.bindings ?? {}),
   );
   const methods = Object.values(contracts).filter(
-    (each): each is contracts.AnyMethod => typeof each === 'object' && 'method' in each,
+    (each): each is AnyMethod => typeof each === 'object' && 'method' in each,
   );
   const answered = methods.filter((method) => method.service === service);
   const called = methods.filter(({ callers }) => callers.includes(service));
@@ -56,7 +57,7 @@ function sorted(keys: readonly string[]): string[] {
 function mayGoUnconsumed(): string[] {
   return Object.values(contracts)
     .filter(
-      (each): each is contracts.AnyEvent =>
+      (each): each is AnyEvent =>
         typeof each === 'object' && 'mayGoUnconsumed' in each && each.mayGoUnconsumed,
     )
     .map(({ routingKey }) => routingKey)

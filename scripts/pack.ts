@@ -8,7 +8,7 @@ import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { read, root } from './tree.ts';
 
-const packages = ['packages/contracts', 'packages/chassis'];
+const packages = ['packages/events', 'packages/contracts', 'packages/chassis'];
 const run = promisify(execFile);
 
 if (import.meta.main) {
@@ -76,7 +76,7 @@ function compiled(target: unknown, condition?: string): unknown {
   );
 }
 
-/** `file:../contracts` → the range of its version. */
+/** `file:../events` → the range of its version. */
 function released(range: string, directory: string): string {
   if (!range.startsWith('file:')) return range;
   return `^${JSON.parse(read(join(directory, range.slice('file:'.length), 'package.json'))).version}`;

@@ -2,7 +2,7 @@
 // and metrics are those of a service; a batch runs its handlers, which do nothing, without a transaction and an inbox. Run with JSON
 // and prints JSON, as ../peers/raw/consume.ts, which it is compared with. With a count of 0 it only declares its queue.
 import { orderCreated } from '@warren/contracts';
-import type { PieceOfWork, Units, Work } from '../../packages/chassis/src/context.ts';
+import type { PieceOfWork, UnitsOfWork, WorkContext } from '../../packages/chassis/src/context.ts';
 import { defineBroker } from '../../packages/chassis/src/messaging/broker.ts';
 import { Messaging } from '../../packages/chassis/src/messaging/connection.ts';
 import { Consumer } from '../../packages/chassis/src/messaging/consumer.ts';
@@ -86,18 +86,18 @@ await failedMessages.close();
 await messaging.close();
 
 /** Units of work without a database: every message counts as new. */
-function countHandled(): { units: Units; all: Promise<Usage> } {
+function countHandled(): { units: UnitsOfWork; all: Promise<Usage> } {
   const { promise: all, resolve } = Promise.withResolvers<Usage>();
   const { done } = measure(count);
-  const batch: Units['batch'] = async (pieces, { first } = {}) => {
+  const batch: UnitsOfWork['batch'] = async (pieces, { first } = {}) => {
     const ids = (pieces as readonly (PieceOfWork & { inboxId?: string })[]).map(({ inboxId }) => inboxId);
     const inserted = { rows: ids.map((message_id) => ({ message_id })) };
     const chosen = (await first?.(async () => inserted as never)) ?? pieces;
-    await Promise.all(chosen.map((piece) => piece.run({} as Work, { hasWritten: () => false })));
+    await Promise.all(chosen.map((piece) => piece.run({} as WorkContext, { hasWritten: () => false })));
     for (const _ of chosen) {
       const usage = done();
       if (usage !== undefined) resolve(usage);
     }
   };
-  return { units: { batch } as Units, all };
+  return { units: { batch } as UnitsOfWork, all };
 }

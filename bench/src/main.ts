@@ -57,7 +57,7 @@ async function main(): Promise<number> {
       printFlow(results.flow);
     }
     if (settings.sections.includes('sign-ups'))
-      results.signUps = await runShops(stage, settings, settings.signUps);
+      results.signUps = await runShops(stage, settings, ...settings.signUps);
     if (settings.sections.includes('restarts'))
       results.restarts = await runShops(stage, settings, settings.restarts);
     if (settings.sections.includes('messaging')) results.messaging = await runMessaging(stage, settings);
@@ -127,11 +127,16 @@ async function runFootprints(stage: Stage, settings: Settings): Promise<Footprin
   return results;
 }
 
-async function runShops(stage: Stage, settings: Settings, of: SignUpSettings): Promise<SignUpResult[]> {
+async function runShops(
+  stage: Stage,
+  settings: Settings,
+  ...loads: readonly SignUpSettings[]
+): Promise<SignUpResult[]> {
   const results: SignUpResult[] = [];
-  for (let round = 1; round <= roundsAlone(settings); round += 1)
-    for (const system of shops(settings.base).filter(({ name }) => settings.isWanted(name)))
-      results.push(printSignUps(await runSignUps(stage, system, { round, settings: of })));
+  for (const load of loads)
+    for (let round = 1; round <= roundsAlone(settings); round += 1)
+      for (const system of shops(settings.base).filter(({ name }) => settings.isWanted(name)))
+        results.push(printSignUps(await runSignUps(stage, system, { round, settings: load })));
   return results;
 }
 

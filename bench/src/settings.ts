@@ -33,7 +33,8 @@ export interface Settings {
   messages: number;
   /** The same without one: as many take a tenth of the time. */
   bareMessages: number;
-  signUps: SignUpSettings;
+  /** One after the other; the first is the rate of an ordinary day, the others more than the services can follow at once. */
+  signUps: readonly SignUpSettings[];
   restarts: SignUpSettings;
   /** s at rest in the section `footprint`. */
   restSeconds: number;
@@ -54,7 +55,7 @@ type Size = Pick<
 >;
 
 /** Of the product's sign-ups; those of the restarts are what filled two cores of a cluster. */
-const signUps = (seconds: number): SignUpSettings => ({ rate: 20, seconds, warmUpSeconds: 3 });
+const signUps = (rate: number, seconds: number): SignUpSettings => ({ rate, seconds, warmUpSeconds: 3 });
 const restarts = (seconds: number, drainDelay: number): SignUpSettings => ({
   rate: 28,
   seconds,
@@ -67,7 +68,7 @@ const SIZES: Record<Settings['size'], Size> = {
     rounds: 1,
     messages: 5_000,
     bareMessages: 20_000,
-    signUps: signUps(5),
+    signUps: [signUps(20, 5)],
     restarts: restarts(20, 1),
     restSeconds: 5,
     flow: { orders: 1_000, closedSeconds: 6, openSeconds: 4, warmUpOrders: 300, clients: 64 },
@@ -76,7 +77,7 @@ const SIZES: Record<Settings['size'], Size> = {
     rounds: 3,
     messages: 10_000,
     bareMessages: 50_000,
-    signUps: signUps(10),
+    signUps: [signUps(20, 10), signUps(100, 5)],
     restarts: restarts(30, 1),
     restSeconds: 10,
     flow: { orders: 3_000, closedSeconds: 8, openSeconds: 6, warmUpOrders: 800, clients: 64 },
@@ -85,7 +86,7 @@ const SIZES: Record<Settings['size'], Size> = {
     rounds: 5,
     messages: 100_000,
     bareMessages: 200_000,
-    signUps: signUps(20),
+    signUps: [signUps(20, 20), signUps(100, 10)],
     // As long, and with the drain delay, as in the cluster.
     restarts: restarts(107, 5),
     restSeconds: 30,

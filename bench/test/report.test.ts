@@ -87,6 +87,18 @@ describe('the figures of a run', () => {
       expect(lineOf(page, 'warren')).to.contain('| 5 | 9 | 1.3 | 900 |').and.contain('| 20 | **0.20** (0.20');
     });
 
+    it('are those of sign-ups at each rate', () => {
+      const page = figuresOf({
+        ...{ ...common, flow },
+        signUps: [signUps('warren', 20), signUps('warren', 5, { rate: 100, signUps: 500 })],
+      });
+      const [, ordinary, burst] = page.split(/^\d+ sign-ups, /m) as [string, string, string];
+      expect(ordinary).to.match(/^20 a second:/);
+      expect(lineOf(ordinary, 'warren')).to.contain('| 20 |');
+      expect(burst).to.match(/^100 a second:/);
+      expect(lineOf(burst, 'warren')).to.contain('| 5 |');
+    });
+
     it('are those of restarts, and leave out a run that lost anything', () => {
       const restarts = { services: 6, seconds: 28, repeats: 2 };
       const page = figuresOf({

@@ -8,6 +8,12 @@ import {
   jsonSchemaOf,
 } from '../../packages/chassis/src/index.ts';
 import * as contracts from '../../packages/contracts/src/index.ts';
+import {
+  type AnyEvent,
+  type AnyMethod,
+  CONTENT_TYPE,
+  personalFields,
+} from '../../packages/events/src/index.ts';
 
 /** Version of the AMQP bindings. */
 const AMQP = '0.3.0';
@@ -15,8 +21,7 @@ const EVENTS = 'events';
 const RPC = 'rpc';
 
 const declared = Object.values(contracts).filter(
-  (each): each is contracts.AnyEvent | contracts.AnyMethod =>
-    typeof each === 'object' && each !== null && 'routingKey' in each,
+  (each): each is AnyEvent | AnyMethod => typeof each === 'object' && each !== null && 'routingKey' in each,
 );
 const contractOf = (exchange: string, key: string) =>
   declared.find((each) => each.routingKey === key && 'method' in each === (exchange === RPC));
@@ -52,7 +57,7 @@ export function asyncApiOf(configs: ReadonlyMap<string, BrokerConfig>, version: 
       description:
         'What the services say to each other over RabbitMQ. An event (exchange `events`) says what happened, and goes to a queue of each service that hears it. A method (exchange `rpc`) is a question for reading, and its reply goes to whoever asked.',
     },
-    defaultContentType: contracts.CONTENT_TYPE,
+    defaultContentType: CONTENT_TYPE,
     servers: {
       broker: { host: 'localhost:5672', protocol: 'amqp', protocolVersion: '0-9-1', description: 'AMQP_URL' },
     },
@@ -199,7 +204,7 @@ function eventMessage(key: string): object {
   return {
     name: key,
     title: type,
-    contentType: contracts.CONTENT_TYPE,
+    contentType: CONTENT_TYPE,
     correlationId: { location: '$message.payload#/correlationid' },
     headers: { type: 'object', properties: { traceparent } },
     payload: {
@@ -293,18 +298,18 @@ const envelope: JsonSchema = {
   required: ['specversion', 'id', 'source', 'type', 'data'],
 };
 
-function event(key: string): contracts.AnyEvent {
-  return contractOf(EVENTS, key) as contracts.AnyEvent;
+function event(key: string): AnyEvent {
+  return contractOf(EVENTS, key) as AnyEvent;
 }
 
-function method(key: string): contracts.AnyMethod {
-  return contractOf(RPC, key) as contracts.AnyMethod;
+function method(key: string): AnyMethod {
+  return contractOf(RPC, key) as AnyMethod;
 }
 
 /** Whoever reads ignores fields it does not know, requests too. */
-function schemaOf(schema: contracts.AnyEvent['schema'], direction: 'output'): JsonSchema {
+function schemaOf(schema: AnyEvent['schema'], direction: 'output'): JsonSchema {
   const described = jsonSchemaOf(schema, direction);
-  for (const path of contracts.personalFields({ schema })) markPersonal(described, path);
+  for (const path of personalFields({ schema })) markPersonal(described, path);
   return described;
 }
 

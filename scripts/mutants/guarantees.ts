@@ -104,7 +104,7 @@ export const guarantees: Mutant[] = [
   // --- outbox and relay ---
   {
     ...chassis,
-    file: `${src}/units.ts`,
+    file: `${src}/units-of-work.ts`,
     name: 'an event is not written to the outbox',
     find: '...(left.events.length > 0 ? [insertEvents(left.events)] : []),',
     replace: '',
@@ -217,7 +217,7 @@ export const guarantees: Mutant[] = [
   // --- batches ---
   {
     ...batches,
-    file: `${src}/units.ts`,
+    file: `${src}/units-of-work.ts`,
     name: 'events of one key in one batch are handled at once',
     find: 'Map.groupBy(chosen, ({ key }) => key)',
     replace: 'Map.groupBy(chosen, (piece) => `${piece.key} ${Math.random()}`)',
@@ -225,16 +225,16 @@ export const guarantees: Mutant[] = [
   },
   {
     ...batches,
-    file: `${src}/units.ts`,
+    file: `${src}/units-of-work.ts`,
     name: 'an event that was handled before has its effect again when its batch is optimistic',
     find: 'if ((await choosing).length < chosen.length) throw new FewerChosen();',
     replace: 'await choosing;',
     title: 'run again without those that were not chosen',
   },
   {
-    suite: 'packages/contracts',
+    suite: 'packages/events',
     tests: ['test/recognize.test.ts'],
-    file: 'packages/contracts/src/recognize.ts',
+    file: 'packages/events/src/recognize.ts',
     name: 'an id in upper case is recognized as one in lower case',
     find: '(value) => value === value.toLowerCase()',
     replace: '() => true',
@@ -267,14 +267,14 @@ export const guarantees: Mutant[] = [
   // --- workers ---
   {
     ...worker,
-    name: 'a worker settles a task whose lease another one holds',
+    name: 'a worker completes a task whose lease another one holds',
     find: 'where id = any($1::bigint[]) and lease = $2 returning id',
     replace: 'where id = any($1::bigint[]) and $2::uuid is not null returning id',
     title: 'that died leaves its task to another one',
   },
   {
     ...worker,
-    name: 'a worker whose task is gone settles it again',
+    name: 'a worker whose task is gone completes it again',
     find: 'return pieces.filter((piece) => !lost.has(piece));',
     replace: 'return pieces;',
     title: 'that died leaves its task to another one',
@@ -295,7 +295,7 @@ export const guarantees: Mutant[] = [
   },
   {
     ...worker,
-    file: `${src}/tasks/pending.ts`,
+    file: `${src}/tasks/scheduled.ts`,
     name: 'a task that has begun can be taken back',
     find: 'and key = any($2::text[]) and attempts = 0',
     replace: 'and key = any($2::text[])',

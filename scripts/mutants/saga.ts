@@ -155,9 +155,9 @@ export const saga: Mutant[] = [
     ...charging,
     file: 'services/payment/src/workers.ts',
     name: 'a charge that is repeated has another key, and is taken twice',
-    find: 'act: ({ data }, context) => providerOf(context).charge(data, context.signal),',
+    find: 'perform: ({ data }, context) => providerOf(context).charge(data, context.signal),',
     replace:
-      'act: ({ data, attempts }, context) => providerOf(context).charge({ ...data, key: `${data.key}:${attempts}` }, context.signal),',
+      'perform: ({ data, attempts }, context) => providerOf(context).charge({ ...data, key: `${data.key}:${attempts}` }, context.signal),',
     title: 'asks again under the same key',
   },
   {

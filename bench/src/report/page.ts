@@ -177,6 +177,17 @@ function soundSystems<Result extends { system: string; title: string; round: num
 }
 
 function signUpSection(results: readonly SignUpResult[]): string[] {
+  return [
+    '### Sign-ups',
+    '',
+    'POST /users through the gateway with all six services, until the mail server has the welcome and both e-mails about the welcome order of each. CPU of a sign-up, µs, with what the services do at rest meanwhile; ratios are to the base, where there is one. At a low rate each transaction carries one event; where more comes than is handled at once, many share one.',
+    '',
+    ...[...Map.groupBy(results, ({ rate }) => rate).values()].flatMap(signUpTable),
+  ];
+}
+
+/** Of results at one rate. */
+function signUpTable(results: readonly SignUpResult[]): string[] {
   const { rate, signUps } = results[0] as SignUpResult;
   const costs = (['services', 'broker', 'database'] as const).map(
     (group) => (result: SignUpResult) => result.cost?.[group],
@@ -190,9 +201,7 @@ function signUpSection(results: readonly SignUpResult[]): string[] {
     ...costs.flatMap((cost) => [median(cost).toFixed(0), ratioCell(toBase(cost))]),
   ]);
   return [
-    '### Sign-ups',
-    '',
-    `POST /users through the gateway with all six services, ${rate} a second, ${signUps} of them, until the mail server has the welcome and both e-mails about the welcome order of each. CPU of a sign-up, µs, with what the services do at rest meanwhile; ratios are to the base, where there is one.`,
+    `${signUps} sign-ups, ${rate} a second:`,
     '',
     ...table(
       [

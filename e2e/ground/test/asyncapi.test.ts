@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { Ajv } from 'ajv';
 import * as formats from 'ajv-formats';
 import { expect } from 'chai';
-import { buildEvent, parseEvent, userCreated } from '../../../packages/contracts/src/index.ts';
+import { userCreated } from '../../../packages/contracts/src/index.ts';
+import { buildEvent, parseEvent } from '../../../packages/events/src/index.ts';
 import { checkout } from '../../../scripts/copy.ts';
 
 const document = JSON.parse(readFileSync(join(checkout, 'docs/reference/asyncapi.json'), 'utf8'));

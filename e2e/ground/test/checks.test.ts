@@ -133,6 +133,7 @@ function faults(): Fault[] {
   const another = 'services/user/src/another.ts';
   const chassis = 'packages/chassis/src/planted.ts';
   const contracts = 'packages/contracts/src/planted.ts';
+  const events = 'packages/events/src/planted.ts';
 
   return [
     ['types', 'a wrong type', { [user]: "export const port: number = 'three';\n" }, [user, 'TS2322']],
@@ -261,7 +262,7 @@ function faults(): Fault[] {
       'imports',
       'a service that imports joi',
       { [user]: "import Joi from 'joi';\n" },
-      ['through @warren/contracts alone'],
+      ['through @warren/events alone'],
     ],
     [
       'imports',
@@ -279,7 +280,19 @@ function faults(): Fault[] {
       'imports',
       'contracts that import the chassis',
       { [contracts]: "import '@warren/chassis';\n" },
-      ['packages/contracts may import none of our packages'],
+      ["imports '@warren/chassis': packages/contracts may import @warren/events"],
+    ],
+    [
+      'imports',
+      "a chassis that knows the shop's events",
+      { [chassis]: "import '@warren/contracts';\n" },
+      ["imports '@warren/contracts': packages/chassis may import @warren/events"],
+    ],
+    [
+      'imports',
+      'events that import the chassis',
+      { [events]: "import '@warren/chassis';\n" },
+      ['packages/events may import none of our packages'],
     ],
 
     [
@@ -312,11 +325,11 @@ function faults(): Fault[] {
       'lockfiles',
       'a lockfile that is behind a shared package',
       (copy) => {
-        const manifest = JSON.parse(copy.read('packages/contracts/package.json'));
+        const manifest = JSON.parse(copy.read('packages/events/package.json'));
         manifest.dependencies.planted = '^1.0.0';
-        return { 'packages/contracts/package.json': JSON.stringify(manifest) };
+        return { 'packages/events/package.json': JSON.stringify(manifest) };
       },
-      ['services/user/package-lock.json is behind packages/contracts/package.json'],
+      ['services/user/package-lock.json is behind packages/events/package.json'],
     ],
     [
       'lockfiles',
@@ -434,6 +447,37 @@ export const broker = defineBroker('planted', {
       'what keeps to no standard',
       (copy) => ({ 'package.json': copy.read('package.json').replace('"version": "0.1.0"', '"version": 1') }),
       ['docs/reference/asyncapi.json: info.version'],
+    ],
+
+    [
+      'alerts',
+      'an alert without a runbook',
+      (copy) => {
+        const file = 'charts/rabbitmq/templates/monitoring.yaml';
+        return { [file]: copy.read(file).replace(/^ +runbook_url:.*\n/m, '') };
+      },
+      ['charts/rabbitmq/templates/monitoring.yaml: the alert RabbitMQNodesAway has no runbook'],
+    ],
+    [
+      'alerts',
+      'an alert whose runbook does not exist',
+      (copy) => {
+        const file = 'docs/reference/alerts.md';
+        return { [file]: copy.read(file).replace('### WarrenTasksFail', '### WarrenTasksWait') };
+      },
+      [
+        'the runbook docs/reference/alerts.md#warrentasksfail of the alert WarrenTasksFail does not exist',
+        'docs/reference/alerts.md describes WarrenTasksWait, which is not an alert of a chart',
+      ],
+    ],
+    [
+      'alerts',
+      'an alert on a counter without a runbook',
+      (copy) => {
+        const file = 'charts/order/values.yaml';
+        return { [file]: copy.read(file).replace(/^ +runbook:.*\n/m, '') };
+      },
+      ['charts/order/values.yaml: the alert WarrenPaymentUnfit has no runbook'],
     ],
   ];
 }

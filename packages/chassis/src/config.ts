@@ -2,7 +2,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { dirname } from 'node:path';
-import { Joi } from '@warren/contracts';
+import { Joi } from '@warren/events';
 import { distance } from 'fastest-levenshtein';
 import { oneHost } from './database/url.ts';
 import { parseDuration } from './duration.ts';

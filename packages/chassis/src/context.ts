@@ -1,4 +1,4 @@
-import type { EventDefinition } from '@warren/contracts';
+import type { EventDefinition } from '@warren/events';
 import type { Kysely, Transaction } from 'kysely';
 import type { Logger } from 'pino';
 import type { Caller } from './auth/caller.ts';
@@ -21,7 +21,7 @@ export interface Origin {
   signal?: AbortSignal;
 }
 
-/** A pending row: something to do outside, once the transaction that wrote it has committed. */
+/** Something to do outside any transaction, once the one that scheduled it has committed: a row of `warren.tasks`. */
 export interface ScheduledTask {
   /** Stable key of the effect; a second `schedule` of the same kind and key changes nothing. */
   key: string;
@@ -32,7 +32,7 @@ export interface ScheduledTask {
 
 /** What a handler of a request, an event or a task is given: one transaction, and what may be done in it. */
 // biome-ignore lint/suspicious/noExplicitAny: a handler that does not touch the database need not name its schema
-export interface Work<Schema = any, Config = any> {
+export interface WorkContext<Schema = any, Config = any> {
   transaction: Transaction<Schema>;
   /**
    * Appends an event to the outbox: it is written at the end of this transaction, and published after the commit, in commit
@@ -45,14 +45,14 @@ export interface Work<Schema = any, Config = any> {
     data: Data,
     options: { aggregate: string },
   ): Promise<string>;
-  /** Leaves a pending row for the worker of that kind: it is written at the end of this transaction. */
+  /** Schedules a task for the worker of that kind: it is written at the end of this transaction. */
   schedule(kind: string, task: ScheduledTask): Promise<void>;
   /**
-   * Takes a pending row back, in this transaction, when no worker has begun it yet.
-   * @returns whether it was taken back; when not, it has been begun at least once, is done, or never was
+   * Deletes a task in this transaction, unless a worker has begun it.
+   * @returns whether it was deleted; if not, it has been begun at least once, is done, or never was scheduled
    */
   unschedule(kind: string, key: string): Promise<boolean>;
-  /** Does the same without an answer, and so without a round trip of its own: at the end of this transaction. */
+  /** As `unschedule`, but at the end of this transaction and without a result: it costs no round trip of its own. */
   discard(kind: string, key: string): void;
   /** Counts something that this transaction made true, once it has committed. */
   count<Labels extends Record<string, string>>(counter: CounterDefinition<Labels>, labels: Labels): void;
@@ -69,12 +69,12 @@ export interface Work<Schema = any, Config = any> {
 }
 
 /** Transactions for whoever serves something: HTTP, a queue, a worker. */
-// biome-ignore lint/suspicious/noExplicitAny: see Work
-export interface Units<Schema = any, Config = any> {
+// biome-ignore lint/suspicious/noExplicitAny: see WorkContext
+export interface UnitsOfWork<Schema = any, Config = any> {
   /** For reads that need no transaction. */
   database: Kysely<Schema>;
-  /** Runs `run` in one transaction; commits when it resolves, rolls back and rejects with its error when it does not. */
-  work<T>(origin: Origin, run: (work: Work<Schema, Config>) => Promise<T>): Promise<T>;
+  /** Runs `work` in one transaction; commits when it resolves, rolls back and rejects with its error when it does not. */
+  run<T>(origin: Origin, work: (work: WorkContext<Schema, Config>) => Promise<T>): Promise<T>;
   /**
    * Runs pieces of work in one transaction: those of one key one after the other, in their order; those of different keys at
    * once, begun in the order of the keys. They commit together, or none does.
@@ -86,13 +86,13 @@ export interface Units<Schema = any, Config = any> {
   ): Promise<void>;
 }
 
-// biome-ignore lint/suspicious/noExplicitAny: see Work
+// biome-ignore lint/suspicious/noExplicitAny: see WorkContext
 export interface PieceOfWork<Schema = any, Config = any> {
   /** What it locks, in words: within one transaction a row lock keeps nobody apart. */
   key: string;
   /** Its signal is not used: the batch has one. */
   origin: Origin;
-  run(work: Work<Schema, Config>, member: { hasWritten(): boolean }): Promise<void>;
+  run(work: WorkContext<Schema, Config>, member: { hasWritten(): boolean }): Promise<void>;
 }
 
 export interface BatchOptions<Piece> {

@@ -1,9 +1,9 @@
 // What a service needs of the chassis.
-export { Joi } from '@warren/contracts';
+export { Joi } from '@warren/events';
 export { type Generated, type Insertable, type Kysely, type Selectable, sql, type Transaction } from 'kysely';
 export { type Access, type Authorising, own } from './auth/access.ts';
 export { bytes, duration, port, url } from './config.ts';
-export type { Logger, Origin, ScheduledTask, Units, Work } from './context.ts';
+export type { Logger, Origin, ScheduledTask, UnitsOfWork, WorkContext } from './context.ts';
 export { ConfigError, Problem, problem, WarrenError } from './errors.ts';
 export type { Front, FrontContext, FrontTools } from './http/front.ts';
 export { type JsonSchema, jsonSchemaOf } from './http/json-schema.ts';
@@ -31,6 +31,6 @@ export { run } from './run.ts';
 export { defineService, type ServiceDescription } from './service/definition.ts';
 export type { EventHandler, Handlers, MethodHandler, Methods } from './service/handlers.ts';
 export { type RunningService, type StartOptions, start } from './service/start.ts';
-export type { Acting, Task, Worker } from './tasks/worker.ts';
+export type { Task, TaskContext, Worker } from './tasks/worker.ts';
 export type { CounterDefinition } from './telemetry/counters.ts';
 export { seldom } from './telemetry/seldom.ts';

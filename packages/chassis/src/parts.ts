@@ -1,7 +1,7 @@
 // Batches: which run beside each other, and what becomes of one that fails. It is redone in parts, until each piece of work that
 // fails is alone, and its neighbours are done.
 import { BatchError } from './context.ts';
-import { isLostRace } from './units.ts';
+import { isLostRace } from './units-of-work.ts';
 
 export interface Batches<Item> {
   /** What the next batch has; empty where nothing waits. */

@@ -3,13 +3,13 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { buildEvent, type CloudEvent } from '@warren/contracts';
+import { buildEvent, type CloudEvent } from '@warren/events';
 import { eventually, freePorts, startProcess, withBroker, withDatabase } from '@warren/testkit';
 import type { Channel } from 'amqplib/callback_api';
 import { expect } from 'chai';
 import fc from 'fast-check';
 import { sql } from 'kysely';
-import type { BatchError, PieceOfWork, Work } from '../src/context.ts';
+import type { BatchError, PieceOfWork, WorkContext } from '../src/context.ts';
 import { newId } from '../src/id.ts';
 import { created, defineService, type Handler, Joi, post, problem } from '../src/index.ts';
 import { Acks } from '../src/messaging/acks.ts';
@@ -54,12 +54,12 @@ describe('pieces of work in one transaction', () => {
   after(() => writer?.close());
   beforeEach(() => database.admin('truncate counters, effects, warren.outbox, warren.tasks'));
 
-  const piece = (key: string, run: (work: Work<Schema>) => Promise<void>): PieceOfWork<Schema> => ({
+  const piece = (key: string, run: (work: WorkContext<Schema>) => Promise<void>): PieceOfWork<Schema> => ({
     key,
     origin,
     run,
   });
-  const effect = (id: string) => async (work: Work<Schema>) => {
+  const effect = (id: string) => async (work: WorkContext<Schema>) => {
     await work.transaction.insertInto('effects').values({ id }).execute();
   };
   const failureOf = (pieces: PieceOfWork<Schema>[], signal?: AbortSignal): Promise<BatchError> =>
@@ -74,7 +74,7 @@ describe('pieces of work in one transaction', () => {
     const story: string[] = [];
     const told =
       (name: string) =>
-      async ({ transaction }: Work<Schema>) => {
+      async ({ transaction }: WorkContext<Schema>) => {
         story.push(`${name} begins`);
         await sql`select 1`.execute(transaction);
         await sql`select 2`.execute(transaction);
@@ -87,7 +87,7 @@ describe('pieces of work in one transaction', () => {
 
   it('count to the number of their events, where each adds one to the same row', async () => {
     await database.admin(`insert into counters values ('a', 0)`);
-    const add = async ({ transaction }: Work<Schema>) => {
+    const add = async ({ transaction }: WorkContext<Schema>) => {
       const row = await transaction
         .selectFrom('counters')
         .selectAll()
@@ -105,7 +105,7 @@ describe('pieces of work in one transaction', () => {
   });
 
   it('leave their events in one transaction, those of one aggregate in the order of the emits', async () => {
-    const emit = (aggregate: string, text: string) => async (work: Work<Schema>) => {
+    const emit = (aggregate: string, text: string) => async (work: WorkContext<Schema>) => {
       await work.emit(written, { noteId: NOTE, text }, { aggregate });
     };
     await writer.units.batch([
@@ -204,10 +204,10 @@ describe('pieces of work in one transaction', () => {
   for (const place of [0, 1, 2, 3, 4])
     for (const [what, fail] of [
       ['by itself', async () => Promise.reject(new Error('no'))],
-      ['in PostgreSQL', ({ transaction }: Work<Schema>) => sql`select 1 / 0`.execute(transaction)],
+      ['in PostgreSQL', ({ transaction }: WorkContext<Schema>) => sql`select 1 / 0`.execute(transaction)],
       [
         'when it emits',
-        ({ emit }: Work<Schema>) => emit(written, { noteId: 'none', text: '' }, { aggregate: 'x' }),
+        ({ emit }: WorkContext<Schema>) => emit(written, { noteId: 'none', text: '' }, { aggregate: 'x' }),
       ],
     ] as const)
       it(`are rolled back, and the ${place + 1}. of five is named, when it fails ${what}`, async () => {
@@ -272,7 +272,7 @@ describe('pieces of work in one transaction', () => {
       (await database.admin<{ key: string }>('select key from warren.tasks order by key')).map(
         ({ key }) => key,
       );
-    await writer.units.work(origin, async ({ schedule, discard, unschedule }) => {
+    await writer.units.run(origin, async ({ schedule, discard, unschedule }) => {
       await schedule('charge', { key: 'discarded' });
       discard('charge', 'discarded');
       await schedule('charge', { key: 'taken back' });
@@ -281,7 +281,7 @@ describe('pieces of work in one transaction', () => {
       await schedule('charge', { key: 'kept' });
     });
     expect(await tasks()).to.deep.equal(['kept']);
-    await writer.units.work(origin, async ({ schedule, discard, unschedule }) => {
+    await writer.units.run(origin, async ({ schedule, discard, unschedule }) => {
       discard('charge', 'kept');
       expect(await unschedule('charge', 'kept'), 'discarded before').to.equal(false);
       await schedule('charge', { key: 'kept', data: { anew: true } });
@@ -300,16 +300,14 @@ describe('pieces of work in one transaction', () => {
       const { culprits } = await failureOf([failing, piece('b', effect('b'))]);
       expect([...culprits]).to.deep.equal([failing]);
     }
-    await writer.units.work(origin, ({ schedule }) =>
+    await writer.units.run(origin, ({ schedule }) =>
       schedule('charge', { key: 'a', data: { text: '\\u0000' } }),
     );
   });
 
   it('go on when a migration has added a column since their statements were prepared', async () => {
     const read = () =>
-      writer.units.work(origin, ({ transaction }) =>
-        transaction.selectFrom('counters').selectAll().execute(),
-      );
+      writer.units.run(origin, ({ transaction }) => transaction.selectFrom('counters').selectAll().execute());
     await read();
     await database.admin('alter table counters add column later int');
     try {
@@ -322,15 +320,15 @@ describe('pieces of work in one transaction', () => {
     }
   });
 
-  it('that are tasks: one that cannot be settled is put off, and the others are done', async () => {
+  it('postpones the one task that cannot be completed, and completes the others', async () => {
     const tasks = Array.from({ length: 20 }, (_, i) => `t${i}`);
-    await writer.units.work(origin, async ({ schedule }) => {
+    await writer.units.run(origin, async ({ schedule }) => {
       for (const key of tasks) await schedule('charge', { key });
     });
     const runner = new WorkerRunner(
       {
         kind: 'charge',
-        settle: async ({ key }, _, work) => {
+        complete: async ({ key }, _, work) => {
           await effect(key)(work);
           if (key === 't3') throw new Error('not this one');
         },
@@ -642,7 +640,7 @@ describe('requests that share a transaction', function () {
           responses: {},
           shared: ({ body }) => body.id,
         },
-        async ({ body }, { transaction, signal }: Work<NoteSchema>) => {
+        async ({ body }, { transaction, signal }: WorkContext<NoteSchema>) => {
           calls += 1;
           const row = await transaction
             .insertInto('notes')

@@ -1,4 +1,4 @@
-import { defineEvent, defineMethod, Joi } from '@warren/contracts';
+import { defineEvent, defineMethod, Joi } from '@warren/events';
 import { expect } from 'chai';
 import {
   defineBroker,

@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Joi } from '@warren/contracts';
+import { Joi } from '@warren/events';
 import { expect } from 'chai';
 import fc from 'fast-check';
 import {

@@ -1,8 +1,8 @@
-import { buildEvent } from '@warren/contracts';
+import { buildEvent } from '@warren/events';
 import { eventually, withBroker, withDatabase } from '@warren/testkit';
 import { connect } from 'amqplib';
 import { expect } from 'chai';
-import { pause } from '../src/backoff.ts';
+import { pause } from '../src/concurrency.ts';
 import { newId } from '../src/id.ts';
 import { Messaging } from '../src/messaging/connection.ts';
 import { rascalConfig } from '../src/messaging/topology.ts';

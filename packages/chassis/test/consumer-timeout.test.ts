@@ -1,4 +1,4 @@
-import { buildEvent } from '@warren/contracts';
+import { buildEvent } from '@warren/events';
 import { eventually, openProxy, withBroker, withDatabase } from '@warren/testkit';
 import { expect } from 'chai';
 import { sql } from 'kysely';

@@ -1,8 +1,8 @@
 import { EventEmitter } from 'node:events';
-import { buildEvent } from '@warren/contracts';
+import { buildEvent } from '@warren/events';
 import { eventually } from '@warren/testkit';
 import { expect } from 'chai';
-import type { BatchOptions, PieceOfWork, Units, Work } from '../src/context.ts';
+import type { BatchOptions, PieceOfWork, UnitsOfWork, WorkContext } from '../src/context.ts';
 import { newId } from '../src/id.ts';
 import { Consumer } from '../src/messaging/consumer.ts';
 import type { FailedMessagePublisher } from '../src/messaging/failed-message-publisher.ts';
@@ -31,9 +31,9 @@ describe('a consumer', () => {
     ) {
       const rows = pieces.map(({ inboxId }) => ({ message_id: inboxId }));
       const fresh = await first?.(async () => ({ command: 'INSERT', rowCount: rows.length, rows }));
-      for (const piece of fresh ?? pieces) await piece.run({} as Work, { hasWritten: () => false });
+      for (const piece of fresh ?? pieces) await piece.run({} as WorkContext, { hasWritten: () => false });
     },
-  } as unknown as Units;
+  } as unknown as UnitsOfWork;
   const failedMessages = { deadLetter: () => new Promise(() => {}) } as unknown as FailedMessagePublisher;
 
   const consumer = new Consumer({

@@ -3,7 +3,7 @@ import { expect } from 'chai';
 import { Registry } from 'prom-client';
 import { openDatabase } from '../src/database/database.ts';
 import { type CounterDefinition, createCounters } from '../src/telemetry/counters.ts';
-import { createUnits } from '../src/units.ts';
+import { createUnitsOfWork } from '../src/units-of-work.ts';
 import { silent } from './fixtures/relay.ts';
 
 const turns: CounterDefinition<{ hand: 'left' | 'right'; speed: 'slow' | 'fast' }> = {
@@ -17,7 +17,7 @@ describe("a service's own counter", () => {
   const open = () => {
     const registry = new Registry();
     const writer = openDatabase({ url: database.url, connections: 1, name: 'counters', log: silent });
-    const units = createUnits({
+    const units = createUnitsOfWork({
       service: 'alpha',
       database: writer,
       config: {},
@@ -45,9 +45,9 @@ describe("a service's own counter", () => {
   it('counts what was committed, and nothing that was rolled back', async () => {
     const { registry, units, close } = open();
     try {
-      await units.work(origin, async (work) => work.count(turns, { hand: 'left', speed: 'fast' }));
+      await units.run(origin, async (work) => work.count(turns, { hand: 'left', speed: 'fast' }));
       const failure = await units
-        .work(origin, async (work) => {
+        .run(origin, async (work) => {
           work.count(turns, { hand: 'right', speed: 'fast' });
           throw new Error('rolled back');
         })
@@ -65,7 +65,7 @@ describe("a service's own counter", () => {
     const { units, close } = open();
     try {
       const failure = await units
-        .work(origin, async (work) =>
+        .run(origin, async (work) =>
           work.count({ ...turns, name: 'other_total' }, { hand: 'left', speed: 'slow' }),
         )
         .catch((error) => error);

@@ -2,7 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer, connect as dial, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { buildEvent, Joi } from '@warren/contracts';
+import { buildEvent, Joi } from '@warren/events';
 import { client, eventually, freePort, query, withBroker, withDatabase } from '@warren/testkit';
 import { expect } from 'chai';
 import { ConnectError, isDatabaseUnavailable, reasonOf } from '../src/database/outage.ts';

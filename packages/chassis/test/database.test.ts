@@ -17,8 +17,8 @@ describe('a transaction', function () {
   });
   afterEach(() => writer.close());
 
-  const run = <T>(work: Parameters<typeof writer.units.work<T>>[1], signal?: AbortSignal) =>
-    writer.units.work<T>(
+  const run = <T>(work: Parameters<typeof writer.units.run<T>>[1], signal?: AbortSignal) =>
+    writer.units.run<T>(
       { correlationId: 'test', log: silent, ...(signal !== undefined && { signal }) },
       work,
     );
@@ -344,7 +344,7 @@ describe('a transaction', function () {
       const line = await openProxy(database.url);
       await line.close();
       const away = await openWriter(line.url);
-      const error = await reasonOf(away.units.work({ correlationId: 'x', log: silent }, async () => {}));
+      const error = await reasonOf(away.units.run({ correlationId: 'x', log: silent }, async () => {}));
       expect(isDatabaseUnavailable(error)).to.equal(true);
       await away.close();
     });
@@ -355,7 +355,7 @@ describe('a transaction', function () {
       try {
         const aborting = new AbortController();
         const failed = reasonOf(
-          behind.units.work(
+          behind.units.run(
             { correlationId: 'x', log: silent, signal: aborting.signal },
             async ({ transaction }) => {
               await sql`select 1`.execute(transaction);

@@ -1,4 +1,4 @@
-import { buildEvent } from '@warren/contracts';
+import { buildEvent } from '@warren/events';
 import { eventually, withBroker, withDatabase } from '@warren/testkit';
 import { connect } from 'amqplib';
 import { expect } from 'chai';

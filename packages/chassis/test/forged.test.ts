@@ -1,5 +1,5 @@
 // An attacker has the broker user of one service, mallory, and wants beta to act on an event of alpha.
-import { buildEvent } from '@warren/contracts';
+import { buildEvent } from '@warren/events';
 import { eventually, managementOf, platformDefinitions, withBroker, withDatabase } from '@warren/testkit';
 import { type ChannelModel, type ConfirmChannel, connect, type Options } from 'amqplib';
 import { expect } from 'chai';

@@ -1,7 +1,7 @@
 // Bodies as the world sends them: encoded, damaged, cut off, in another charset.
 import { connect } from 'node:net';
 import { brotliCompressSync, deflateSync, gzipSync } from 'node:zlib';
-import { Joi } from '@warren/contracts';
+import { Joi } from '@warren/events';
 import { eventually, freePorts, startProcess } from '@warren/testkit';
 import { expect } from 'chai';
 import { post, type Route } from '../src/http/routes.ts';

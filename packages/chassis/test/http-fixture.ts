@@ -1,6 +1,6 @@
 // A web face without the rest of a service, on a real socket.
 import type { Auth } from '../src/auth/auth.ts';
-import type { Units } from '../src/context.ts';
+import type { UnitsOfWork } from '../src/context.ts';
 import { createHttp, type Http } from '../src/http/app.ts';
 import type { Front } from '../src/http/front.ts';
 import type { Route } from '../src/http/routes.ts';
@@ -29,7 +29,7 @@ export interface Web {
 
 export interface WebOptions {
   routes: readonly Route[];
-  units?: Units;
+  units?: UnitsOfWork;
   auth?: Auth | undefined;
   front?: Front;
   timeout?: number;

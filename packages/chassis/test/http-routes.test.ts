@@ -1,5 +1,5 @@
 // What TypeScript knows in a handler. The compiler is the judge: each `@ts-expect-error` must be one.
-import { Joi } from '@warren/contracts';
+import { Joi } from '@warren/events';
 import { expect } from 'chai';
 import type { Kysely, Transaction } from 'kysely';
 import { created, del, get, noContent, post, type Route } from '../src/http/routes.ts';

@@ -2,10 +2,10 @@ import { once } from 'node:events';
 import { Agent, request as httpRequest, type IncomingMessage } from 'node:http';
 import { connect, type Socket } from 'node:net';
 import { platform } from 'node:os';
-import { Joi } from '@warren/contracts';
+import { Joi } from '@warren/events';
 import { eventually } from '@warren/testkit';
 import { expect } from 'chai';
-import type { Units } from '../src/context.ts';
+import type { UnitsOfWork } from '../src/context.ts';
 import { WarrenError } from '../src/errors.ts';
 import { createAdmin } from '../src/http/admin.ts';
 import { get, post } from '../src/http/routes.ts';
@@ -29,7 +29,7 @@ const untilAborted = (signal: AbortSignal) =>
   );
 
 // Transactions as far as these tests see them: they end when their signal is aborted.
-const fakeUnits = { work: async (_, run) => run({ signal: _.signal } as never) } as Units;
+const fakeUnits = { run: async (_, run) => run({ signal: _.signal } as never) } as UnitsOfWork;
 
 describe('a request past its deadline', () => {
   afterEach(closeWebs);

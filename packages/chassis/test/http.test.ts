@@ -1,9 +1,9 @@
 import { connect } from 'node:net';
-import { Joi } from '@warren/contracts';
+import { Joi } from '@warren/events';
 import { eventually } from '@warren/testkit';
 import { expect } from 'chai';
 import { request } from 'undici';
-import type { Units } from '../src/context.ts';
+import type { UnitsOfWork } from '../src/context.ts';
 import { problem, WarrenError } from '../src/errors.ts';
 import { created, del, get, noContent, patch, post, put, type Route, reply } from '../src/http/routes.ts';
 import { closeWebs, json, openWeb, type Web } from './http-fixture.ts';
@@ -433,11 +433,11 @@ describe('the web face', () => {
       const traceparent = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01';
       const seen: (string | undefined)[] = [];
       const units = {
-        work: async (origin, run) => {
+        run: async (origin, run) => {
           seen.push(origin.traceparent);
           return run({} as never);
         },
-      } as Units;
+      } as UnitsOfWork;
       const traced = await openWeb({ routes, units });
       const send = (value: string) =>
         fetch(`${traced.url}/users`, json({ name: 'a' }, { traceparent: value, 'x-correlation-id': 't' }));

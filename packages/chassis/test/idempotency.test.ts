@@ -1,19 +1,19 @@
 import { readFile } from 'node:fs/promises';
-import { Joi } from '@warren/contracts';
+import { Joi } from '@warren/events';
 import { eventually, startIssuer, type TestIssuer, withDatabase } from '@warren/testkit';
 import { expect } from 'chai';
 import fc from 'fast-check';
 import { sql } from 'kysely';
 import { createAuth } from '../src/auth/auth.ts';
 import { type ChassisConfig, loadConfig } from '../src/config.ts';
-import type { Units } from '../src/context.ts';
+import type { UnitsOfWork } from '../src/context.ts';
 import { type Database, openDatabase } from '../src/database/database.ts';
 import { migrate } from '../src/database/migrate.ts';
 import { problem } from '../src/errors.ts';
 import { canonicalJson, digestOf, pruneIdempotencyKeys } from '../src/http/idempotency.ts';
 import { created, noContent, post, type Route, reply } from '../src/http/routes.ts';
 import { createLog } from '../src/telemetry/index.ts';
-import { createUnits } from '../src/units.ts';
+import { createUnitsOfWork } from '../src/units-of-work.ts';
 import { closeWebs, json, openWeb, type WebOptions } from './http-fixture.ts';
 
 const log = createLog({ service: 'test', version: '1', level: 'silent' });
@@ -73,7 +73,7 @@ describe('Idempotency-Key', function () {
   const replica = async (options: Partial<WebOptions> = {}) => {
     const database = openDatabase<unknown>({ url: server.url, connections: POOL, name: 'test', log });
     opened.push(database);
-    const units: Units = createUnits({
+    const units: UnitsOfWork = createUnitsOfWork({
       service: 'test',
       database,
       config: {},

@@ -1,7 +1,7 @@
-import { buildEvent } from '@warren/contracts';
+import { buildEvent } from '@warren/events';
 import { eventually, withBroker, withDatabase } from '@warren/testkit';
 import { expect } from 'chai';
-import type { BatchOptions, Work } from '../src/context.ts';
+import type { BatchOptions, WorkContext } from '../src/context.ts';
 import { newId } from '../src/id.ts';
 import { insertMessages, pruneInbox } from '../src/inbox/inbox.ts';
 import { type RunningService, start } from '../src/service/start.ts';
@@ -29,7 +29,7 @@ describe('the inbox', function () {
       const piece = {
         key: id,
         origin,
-        run: async ({ transaction }: Work<Schema>) => {
+        run: async ({ transaction }: WorkContext<Schema>) => {
           await transaction
             .insertInto('effects')
             .values({ id: `${consumer} ${id}`, n: 1 })

@@ -1,4 +1,4 @@
-import { currency, Joi, money, uuid } from '@warren/contracts';
+import { Joi, uuid } from '@warren/events';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import * as formats from 'ajv-formats';
 import { expect } from 'chai';
@@ -16,6 +16,8 @@ const verdicts = (schema: Joi.Schema, value: unknown) => ({
   json: ajv.validate(jsonSchemaOf(schema, 'input'), value),
 });
 
+const money = () => Joi.number().strict().min(0).max(9_999_999.99).multiple(0.01);
+
 const id = () => '0199c2a5-7c1d-7000-8f6e-0c9f9f0c7d11';
 
 describe('the JSON Schema of a Joi schema', () => {
@@ -23,7 +25,11 @@ describe('the JSON Schema of a Joi schema', () => {
     const cases: [string, Joi.Schema, { good: unknown[]; bad: unknown[] }][] = [
       ['money', money(), { good: [0, 19.99, 0.07, 9999999.99], bad: [-0.01, 0.001, 10_000_000, '1'] }],
       ['a UUID', uuid(), { good: [id()], bad: ['', 'x', `${id()}0`, 1] }],
-      ['a currency', currency(), { good: ['EUR', 'GBP'], bad: ['eur', 'CHF', null, ''] }],
+      [
+        'a currency',
+        Joi.string().valid('EUR', 'GBP'),
+        { good: ['EUR', 'GBP'], bad: ['eur', 'CHF', null, ''] },
+      ],
       ['one value', Joi.valid('1.0'), { good: ['1.0'], bad: ['1.1', 1] }],
       ['a value or null', Joi.string().valid('a', null), { good: ['a', null], bad: ['b', '', 0] }],
       ['text or null', Joi.string().max(3).allow(null), { good: ['abc', null], bad: ['', 'abcd', 1] }],

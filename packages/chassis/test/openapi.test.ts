@@ -1,4 +1,4 @@
-import { Joi } from '@warren/contracts';
+import { Joi } from '@warren/events';
 import { withDatabase } from '@warren/testkit';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import * as formats from 'ajv-formats';

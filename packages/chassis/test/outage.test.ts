@@ -1,4 +1,4 @@
-import { buildEvent } from '@warren/contracts';
+import { buildEvent } from '@warren/events';
 import {
   type TcpProxy as Cable,
   eventually,

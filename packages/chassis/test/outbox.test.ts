@@ -1,4 +1,4 @@
-import { defineEvent, Joi } from '@warren/contracts';
+import { defineEvent, Joi } from '@warren/events';
 import { eventually, withBroker, withDatabase } from '@warren/testkit';
 import { expect } from 'chai';
 import { newId } from '../src/id.ts';
@@ -28,15 +28,15 @@ describe('the outbox', function () {
       'select * from warren.outbox order by id',
     );
   const counters = () => database.admin('select * from counters');
-  const failure = async (work: Parameters<typeof writer.units.work>[1]): Promise<Error> =>
-    writer.units.work(origin, work).then(
+  const failure = async (work: Parameters<typeof writer.units.run>[1]): Promise<Error> =>
+    writer.units.run(origin, work).then(
       () => expect.fail('the transaction committed'),
       (error) => error,
     );
 
   it('holds an event from the commit of its transaction on, and tells the relay then', async () => {
     const inside: unknown[] = [];
-    const id = await writer.units.work(origin, async ({ emit }) => {
+    const id = await writer.units.run(origin, async ({ emit }) => {
       const id = await emit(written, { noteId: NOTE, text: 'x' }, { aggregate: 'a' });
       inside.push(...(await rows()), commits);
       return id;
@@ -75,7 +75,7 @@ describe('the outbox', function () {
 
   it('keeps the trace of the caller with the event', async () => {
     const traceparent = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01';
-    await writer.units.work({ ...origin, traceparent }, ({ emit }) =>
+    await writer.units.run({ ...origin, traceparent }, ({ emit }) =>
       emit(written, { noteId: NOTE, text: 'x' }, { aggregate: 'a' }),
     );
     const [row] = await rows();
@@ -129,16 +129,14 @@ describe('the outbox', function () {
 
   it('holds what JSON can say: U+0000, lone surrogates and all', async () => {
     for (const text of ['a\u0000b', '\ud800', '😀', '"\\', '\u2028'])
-      await writer.units.work(origin, ({ emit }) =>
-        emit(written, { noteId: NOTE, text }, { aggregate: 'a' }),
-      );
+      await writer.units.run(origin, ({ emit }) => emit(written, { noteId: NOTE, text }, { aggregate: 'a' }));
     const texts = (await rows()).map(({ body }) => JSON.parse(body).data.text);
     expect(texts).to.deep.equal(['a\u0000b', '\ud800', '😀', '"\\', '\u2028']);
   });
 
   it('holds an event of exactly 1 MiB', async () => {
     const emit = (text: string) =>
-      writer.units.work(origin, (work) => work.emit(written, { noteId: NOTE, text }, { aggregate: 'a' }));
+      writer.units.run(origin, (work) => work.emit(written, { noteId: NOTE, text }, { aggregate: 'a' }));
     await emit('x');
     const overhead = Buffer.byteLength((await rows())[0]?.body as string) - 1;
     await emit('x'.repeat(MAX_EVENT_BYTES - overhead));
@@ -165,7 +163,7 @@ describe('the outbox', function () {
       const traceparent = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01';
       const relay = startRelay({ databaseUrl: database.url, brokerUrl: broker.url('alpha') });
       try {
-        const id = await writer.units.work({ ...origin, traceparent, correlationId: newId() }, ({ emit }) =>
+        const id = await writer.units.run({ ...origin, traceparent, correlationId: newId() }, ({ emit }) =>
           emit(written, { noteId: NOTE, text: '\ud800' }, { aggregate: 'a' }),
         );
         const [event] = await probe.waitFor({ type: 'alpha.written' });

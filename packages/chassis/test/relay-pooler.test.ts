@@ -103,7 +103,7 @@ describe('the relay, behind PgBouncer', function () {
     const writer = await openWriter(await start('session'));
     const aborting = new AbortController();
     const failed = writer.units
-      .work({ correlationId: 'x', log: silent, signal: aborting.signal }, ({ transaction }) =>
+      .run({ correlationId: 'x', log: silent, signal: aborting.signal }, ({ transaction }) =>
         sql`select pg_sleep(20)`.execute(transaction),
       )
       .catch((error) => error);

@@ -269,7 +269,7 @@ describe('the relay', function () {
       return (event?.at ?? Number.NaN) - committed;
     };
     const idle = () =>
-      writer.units.work({ correlationId: 'x', log: silent }, (work) =>
+      writer.units.run({ correlationId: 'x', log: silent }, (work) =>
         work.emit(written, { noteId: NOTE, text: '1' }, { aggregate: 'a' }),
       );
     const median = (values: number[]) =>
@@ -289,7 +289,7 @@ describe('the relay', function () {
       await launchActive();
       const elsewhere = await openWriter(database.url);
       const commit = () =>
-        elsewhere.units.work({ correlationId: 'x', log: silent }, (work) =>
+        elsewhere.units.run({ correlationId: 'x', log: silent }, (work) =>
           work.emit(written, { noteId: NOTE, text: '1' }, { aggregate: 'a' }),
         );
       try {

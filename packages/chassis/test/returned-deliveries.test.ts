@@ -1,4 +1,4 @@
-import { buildEvent } from '@warren/contracts';
+import { buildEvent } from '@warren/events';
 import {
   client,
   eventually,

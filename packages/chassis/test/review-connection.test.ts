@@ -1,8 +1,8 @@
-import { buildEvent } from '@warren/contracts';
+import { buildEvent } from '@warren/events';
 import { eventually, type TcpProxy as Line, openProxy, withBroker, withDatabase } from '@warren/testkit';
 import { type Channel, type Connection, connect } from 'amqplib/callback_api';
 import { expect } from 'chai';
-import { pause } from '../src/backoff.ts';
+import { pause } from '../src/concurrency.ts';
 import { newId } from '../src/id.ts';
 import { patchChannels } from '../src/messaging/amqplib-patches.ts';
 import { closeQuietly, withChannel } from '../src/messaging/publisher.ts';

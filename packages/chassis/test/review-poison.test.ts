@@ -1,11 +1,11 @@
 import { once } from 'node:events';
 import { createRequire } from 'node:module';
 import { Worker } from 'node:worker_threads';
-import { buildEvent } from '@warren/contracts';
+import { buildEvent } from '@warren/events';
 import { eventually, withBroker, withDatabase } from '@warren/testkit';
 import { expect } from 'chai';
 import { sql } from 'kysely';
-import type { Work } from '../src/context.ts';
+import type { WorkContext } from '../src/context.ts';
 import { newId } from '../src/id.ts';
 import { type RunningService, start } from '../src/service/start.ts';
 import { createLog } from '../src/telemetry/index.ts';
@@ -81,7 +81,7 @@ describe('a handler that fails in unusual ways', function () {
     await broker.purge(DLQ);
   });
 
-  async function swallow(work: Work) {
+  async function swallow(work: WorkContext) {
     await sql`select 1 / 0`.execute(work.transaction).catch(() => {});
   }
 

@@ -1,6 +1,6 @@
 // On whose behalf a request over the broker is: the gateway's word counts, where the broker vouches that it is the gateway's.
 import { randomUUID } from 'node:crypto';
-import { defineMethod, Joi } from '@warren/contracts';
+import { defineMethod, Joi } from '@warren/events';
 import { type Recorded, startIssuer, type TestIssuer, withBroker } from '@warren/testkit';
 import { expect } from 'chai';
 import { own } from '../src/auth/access.ts';

@@ -1,5 +1,5 @@
 // The process of a service opens connections and channels without end; its broker user may have only so many.
-import { buildEvent } from '@warren/contracts';
+import { buildEvent } from '@warren/events';
 import { eventually, platformDefinitions, withBroker, withDatabase } from '@warren/testkit';
 import { type ChannelModel, connect } from 'amqplib';
 import { expect } from 'chai';

@@ -1,8 +1,8 @@
 import { eventually, openProxy, withDatabase } from '@warren/testkit';
 import { expect } from 'chai';
 import type { Kysely } from 'kysely';
-import { type Task, tasksPending, type Worker, WorkerRunner } from '../src/tasks/worker.ts';
-import { createUnits } from '../src/units.ts';
+import { countPendingTasks, type Task, type Worker, WorkerRunner } from '../src/tasks/worker.ts';
+import { createUnitsOfWork } from '../src/units-of-work.ts';
 import {
   NOTE,
   openWriter,
@@ -14,7 +14,7 @@ import {
 } from './fixtures/relay.ts';
 import { written } from './fixtures/services.ts';
 
-type Settle = NonNullable<Worker<object, unknown, Schema>['settle']>;
+type Complete = Worker<object, unknown, Schema>['complete'];
 
 describe('a worker', function () {
   this.timeout(60_000);
@@ -33,19 +33,22 @@ describe('a worker', function () {
   });
 
   /** The effect of a task, and an event that tells of it. */
-  const write: Settle = async ({ key }, _, { transaction, emit }) => {
+  const write: Complete = async ({ key }, _, { transaction, emit }) => {
     await transaction.insertInto('effects').values({ id: key }).execute();
     await emit(written, { noteId: NOTE, text: key }, { aggregate: key });
   };
   /** One replica's. */
   const launch = (worker: Partial<Worker>, units = writer.units, log = silent) => {
-    const runner = new WorkerRunner({ kind: 'charge', settle: write, ...worker }, { units, config: {}, log });
+    const runner = new WorkerRunner(
+      { kind: 'charge', complete: write, ...worker },
+      { units, config: {}, log },
+    );
     runners.push(runner);
     runner.start();
     return runner;
   };
   const schedule = (key: string, task: { at?: Date; data?: object } = {}) =>
-    writer.units.work({ correlationId: `by ${key}`, log: silent }, (work) =>
+    writer.units.run({ correlationId: `by ${key}`, log: silent }, (work) =>
       work.schedule('charge', { key, ...task }),
     );
   const effects = async () =>
@@ -58,7 +61,7 @@ describe('a worker', function () {
     eventually(async () => expect(await effects()).to.have.length(count), { timeout: 20_000 });
 
   const unschedule = (key: string) =>
-    writer.units.work({ correlationId: 'c', log: silent }, (work) => work.unschedule('charge', key));
+    writer.units.run({ correlationId: 'c', log: silent }, (work) => work.unschedule('charge', key));
 
   it('never begins what was taken back before', async () => {
     await schedule('a');
@@ -75,7 +78,7 @@ describe('a worker', function () {
     const go = Promise.withResolvers<void>();
     await schedule('a');
     launch({
-      act: async () => {
+      perform: async () => {
         begun.resolve();
         await go.promise;
       },
@@ -86,11 +89,11 @@ describe('a worker', function () {
     await done(1);
   });
 
-  it('may read and write while it acts, in no transaction of its task', async () => {
+  it('may read and write in perform, outside the transaction of its task', async () => {
     await schedule('a');
     let attempts = 0;
     launch({
-      act: async (_, { database }: { database: Kysely<Schema> }) => {
+      perform: async (_, { database }: { database: Kysely<Schema> }) => {
         await database
           .insertInto('effects')
           .values({ id: `attempt ${++attempts}` })
@@ -105,7 +108,7 @@ describe('a worker', function () {
   it('leaves what failed once where it is: it may have had its effect', async () => {
     await schedule('a');
     launch({
-      act: async () => {
+      perform: async () => {
         throw new Error('no answer');
       },
     });
@@ -114,19 +117,19 @@ describe('a worker', function () {
     expect(await tasks()).to.have.length(1);
   });
 
-  it('acts in no transaction, then writes result, event and end of the task in one', async () => {
+  it('performs in no transaction, then writes the result, the event and the end of the task in one', async () => {
     let open: unknown;
     const seen: Task[] = [];
     await schedule('a', { data: { amount: 5 } });
     launch({
-      act: async (task) => {
+      perform: async (task) => {
         seen.push(task);
         [open] = await database.admin(
           `select count(*)::int as n from pg_stat_activity where application_name = 'writer' and datname = current_database() and state like 'idle in%'`,
         );
         return 'paid';
       },
-      settle: async (task, result, work) => {
+      complete: async (task, result, work) => {
         expect(result).to.equal('paid');
         await write(task, result, work);
       },
@@ -139,11 +142,11 @@ describe('a worker', function () {
     expect(event).to.deep.equal({ aggregate: 'a', correlation_id: 'by a' });
   });
 
-  it('keeps nothing of a settle that fails, and does the task again later', async () => {
+  it('rolls back a complete that fails, and does the task again later', async () => {
     await schedule('a');
     let times = 0;
     launch({
-      settle: async (task, result, work) => {
+      complete: async (task, result, work) => {
         await write(task, result, work);
         times += 1;
         if (times === 1) throw new Error('half way');
@@ -158,20 +161,20 @@ describe('a worker', function () {
 
   it('shares the work with its replicas: no task twice, none at two at once', async () => {
     await Promise.all(Array.from({ length: 500 }, (_, i) => schedule(`t${i}`)));
-    const acting = new Set<string>();
-    const acts: string[] = [];
+    const performed = new Set<string>();
+    const attempts: string[] = [];
     const byReplica: number[] = [];
     const since = performance.now();
     for (let replica = 0; replica < 4; replica += 1) {
       byReplica.push(0);
       launch({
-        act: async ({ key }) => {
-          expect(acting.has(key), `${key} at two at once`).to.equal(false);
-          acting.add(key);
-          acts.push(key);
+        perform: async ({ key }) => {
+          expect(performed.has(key), `${key} at two at once`).to.equal(false);
+          performed.add(key);
+          attempts.push(key);
           byReplica[replica] = (byReplica[replica] as number) + 1;
           await new Promise((resolve) => setTimeout(resolve, 2));
-          acting.delete(key);
+          performed.delete(key);
         },
       });
     }
@@ -179,7 +182,7 @@ describe('a worker', function () {
     console.log(
       `        500 tasks by 4 replicas (${byReplica.join(', ')}) in ${Math.round(performance.now() - since)} ms`,
     );
-    expect(acts).to.have.length(500);
+    expect(attempts).to.have.length(500);
     expect(Math.min(...byReplica)).to.be.above(0);
     expect(await tasks()).to.deep.equal([]);
   });
@@ -191,8 +194,8 @@ describe('a worker', function () {
     const dead = launch(
       {
         concurrency: 1,
-        act: () => stuck.promise,
-        settle: (task, result, work) => write({ ...task, key: 'by the dead' }, result, work),
+        perform: () => stuck.promise,
+        complete: (task, result, work) => write({ ...task, key: 'by the dead' }, result, work),
       },
       writer.units,
       log,
@@ -202,7 +205,7 @@ describe('a worker', function () {
     expect(claimed?.due, 's until the lease ends').to.be.within(18, 20);
 
     const keys: string[] = [];
-    launch({ act: async ({ key, attempts }) => void keys.push(`${key} ${attempts}`) });
+    launch({ perform: async ({ key, attempts }) => void keys.push(`${key} ${attempts}`) });
     await new Promise((resolve) => setTimeout(resolve, 1_500));
     expect(keys, 'before the lease ends').to.deep.equal([]);
     await database.admin('update warren.tasks set due_at = now()');
@@ -220,7 +223,7 @@ describe('a worker', function () {
   it('keeps its claim for as long as it is at it', async () => {
     await schedule('a');
     const stuck = Promise.withResolvers<void>();
-    launch({ act: () => stuck.promise });
+    launch({ perform: () => stuck.promise });
     await eventually(async () => expect((await tasks())[0]?.attempts).to.equal(1));
     const claimedUntil = async () =>
       (await database.admin<{ at: Date }>('select due_at as at from warren.tasks'))[0]?.at.getTime() ?? 0;
@@ -233,10 +236,10 @@ describe('a worker', function () {
     expect(await tasks()).to.deep.equal([]);
   });
 
-  it('whose lease another one holds neither settles nor puts off the task when it fails', async () => {
+  it('neither completes nor postpones a task that fails after another has taken its lease', async () => {
     await schedule('a');
     const stuck = Promise.withResolvers<void>();
-    launch({ act: () => stuck.promise });
+    launch({ perform: () => stuck.promise });
     await eventually(async () => expect((await tasks())[0]?.attempts).to.equal(1));
     // Another replica's claim.
     await database.admin(
@@ -254,7 +257,7 @@ describe('a worker', function () {
     const dues: number[] = [];
     const runner = launch({
       concurrency: 1,
-      act: async () => {
+      perform: async () => {
         throw new Error('no');
       },
     });
@@ -273,15 +276,15 @@ describe('a worker', function () {
       expect(dues[i], `after failure ${i + 1}`).to.be.within(seconds * 0.7, seconds * 1.25);
   });
 
-  it('gives up an act that hangs, tells it so, and tries again', async () => {
+  it('aborts a perform that hangs, and tries again', async () => {
     await schedule('a');
     let told = false;
-    let acts = 0;
+    let attempts = 0;
     launch({
       timeout: 200,
-      act: (_, { signal }) => {
-        acts += 1;
-        if (acts > 1) return Promise.resolve();
+      perform: (_, { signal }) => {
+        attempts += 1;
+        if (attempts > 1) return Promise.resolve();
         signal.addEventListener('abort', () => {
           told = true;
         });
@@ -293,13 +296,13 @@ describe('a worker', function () {
     await done(1);
   });
 
-  it('takes what an act throws for what it is: not an Error, or thrown before the first await', async () => {
+  it('handles what perform throws, also when it is not an Error or thrown before the first await', async () => {
     await schedule('a');
-    let acts = 0;
+    let attempts = 0;
     launch({
-      act: () => {
-        acts += 1;
-        if (acts === 1) throw 'a string';
+      perform: () => {
+        attempts += 1;
+        if (attempts === 1) throw 'a string';
         return Promise.resolve();
       },
     });
@@ -312,7 +315,7 @@ describe('a worker', function () {
     for (let i = 0; i < 10; i += 1) await schedule(`a${i}`);
     await schedule('z');
     launch({
-      act: async ({ key }) => {
+      perform: async ({ key }) => {
         if (key !== 'z') throw away;
       },
     });
@@ -329,7 +332,7 @@ describe('a worker', function () {
     it(`puts a task off that failed with ${what}`, async () => {
       await schedule('a');
       launch({
-        act: async () => {
+        perform: async () => {
           throw thrown;
         },
       });
@@ -340,24 +343,24 @@ describe('a worker', function () {
   it('does a task once that was scheduled twice, and again when it is scheduled after it was done', async () => {
     await Promise.all([schedule('a'), schedule('a'), schedule('a')]);
     await schedule('a');
-    let acts = 0;
+    let attempts = 0;
     launch({
-      act: async () => {
-        acts += 1;
+      perform: async () => {
+        attempts += 1;
       },
-      settle: async () => {},
+      complete: async () => {},
     });
     await eventually(async () => expect(await tasks()).to.deep.equal([]));
-    expect(acts).to.equal(1);
+    expect(attempts).to.equal(1);
     await schedule('a');
-    await eventually(() => expect(acts).to.equal(2));
+    await eventually(() => expect(attempts).to.equal(2));
   });
 
-  it('may schedule its own task anew while it settles', async () => {
+  it('may schedule its own task again in complete', async () => {
     await schedule('a');
     let times = 0;
     launch({
-      settle: async (_, __, work) => {
+      complete: async (_, __, work) => {
         times += 1;
         if (times < 3) await work.schedule('charge', { key: 'a' });
       },
@@ -371,7 +374,7 @@ describe('a worker', function () {
     await schedule('now');
     const at: Record<string, number> = {};
     launch({
-      act: async ({ key }) => {
+      perform: async ({ key }) => {
         at[key] = Date.now();
       },
     });
@@ -380,11 +383,11 @@ describe('a worker', function () {
   });
 
   it('leaves the tasks of other kinds alone, and a rolled-back schedule leaves none', async () => {
-    await writer.units.work({ correlationId: 'x', log: silent }, (work) =>
+    await writer.units.run({ correlationId: 'x', log: silent }, (work) =>
       work.schedule('other', { key: 'a' }),
     );
     await writer.units
-      .work({ correlationId: 'x', log: silent }, async (work) => {
+      .run({ correlationId: 'x', log: silent }, async (work) => {
         await work.schedule('charge', { key: 'b' });
         throw new Error('no');
       })
@@ -393,7 +396,7 @@ describe('a worker', function () {
     await schedule('c');
     await done(1);
     expect(await effects()).to.deep.equal(['c']);
-    expect(await tasksPending(writer.database.kysely, ['charge', 'other'])).to.deep.equal([
+    expect(await countPendingTasks(writer.database.kysely, ['charge', 'other'])).to.deep.equal([
       { kind: 'charge', pending: 0 },
       { kind: 'other', pending: 1 },
     ]);
@@ -404,7 +407,7 @@ describe('a worker', function () {
     await schedule('later', { at: new Date(Date.now() + 60_000) });
     await schedule('a');
     launch({
-      act: async () => {
+      perform: async () => {
         throw new Error('the provider is away');
       },
     });
@@ -414,7 +417,7 @@ describe('a worker', function () {
       }),
     );
     await database.admin("update warren.tasks set due_at = now() + interval '5 minutes' where key = 'a'");
-    expect(await tasksPending(writer.database.kysely, ['charge'])).to.deep.equal([
+    expect(await countPendingTasks(writer.database.kysely, ['charge'])).to.deep.equal([
       { kind: 'charge', pending: 1 },
     ]);
   });
@@ -445,7 +448,7 @@ describe('a worker', function () {
 
   it('is woken by a commit in its process', async () => {
     const runner = launch({});
-    const woken = createUnits<Schema, unknown>({
+    const woken = createUnitsOfWork<Schema, unknown>({
       service: 'alpha',
       database: writer.database,
       config: {},
@@ -456,7 +459,7 @@ describe('a worker', function () {
     const lags: number[] = [];
     for (let i = 0; i < 30; i += 1) {
       const since = performance.now();
-      await woken.work({ correlationId: 'x', log: silent }, (work) =>
+      await woken.run({ correlationId: 'x', log: silent }, (work) =>
         work.schedule('charge', { key: `k${i}` }),
       );
       await eventually(async () => expect(await effects()).to.have.length(i + 1), { interval: 2 });
@@ -497,7 +500,7 @@ describe('a worker', function () {
     const since = performance.now();
     launch({
       concurrency: 5,
-      async act() {
+      async perform() {
         most = Math.max(most, ++now);
         await new Promise((resolve) => setTimeout(resolve, 20));
         now -= 1;
@@ -515,7 +518,7 @@ describe('a worker', function () {
     await schedule('a');
     const runner = launch({
       concurrency: 1,
-      async act() {
+      async perform() {
         begun += 1;
         if (begun === 1) await gate.promise;
       },
@@ -558,7 +561,7 @@ describe('a worker', function () {
     let started = 0;
     const runner = launch({
       concurrency: 2,
-      act: async () => {
+      perform: async () => {
         started += 1;
         await new Promise((resolve) => setTimeout(resolve, 300));
       },
@@ -575,7 +578,7 @@ describe('a worker', function () {
     const said: string[] = [];
     const begun = Promise.withResolvers<void>();
     const runner = launch({
-      act: async () => {
+      perform: async () => {
         begun.resolve();
         await new Promise((resolve) => setTimeout(resolve, 100));
         said.push('acted');
@@ -598,7 +601,7 @@ describe('a worker', function () {
       await done(1);
       line.refuse(true);
       await eventually(() =>
-        expect(lines.map(({ msg }) => msg)).to.include('cannot claim or settle tasks; retrying'),
+        expect(lines.map(({ msg }) => msg)).to.include('cannot claim or complete tasks; retrying'),
       );
       await schedule('b');
       await new Promise((resolve) => setTimeout(resolve, 1_500));

@@ -1,5 +1,4 @@
-import { defineEvent, uuid } from './event.ts';
-import { text } from './text.ts';
+import { defineEvent, text, uuid } from '@warren/events';
 
 export interface EmailSent {
   emailId: string;

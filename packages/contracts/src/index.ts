@@ -1,14 +1,7 @@
-export { default as Joi } from 'joi';
 export * from './email.ts';
-export * from './envelope.ts';
-export * from './event.ts';
-export * from './method.ts';
+export * from './lists.ts';
 export * from './money.ts';
 export * from './order.ts';
 export * from './payment.ts';
-export * from './personal.ts';
-export { recognizerOf } from './recognize.ts';
 export * from './session.ts';
-export * from './text.ts';
 export * from './user.ts';
-export * from './utf8.ts';

@@ -1,4 +1,4 @@
-import Joi from 'joi';
+import { Joi } from '@warren/events';
 
 export type Currency = 'EUR' | 'USD' | 'GBP';
 

@@ -1,8 +1,5 @@
-import Joi from 'joi';
-import { defineEvent, uuid } from './event.ts';
-import { defineMethod } from './method.ts';
+import { defineEvent, defineMethod, Joi, text, uuid } from '@warren/events';
 import { type Currency, currency, money } from './money.ts';
-import { text } from './text.ts';
 
 export interface PaymentProcessed {
   paymentId: string;

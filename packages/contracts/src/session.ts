@@ -1,6 +1,4 @@
-import Joi from 'joi';
-import { defineEvent, uuid } from './event.ts';
-import { defineMethod } from './method.ts';
+import { defineEvent, defineMethod, Joi, uuid } from '@warren/events';
 
 export interface SessionOpened {
   sessionId: string;

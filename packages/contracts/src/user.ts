@@ -1,7 +1,4 @@
-import Joi from 'joi';
-import { defineEvent, uuid } from './event.ts';
-import { defineMethod } from './method.ts';
-import { text } from './text.ts';
+import { defineEvent, defineMethod, Joi, text, uuid } from '@warren/events';
 
 export interface UserCreated {
   userId: string;

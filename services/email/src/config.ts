@@ -43,13 +43,12 @@ const smtpUrl = url('smtp', 'smtps')
     return value;
   })
   .messages({
-    'smtp.host': 'names no host; it is like smtp://user:password@host:587',
-    'smtp.encoding':
-      'has a user name or password that is not percent-encoded (a % itself is written %25, an @ is written %40)',
+    'smtp.host': 'must contain a host, e.g. smtp://user:password@host:587',
+    'smtp.encoding': 'must have a percent-encoded user name and password (write % as %25 and @ as %40)',
     'smtp.rest':
-      'has a path or a fragment (special characters in a user name or password are percent-encoded, e.g. %23 for #)',
+      'must not have a path or a fragment (percent-encode special characters in the user name and password, e.g. # as %23)',
     'smtp.option':
-      'may have these options only, each once: requireTLS=true|false, tls.rejectUnauthorized=true|false, tls.servername=NAME, name=NAME',
+      'may have only these options, each at most once: requireTLS=true|false, tls.rejectUnauthorized=true|false, tls.servername=NAME, name=NAME',
   });
 
 function isDecodable(text: string): boolean {

@@ -8,7 +8,7 @@ import {
   requireCursor,
   sql,
   toPage,
-  type Work,
+  type WorkContext,
 } from '@warren/chassis';
 import {
   emailSent,
@@ -72,22 +72,22 @@ export interface Email {
   sentAt?: string;
 }
 
-export type EmailWork = Work<EmailSchema, EmailConfig>;
+export type EmailWork = WorkContext<EmailSchema, EmailConfig>;
 
-/** The pending row that sends an e-mail; its key is the e-mail's id. */
+/** The task that sends an e-mail; its key is the e-mail's id. */
 export const SEND = 'email.send';
 
 /** What the mail server refused for good: offered `again` later, or `given_up`. */
 export const refusals: CounterDefinition<{ outcome: 'again' | 'given_up' }> = {
   name: 'emails_refused_total',
-  help: 'E-mails that the mail server refused for good or cannot take, by what comes of them.',
+  help: 'E-mails that the mail server permanently refused or does not support, by what happens next: again (offered again later) or given_up.',
   labels: { outcome: ['again', 'given_up'] },
 };
 
 /** What did not go out at once. */
 export const held: CounterDefinition<{ reason: 'unconfirmed' | 'postponed' | 'expired' }> = {
   name: 'emails_held_total',
-  help: 'E-mails that wait for the confirmation of their address, that EMAILS_PER_HOUR postponed, or that waited in vain.',
+  help: 'E-mails held back: unconfirmed (waiting for the confirmation of their address), postponed (by EMAILS_PER_HOUR), expired (never confirmed in time).',
   labels: { reason: ['unconfirmed', 'postponed', 'expired'] },
 };
 
@@ -259,7 +259,7 @@ export async function prepare(
     .where('emails.status', '=', 'pending')
     .executeTakeFirst();
   if (row === undefined || row.recipient === null)
-    return { kind: 'refused', reason: 'there is nobody to send it to any more', again: true };
+    return { kind: 'refused', reason: 'the e-mail or its recipient no longer exists', again: true };
   if (row.unconfirmed) return { kind: 'unconfirmed' };
   const now = new Date();
   const slot = row.needsSlot ? await takeSlot(database, config, id, now) : null;
@@ -350,13 +350,16 @@ async function markRefused(work: EmailWork, id: string, { reason, again }: Refus
   if (delay === undefined) {
     await work.transaction.updateTable('emails').set({ status: 'failed' }).where('id', '=', id).execute();
     work.count(refusals, { outcome: 'given_up' });
-    work.log.error({ code: 'email_given_up', refusal }, 'an e-mail is refused and given up');
+    work.log.error({ code: 'email_given_up', refusal }, 'e-mail given up: the mail server refused it');
     return;
   }
   const at = new Date(work.now().getTime() + delay);
   await work.schedule(SEND, { key: id, at });
   work.count(refusals, { outcome: 'again' });
-  work.log.warn({ code: 'email_refused', refusal, at }, 'the mail server refuses an e-mail');
+  work.log.warn(
+    { code: 'email_refused', refusal, at },
+    'e-mail refused by the mail server; will be offered again',
+  );
 }
 
 /** Oldest first. */

@@ -7,13 +7,13 @@ const sending: Worker<object, Outcome, EmailSchema, EmailConfig> = {
   kind: SEND,
   concurrency: CONNECTIONS,
   timeout: TIMEOUT,
-  async act({ key }, { database, config, log, signal }) {
+  async perform({ key }, { database, config, log, signal }) {
     const prepared = await prepare(database, config, key);
     if (prepared.kind !== 'ready') return prepared;
     const refusal = await deliver(prepared.message, { config, log, signal });
     return refusal === undefined ? { kind: 'sent' } : { kind: 'refused', ...refusal };
   },
-  settle: ({ key }, outcome, work) => settle(work, key, outcome),
+  complete: ({ key }, outcome, work) => settle(work, key, outcome),
   close: closeDelivery,
 };
 

@@ -1,7 +1,5 @@
 import { randomUUID } from 'node:crypto';
 import {
-  buildEvent,
-  type EventDefinition,
   type OrderCreated,
   orderCancelled,
   orderConfirmed,
@@ -9,6 +7,7 @@ import {
   paymentRefunded,
   userCreated,
 } from '@warren/contracts';
+import { buildEvent, type EventDefinition } from '@warren/events';
 
 /** An event as its service would publish it: `publish(…message)` puts it on the exchange. */
 function messageOf<Data extends object>(definition: EventDefinition<Data>, data: Data) {

@@ -78,17 +78,17 @@ export function meter(
 }
 
 export const tooLarge = (limit: number): Problem =>
-  problem(413, { detail: `The body may have ${limit} bytes at most.` });
+  problem(413, { detail: `The request body exceeds the limit of ${limit} bytes.` });
 
 export const stalled = (timeout: number): Problem =>
   problem(408, {
-    detail: `Nothing more of the body came for ${timeout} ms.`,
+    detail: `No more of the request body arrived within ${timeout} ms.`,
     headers: { connection: 'close' },
   });
 
 export const crowded = (): Problem =>
   problem(503, {
     code: 'gateway_busy',
-    detail: 'Too many bodies of requests, of this client or of all, are on their way; try again shortly.',
+    detail: 'Too many request bodies are in flight; try again shortly.',
     headers: { 'retry-after': '1' },
   });

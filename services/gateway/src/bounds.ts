@@ -1,19 +1,19 @@
-// What was refused because there is only so much of it: counted, and logged now and then.
+// Counts refusals by the limit that was reached, and logs them at a reduced rate.
 import { type CounterDefinition, type FrontTools, seldom } from '@warren/chassis';
 
 const BOUNDS = {
-  connections: 'connections are refused: there are MAX_CONNECTIONS, and none of them is idle',
-  client_connections: 'connections of a client are refused: it has MAX_CLIENT_CONNECTIONS',
-  header_memory: 'connections are closed: the heads of their unanswered requests exceed HEADER_MEMORY',
-  body_memory: 'requests are refused: their bodies exceed BODY_MEMORY',
-  upstream_connections: 'requests are refused: no connection to the service became free',
+  connections: 'connection refused: MAX_CONNECTIONS reached and none is idle',
+  client_connections: 'connection refused: the client reached MAX_CLIENT_CONNECTIONS',
+  header_memory: 'connection closed: the headers of unanswered requests exceed HEADER_MEMORY',
+  body_memory: 'request refused: request bodies exceed BODY_MEMORY',
+  upstream_connections: 'request refused: no upstream connection became free within UPSTREAM_WAIT',
 };
 
 export type Bound = keyof typeof BOUNDS;
 
 export const refused: CounterDefinition<{ bound: Bound }> = {
   name: 'gateway_refused_total',
-  help: 'Connections and requests refused because a bound was reached, by bound.',
+  help: 'Connections and requests refused because a limit was reached, by limit.',
   labels: { bound: Object.keys(BOUNDS) as Bound[] },
 };
 

@@ -17,7 +17,7 @@ const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'];
 export function createFront(config: GatewayConfig, tools: FrontTools): Front {
   if (config.BODY_MEMORY < 4 * config.BODY_BUFFER)
     throw new ConfigError([
-      'BODY_MEMORY: must be at least 4 times BODY_BUFFER, for a client has a quarter of it',
+      'BODY_MEMORY: must be at least 4 times BODY_BUFFER, because one client may use a quarter of it',
     ]);
   const limiter = createLimiter(config.RATE_LIMIT);
   const room = createShares(config.BODY_MEMORY);
@@ -72,7 +72,7 @@ export function createFront(config: GatewayConfig, tools: FrontTools): Front {
         return page(request, response, context);
       }
       const destination = destinationOf(path);
-      if (destination === undefined) throw problem(404, { detail: `There is nothing at ${path}.` });
+      if (destination === undefined) throw problem(404, { detail: `No route matches ${path}.` });
       context.route = destination.route;
       // So that invalid tokens end here. Which route needs one, its service knows.
       await context.authenticate();
@@ -126,14 +126,14 @@ const proxyTo = (name: Upstream, config: GatewayConfig, room: Shares): UpstreamP
  */
 function refuseAmbiguous({ rawHeaders, headers, httpVersion }: IncomingMessage): void {
   const hosts = rawHeaders.filter((name, at) => at % 2 === 0 && name.toLowerCase() === 'host').length;
-  if (httpVersion !== '1.1' && httpVersion !== '1.0') throw ambiguous(505, 'This is HTTP/1.1.');
+  if (httpVersion !== '1.1' && httpVersion !== '1.0') throw ambiguous(505, 'Only HTTP/1.x is supported.');
   if (hosts > 1 || !HOST.test(headers.host ?? ''))
-    throw ambiguous(400, 'A request has one Host field, which names a host.');
+    throw ambiguous(400, 'A request must have exactly one valid Host header.');
   const coding = headers['transfer-encoding'];
   if (coding === undefined) return;
-  if (httpVersion === '1.0') throw ambiguous(400, 'HTTP/1.0 knows no Transfer-Encoding.');
+  if (httpVersion === '1.0') throw ambiguous(400, 'Transfer-Encoding is not allowed in HTTP/1.0.');
   if (coding.toLowerCase() !== 'chunked')
-    throw ambiguous(501, 'Of all transfer codings only chunked is understood.');
+    throw ambiguous(501, 'Only chunked transfer encoding is supported.');
 }
 
 /** Where such a request ends is not certain: nothing more is read from its connection. */
@@ -143,12 +143,12 @@ const ambiguous = (status: number, detail: string): Problem =>
 function limited(wait: number): Problem {
   return problem(429, {
     code: 'rate_limited',
-    detail: 'Too many requests from this address; slow down.',
+    detail: 'Too many requests from this address; try again after the time in Retry-After.',
     headers: { 'retry-after': String(Math.ceil(wait / 1_000)) },
   });
 }
 
 function notAllowed(path: string, methods: string[]): Problem {
   const allow = methods.join(', ');
-  return problem(405, { detail: `${path} knows ${allow}.`, headers: { allow } });
+  return problem(405, { detail: `Allowed methods for ${path}: ${allow}.`, headers: { allow } });
 }

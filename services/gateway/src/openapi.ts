@@ -33,7 +33,7 @@ async function collect(config: GatewayConfig, own: OpenApiDocument): Promise<Ope
     ...(own.info.description !== undefined && { description: own.info.description }),
   });
   if (away.length === 0) return whole;
-  const notice = `**Not described here, for they are away:** ${away.join(', ')}.`;
+  const notice = `**These services are unavailable, so their routes are missing here:** ${away.join(', ')}.`;
   return { ...whole, info: { ...whole.info, description: `${notice}\n\n${whole.info.description}` } };
 }
 

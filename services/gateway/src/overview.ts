@@ -1,5 +1,5 @@
 // All about a user, asked of the services over the broker: what cannot be had in time is missing, and named.
-import { Problem, type Read } from '@warren/chassis';
+import { Problem, type ReadContext } from '@warren/chassis';
 import {
   findUser,
   listOrders,
@@ -27,7 +27,7 @@ export interface Overview {
  */
 export async function overviewOf(
   userId: string,
-  { request, log }: Pick<Read, 'request' | 'log'>,
+  { request, log }: Pick<ReadContext, 'request' | 'log'>,
   timeout: number,
 ): Promise<Overview> {
   const missing: string[] = [];
@@ -40,7 +40,7 @@ export async function overviewOf(
       // An outage of the broker fails them all, and is told elsewhere.
       const code = error instanceof Problem ? error.code : undefined;
       if (code !== 'broker_unavailable')
-        log.warn({ err: error, part: name }, 'a part of an overview is missing');
+        log.warn({ err: error, part: name }, 'part of an overview is missing');
       return null;
     }
   };

@@ -44,7 +44,7 @@ const ABSOLUTE = /^https?:\/\/[\w.:[\]-]+(?=[/?]|$)/i;
  */
 export function readTarget(raw: string): Target {
   if (raw.length > LONGEST)
-    throw problem(414, { detail: `A request target may have ${LONGEST} characters at most.` });
+    throw problem(414, { detail: `The request target exceeds the limit of ${LONGEST} characters.` });
   const target = raw.replace(ABSOLUTE, '');
   const at = target.indexOf('?');
   const path = (at < 0 ? target : target.slice(0, at)) || (target === raw ? '' : '/');
@@ -54,7 +54,7 @@ export function readTarget(raw: string): Target {
     title: 'Path refused',
     code: 'path_refused',
     detail:
-      'A path is plain segments of letters, digits and -._~!$&\'()*+,=:@ between single slashes: nothing percent-encoded, no "." or ".." segment, no fragment.',
+      'A path may contain segments of letters, digits and -._~!$&\'()*+,=:@ between single slashes. Percent-encoding, "." and ".." segments and fragments are not allowed.',
   });
 }
 

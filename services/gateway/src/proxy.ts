@@ -151,7 +151,7 @@ export function createProxy(options: ProxyOptions): UpstreamProxy {
     );
     response.setTimeout(STALLED, () => request.socket.resetAndDestroy());
     try {
-      if (statusCode > LAST_STATUS) throw new Error(`${statusCode} is no status.`);
+      if (statusCode > LAST_STATUS) throw new Error(`${statusCode} is not an HTTP status code.`);
       // undici's `raw` gives name, value, name, value.
       const headers = answer.headers as unknown as string[];
       for (const [header, values] of responseHeaders(headers)) response.setHeader(header, values);
@@ -284,7 +284,7 @@ const unavailable = (name: string, cause: unknown): Problem =>
 const invalid = (name: string, cause: unknown): Problem =>
   problem(502, {
     code: 'upstream_invalid',
-    detail: `The ${name} service answered what is no HTTP.`,
+    detail: `The ${name} service returned an invalid HTTP response.`,
     cause,
   });
 
@@ -299,6 +299,6 @@ const timedOut = (name: string, timeout: number, cause?: unknown): Problem =>
 const busy = (name: string): Problem =>
   problem(503, {
     code: 'upstream_busy',
-    detail: `Too many requests, of this client or of all, wait for the ${name} service; try again shortly.`,
+    detail: `Too many requests are waiting for the ${name} service; try again shortly.`,
     headers: RETRY,
   });

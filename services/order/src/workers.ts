@@ -4,7 +4,7 @@ import { EXPIRE, expireOrder, type OrderSchema } from './orders.ts';
 
 const expiry: Worker<object, void, OrderSchema, OrderConfig> = {
   kind: EXPIRE,
-  settle: ({ key }, _nothing, work) => expireOrder(work, key),
+  complete: ({ key }, _nothing, work) => expireOrder(work, key),
 };
 
 export const workers = [expiry];

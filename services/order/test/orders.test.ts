@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
-import { type Order, orderCreated, parseEvent } from '@warren/contracts';
+import { type Order, orderCreated } from '@warren/contracts';
+import { parseEvent } from '@warren/events';
 import { client, eventually } from '@warren/testkit';
 import { expect } from 'chai';
 import { payment, signUpOf, withOrders } from './support.ts';

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
-import { orderCancelled, orderConfirmed, parseEvent } from '@warren/contracts';
+import { orderCancelled, orderConfirmed } from '@warren/contracts';
+import { parseEvent } from '@warren/events';
 import { eventually } from '@warren/testkit';
 import { expect } from 'chai';
 import fc from 'fast-check';

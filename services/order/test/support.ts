@@ -1,14 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { type RunningService, start } from '@warren/chassis';
-import {
-  buildEvent,
-  type EventDefinition,
-  type Order,
-  paymentFailed,
-  paymentProcessed,
-  paymentRefunded,
-  userCreated,
-} from '@warren/contracts';
+import { type Order, paymentFailed, paymentProcessed, paymentRefunded, userCreated } from '@warren/contracts';
+import { buildEvent, type EventDefinition } from '@warren/events';
 import { client, eventually, type Probe, withBroker, withDatabase } from '@warren/testkit';
 import { expect } from 'chai';
 import { service } from '../src/service.ts';

@@ -1,4 +1,5 @@
-import { orderCancelled, parseEvent } from '@warren/contracts';
+import { orderCancelled } from '@warren/contracts';
+import { parseEvent } from '@warren/events';
 import { client, eventually, openProxy, type TcpProxy } from '@warren/testkit';
 import { expect } from 'chai';
 import { payment, withOrders } from './support.ts';

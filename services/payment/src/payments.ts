@@ -6,7 +6,7 @@ import {
   type Paging,
   requireCursor,
   toPage,
-  type Work,
+  type WorkContext,
 } from '@warren/chassis';
 import {
   type Currency,
@@ -45,11 +45,11 @@ export interface PaymentSchema extends SimulatorSchema {
 }
 
 type Row = PaymentSchema['payments'];
-type PaymentWork = Work<PaymentSchema, PaymentConfig>;
+type PaymentWork = WorkContext<PaymentSchema, PaymentConfig>;
 
-/** The pending row that asks the provider for the money; its key is the payment's id. */
+/** The task that asks the provider for the money; its key is the payment's id. */
 export const CHARGE = 'payment.charge';
-/** The pending row that gives it back; its key is the payment's id. */
+/** The task that gives it back; its key is the payment's id. */
 export const REFUND = 'payment.refund';
 
 /** What the provider knows the charge of a payment by. */

@@ -1,5 +1,6 @@
 import { CURSOR_UNKNOWN, get, Joi, type Paging, pageOf, paging, problem, type Route } from '@warren/chassis';
-import { currency, money, type Payment, uuid } from '@warren/contracts';
+import { currency, money, type Payment } from '@warren/contracts';
+import { uuid } from '@warren/events';
 import type { PaymentConfig } from './config.ts';
 import { findPayment, type PaymentSchema, paymentsOf } from './payments.ts';
 
@@ -21,7 +22,7 @@ export const routes: Route<PaymentSchema, PaymentConfig>[] = [
     '/payments',
     {
       access: 'own',
-      summary: 'The payments for an order, or for all orders of a user, oldest first, page by page',
+      summary: 'List the payments for an order or for all orders of a user, oldest first, with pagination',
       query: Joi.object<Paging & { orderId?: string; userId?: string }>({
         orderId: id,
         userId: id,
@@ -42,7 +43,7 @@ export const routes: Route<PaymentSchema, PaymentConfig>[] = [
     '/payments/:id',
     {
       access: 'own',
-      summary: 'One payment',
+      summary: 'Get a payment',
       params: { id: id.required() },
       responses: { 200: payment, 404: Joi.valid('payment_unknown') },
     },
@@ -51,8 +52,8 @@ export const routes: Route<PaymentSchema, PaymentConfig>[] = [
       if (found === undefined)
         throw problem(404, {
           code: 'payment_unknown',
-          title: 'Payment unknown',
-          detail: `There is no payment ${params.id}.`,
+          title: 'Payment not found',
+          detail: `Payment ${params.id} does not exist.`,
         });
       authorise(found.userId);
       return found;

@@ -1,4 +1,4 @@
-import type { Acting, Worker } from '@warren/chassis';
+import type { TaskContext, Worker } from '@warren/chassis';
 import type { PaymentConfig } from './config.ts';
 import { CHARGE, type PaymentSchema, REFUND, settleCharge, settleRefund } from './payments.ts';
 import {
@@ -11,7 +11,7 @@ import {
 import { simulator } from './simulator.ts';
 
 /** A real provider takes the simulator's place here. */
-function providerOf({ database, config }: Acting<PaymentSchema, PaymentConfig>): PaymentProvider {
+function providerOf({ database, config }: TaskContext<PaymentSchema, PaymentConfig>): PaymentProvider {
   const known = providers.get(config);
   if (known?.database === database) return known.provider;
   const provider = simulator(database, config);
@@ -26,16 +26,16 @@ export const AT_ONCE = 32;
 
 const charging: Worker<Charge, Outcome, PaymentSchema, PaymentConfig> = {
   kind: CHARGE,
-  act: ({ data }, context) => providerOf(context).charge(data, context.signal),
-  settle: ({ key }, outcome, work) => settleCharge(work, key, outcome),
+  perform: ({ data }, context) => providerOf(context).charge(data, context.signal),
+  complete: ({ key }, outcome, work) => settleCharge(work, key, outcome),
   timeout: PROVIDER_TIMEOUT,
   concurrency: AT_ONCE,
 };
 
 const refunding: Worker<Refund, void, PaymentSchema, PaymentConfig> = {
   kind: REFUND,
-  act: ({ data }, context) => providerOf(context).refund(data, context.signal),
-  settle: ({ key }, _nothing, work) => settleRefund(work, key),
+  perform: ({ data }, context) => providerOf(context).refund(data, context.signal),
+  complete: ({ key }, _nothing, work) => settleRefund(work, key),
   timeout: PROVIDER_TIMEOUT,
   concurrency: AT_ONCE,
 };

@@ -1,13 +1,13 @@
 // The tables of the service and its units of work, without its consumers and workers: a test moves every step itself. There is no
 // broker either, so that what was emitted can be read in the outbox.
 import { randomUUID } from 'node:crypto';
-import { get, Joi, type Kysely, post, start, type Work } from '@warren/chassis';
+import { get, Joi, type Kysely, post, start, type WorkContext } from '@warren/chassis';
 import { broker } from '../src/broker.ts';
 import type { PaymentConfig } from '../src/config.ts';
 import type { PaymentSchema } from '../src/payments.ts';
 import { service } from '../src/service.ts';
 
-type Step = (work: Work<PaymentSchema, PaymentConfig>) => Promise<unknown>;
+type Step = (work: WorkContext<PaymentSchema, PaymentConfig>) => Promise<unknown>;
 
 export interface Bench {
   database: Kysely<PaymentSchema>;

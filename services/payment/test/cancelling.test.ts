@@ -1,4 +1,5 @@
-import { parseEvent, paymentProcessed, paymentRefunded } from '@warren/contracts';
+import { paymentProcessed, paymentRefunded } from '@warren/contracts';
+import { parseEvent } from '@warren/events';
 import { eventually, withBroker, withDatabase } from '@warren/testkit';
 import { expect } from 'chai';
 import { AT_ONCE } from '../src/workers.ts';

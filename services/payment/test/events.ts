@@ -1,11 +1,6 @@
 import { randomUUID } from 'node:crypto';
-import {
-  buildEvent,
-  type EventDefinition,
-  type OrderCreated,
-  orderCancelled,
-  orderCreated,
-} from '@warren/contracts';
+import { type OrderCreated, orderCancelled, orderCreated } from '@warren/contracts';
+import { buildEvent, type EventDefinition } from '@warren/events';
 
 /** An order, and what the order service would publish about it: `publish(…order.created())` puts it on the exchange. */
 export function orderOf(given: Partial<OrderCreated> = {}) {

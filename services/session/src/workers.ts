@@ -4,7 +4,7 @@ import { EXPIRE, expireSession, type SessionSchema } from './sessions.ts';
 
 const expiry: Worker<object, void, SessionSchema, SessionConfig> = {
   kind: EXPIRE,
-  settle: ({ key }, _nothing, work) => expireSession(work, key),
+  complete: ({ key }, _nothing, work) => expireSession(work, key),
 };
 
 export const workers = [expiry];

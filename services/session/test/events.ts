@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
-import { buildEvent, userCreated } from '@warren/contracts';
+import { userCreated } from '@warren/contracts';
+import { buildEvent } from '@warren/events';
 
 /** A sign-up as the user service would publish it: `publish(…message)` puts it on the exchange. */
 export function signUpOf(userId: string = randomUUID(), id: string = randomUUID()) {

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { type RunningService, start } from '@warren/chassis';
-import { parseEvent, sessionOpened } from '@warren/contracts';
+import { sessionOpened } from '@warren/contracts';
+import { parseEvent } from '@warren/events';
 import { client, eventually, withBroker, withDatabase } from '@warren/testkit';
 import { expect } from 'chai';
 import { service } from '../src/service.ts';

@@ -1,9 +1,9 @@
 // Recomputes the keys of accounts from before UTS #46, page by page, beside sign-ups and older replicas.
-import { newId, sql, type Work } from '@warren/chassis';
+import { newId, sql, type WorkContext } from '@warren/chassis';
 import type { UserConfig } from './config.ts';
 import { emailKey, type UserSchema } from './users.ts';
 
-type UserWork = Work<UserSchema, UserConfig>;
+type UserWork = WorkContext<UserSchema, UserConfig>;
 
 interface StaleKey {
   id: string;
@@ -98,6 +98,6 @@ async function reportCollisions({ transaction, log }: UserWork, taken: StaleKey[
   for (const { id, key } of taken)
     log.warn(
       { code: 'email_key_taken', users: [holderOf.get(key), id] },
-      'two accounts have one e-mail address; both are kept',
+      'two accounts have the same e-mail address; both are kept',
     );
 }

@@ -6,9 +6,9 @@ import type { UserSchema } from './users.ts';
 const recomputing: Worker<{ after?: string }, void, UserSchema, UserConfig> = {
   kind: RECOMPUTE,
   concurrency: 1,
-  async settle({ key, data }, _nothing, work) {
+  async complete({ key, data }, _nothing, work) {
     const after = await recomputeKeys(work, data.after);
-    if (after === undefined) work.log.info('the keys of all e-mail addresses are recomputed');
+    if (after === undefined) work.log.info('recomputed the keys of all e-mail addresses');
     else await work.schedule(RECOMPUTE, { key, data: { after } });
   },
 };

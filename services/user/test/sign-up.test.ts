@@ -1,5 +1,6 @@
 import { type RunningService, start } from '@warren/chassis';
-import { parseEvent, userCreated } from '@warren/contracts';
+import { userCreated } from '@warren/contracts';
+import { parseEvent } from '@warren/events';
 import { client, withBroker, withDatabase } from '@warren/testkit';
 import { expect } from 'chai';
 import { service } from '../src/service.ts';

@@ -18,7 +18,6 @@ import {
   orderCreated,
   paymentProcessed,
   toMinorUnits,
-  uuid,
 } from '@warren/contracts';
 import { moreEvents } from '../../more-events.ts';
 
@@ -40,7 +39,7 @@ interface Schema {
 }
 
 const newOrder = Joi.object<{ userId: string; productName: string; price: number; currency: Currency }>({
-  userId: uuid().required(),
+  userId: Joi.string().guid({ separator: '-', wrapper: false }).required(),
   productName: Joi.string().max(200).required(),
   price: money().required(),
   currency: currency().default('EUR'),

@@ -2,13 +2,14 @@
 // network that keeps what it was given until it is delivered, and nothing else of a network.
 import { randomUUID } from 'node:crypto';
 import { newId, sql, type Worker } from '@warren/chassis';
-import { buildEvent, type CloudEvent, fromMinorUnits, parseEvent, userCreated } from '@warren/contracts';
-import type { BatchOptions, Units, Work } from '../../../../packages/chassis/src/context.ts';
+import { fromMinorUnits, userCreated } from '@warren/contracts';
+import { buildEvent, type CloudEvent, parseEvent } from '@warren/events';
+import type { BatchOptions, UnitsOfWork, WorkContext } from '../../../../packages/chassis/src/context.ts';
 import { insertMessages } from '../../../../packages/chassis/src/inbox/inbox.ts';
 import { eventQueues } from '../../../../packages/chassis/src/messaging/broker.ts';
 import type { BoundHandler } from '../../../../packages/chassis/src/messaging/consumer.ts';
 import { bindHandlers } from '../../../../packages/chassis/src/service/handlers.ts';
-import { createUnits } from '../../../../packages/chassis/src/units.ts';
+import { createUnitsOfWork } from '../../../../packages/chassis/src/units-of-work.ts';
 import { LIMIT, log, type Name, PAYMENT_TIMEOUT, type Parties, type Party } from './parties.ts';
 import type { Sequence, Step } from './sequence.ts';
 
@@ -63,7 +64,7 @@ export class Course {
   readonly links: Record<Name, Link>;
   readonly #sequence: Sequence;
   readonly #parties: Parties;
-  readonly #units: Record<Name, Units>;
+  readonly #units: Record<Name, UnitsOfWork>;
   readonly #unpublished = new Set<Name>();
   readonly #network: Message[] = [];
   readonly #held: Held[] = [];
@@ -85,8 +86,8 @@ export class Course {
     if (welcome) this.#network.push(this.#signUp());
   }
 
-  #unitsOf(party: Party): Units {
-    return createUnits({
+  #unitsOf(party: Party): UnitsOfWork {
+    return createUnitsOfWork({
       service: party.name,
       database: party.database,
       config: { ...party.config, WELCOME_PRICE: this.#sequence.price },
@@ -179,7 +180,7 @@ export class Course {
     );
     const { orderId, userId } = this;
     const body = { orderId, userId, productName: 'A book', price: fromMinorUnits(price), currency };
-    await this.#units.order.work({ correlationId: this.correlationId, log }, async (work) => {
+    await this.#units.order.run({ correlationId: this.correlationId, log }, async (work) => {
       const request = { params: {}, query: {}, headers: {}, body };
       return route?.handler(request, work as Parameters<typeof route.handler>[1]);
     });
@@ -252,7 +253,7 @@ export class Course {
     const piece = {
       key: event.subject ?? event.id,
       origin,
-      run: async (work: Work) => {
+      run: async (work: WorkContext) => {
         await handler.handle(event, work);
         if (ack === 'failed') throw new RolledBack();
         outcome = 'handled';
@@ -310,7 +311,7 @@ export class Course {
   async #ask(held: Held | undefined, answer: 'given' | 'lost' | 'failed'): Promise<boolean> {
     if (held === undefined) return false;
     const { worker, task } = held;
-    if (worker.act === undefined || held.answer !== undefined) return true;
+    if (worker.perform === undefined || held.answer !== undefined) return true;
     const { database, config } = this.#parties[held.at];
     const context = {
       signal: new AbortController().signal,
@@ -319,7 +320,7 @@ export class Course {
       database: database.kysely,
     };
     try {
-      const given = await worker.act(task, context);
+      const given = await worker.perform(task, context);
       if (answer === 'lost') throw new AnswerLost();
       held.answer = { given };
       return true;
@@ -341,13 +342,13 @@ export class Course {
     const { worker, task, holder } = held;
     const origin = { correlationId: this.correlationId, log };
     const units = this.#units[held.at];
-    const kept = await units.work(origin, async (work) => {
+    const kept = await units.run(origin, async (work) => {
       const { numAffectedRows } = await sql`
         delete from warren.tasks where id = ${task.id} and lease = ${holder} and attempts = ${task.attempts}`.execute(
         work.transaction,
       );
       if (numAffectedRows !== 1n) return false;
-      await worker.settle(task, held.answer?.given, work);
+      await worker.complete(task, held.answer?.given, work);
       return true;
     });
     this.#release(held, kept ? 'settles' : 'has lost its lease to');

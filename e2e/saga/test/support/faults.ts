@@ -37,8 +37,8 @@ const withWorkers = (parties: Parties, name: Name, to: (worker: Worker) => Worke
 /** A key of its own for each attempt. */
 const forgetful = (worker: Worker): Worker => ({
   ...worker,
-  act: (task, context) =>
-    worker.act?.({ ...task, data: { ...task.data, key: randomUUID() } }, context) ?? Promise.resolve(),
+  perform: (task, context) =>
+    worker.perform?.({ ...task, data: { ...task.data, key: randomUUID() } }, context) ?? Promise.resolve(),
 });
 
 export const faults: Record<string, (parties: Parties) => Parties> = {
@@ -66,7 +66,9 @@ export const faults: Record<string, (parties: Parties) => Parties> = {
     ),
   'payment that takes a charge for granted': (parties) =>
     withWorkers(parties, 'payment', (worker) =>
-      worker.kind === 'payment.charge' ? { ...worker, act: async () => ({ outcome: 'accepted' }) } : worker,
+      worker.kind === 'payment.charge'
+        ? { ...worker, perform: async () => ({ outcome: 'accepted' }) }
+        : worker,
     ),
   'an order service without an inbox': (parties) =>
     withHandlers(parties, 'order', (handle) => async (event, work) => {
@@ -80,6 +82,6 @@ export const faults: Record<string, (parties: Parties) => Parties> = {
   'orders that time out while the broker is away': (parties) =>
     withWorkers(parties, 'order', (worker) => ({
       ...worker,
-      settle: (task, result, work) => worker.settle(task, result, { ...work, brokerSince: new Date(0) }),
+      complete: (task, result, work) => worker.complete(task, result, { ...work, brokerSince: new Date(0) }),
     })),
 };

@@ -33,9 +33,9 @@ export const session: Accountant = {
   },
 
   async check(system) {
-    const sessions = await system.sql<{ id: string; user_id: string }>(
+    const sessions = await system.sql<{ id: string; user_id: string; status: string }>(
       'session',
-      'select id, user_id from sessions',
+      'select id, user_id, status from sessions',
     );
     expect(
       differences(
@@ -45,7 +45,7 @@ export const session: Accountant = {
       'sessions, by user',
     ).to.deep.equal(none);
     expect((await tasks(system, 'session'))['session.expire'] ?? 0, 'pending expiries').to.equal(
-      sessions.length,
+      sessions.filter(({ status }) => status === 'active').length,
     );
     const { ofUser } = correlations(system);
     return sessions.map(({ id, user_id }) => ({

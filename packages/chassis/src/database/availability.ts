@@ -1,6 +1,7 @@
 // Whether a service's database can be used. One place per process says so: it logs an outage once, with the reason, and its end
 // once; consumers, readiness and metrics follow it. An error alone is not an outage: a probe decides.
-import { backoff, pause } from '../backoff.ts';
+import { backoff } from '../backoff.ts';
+import { pause } from '../concurrency.ts';
 import type { Logger } from '../context.ts';
 import { ConnectError, isDatabaseUnavailable, isOutOfSpace, reasonOf } from './outage.ts';
 

@@ -2,6 +2,7 @@
 import { createConnection } from 'node:net';
 import type { Kysely, Transaction } from 'kysely';
 import pg from 'pg';
+import { abortable } from '../concurrency.ts';
 import type { Logger } from '../context.ts';
 import { socketOf } from '../socket.ts';
 import { SESSION_SETTINGS } from './connect.ts';
@@ -248,17 +249,6 @@ function cancelOnAbort(
       clearTimeout(timer);
     },
   };
-}
-
-/** Rejects with the signal's reason when it aborts. */
-function abortable<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-  if (signal === undefined) return promise;
-  return new Promise((resolve, reject) => {
-    const onAbort = () => reject(signal.reason);
-    if (signal.aborted) onAbort();
-    else signal.addEventListener('abort', onAbort, { once: true });
-    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort));
-  });
 }
 
 /**

@@ -72,7 +72,7 @@ const compiler = new PostgresQueryCompiler();
 const adapter = new PostgresAdapter();
 
 const refuse = async (): Promise<never> => {
-  throw new Error('a transaction is begun by Units.work alone');
+  throw new Error('a transaction is begun by UnitsOfWork.run alone');
 };
 const refusing: Driver = {
   init: async () => {},

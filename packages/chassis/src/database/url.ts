@@ -1,5 +1,5 @@
 // What DATABASE_URL may say, beyond being a URL: the client connects to one address.
-import { Joi } from '@warren/contracts';
+import { Joi } from '@warren/events';
 
 const FAILOVER =
   'name one address that leads to the primary at all times: a DNS name, a Kubernetes service or a pooler follows a failover';

@@ -6,7 +6,7 @@ import { admit, type Deed, Ownership, requireOwner, unnamedOwner } from '../auth
 import { audit } from '../auth/audit.ts';
 import type { Auth } from '../auth/auth.ts';
 import type { ChassisConfig } from '../config.ts';
-import type { Logger, Origin, Units, Work } from '../context.ts';
+import type { Logger, Origin, UnitsOfWork, WorkContext } from '../context.ts';
 import { asError, problem, WarrenError } from '../errors.ts';
 import { type RequestFor, requestNothing } from '../rpc/asker.ts';
 import type { Metrics } from '../telemetry/index.ts';
@@ -20,7 +20,7 @@ import { answerRaw, type Fallback, type Front } from './front.ts';
 import { type Idempotency, idempotency, idempotencyKeyOf } from './idempotency.ts';
 import { onMalformed } from './malformed.ts';
 import { describeApi } from './openapi.ts';
-import type { Method, Read, RequestParts, Route } from './routes.ts';
+import type { Method, ReadContext, RequestParts, Route } from './routes.ts';
 import { createHttpServer } from './server.ts';
 import { type SharedWork, shareCommits } from './shared.ts';
 import { compileValidation } from './validation.ts';
@@ -44,7 +44,7 @@ export interface HttpOptions {
   version: string;
   routes: readonly Route[];
   /** Absent in a service without a database: its handlers all get what a GET gets. */
-  units?: Units;
+  units?: UnitsOfWork;
   /** Absent with AUTH=off. */
   auth?: Auth | undefined;
   /** Absent in a service that asks no other. */
@@ -353,8 +353,8 @@ function answerValidated(
       signal,
     };
     if (route.method === 'GET' || units === undefined || parts === undefined) {
-      const read: Read = {
-        database: units?.database as Read['database'],
+      const read: ReadContext = {
+        database: units?.database as ReadContext['database'],
         config,
         log: exchange.log,
         now,
@@ -365,9 +365,9 @@ function answerValidated(
       return run(read);
     }
     const key = route.method === 'POST' ? idempotencyKeyOf(request) : undefined;
-    const inTransaction = <T>(work: (work: Work) => Promise<T>): Promise<T> =>
+    const inTransaction = <T>(work: (work: WorkContext) => Promise<T>): Promise<T> =>
       route.shared === undefined
-        ? units.work(origin, work)
+        ? units.run(origin, work)
         : parts.shared(`${route.path} ${route.shared(request)}`, origin, work);
     if (key === undefined) return inTransaction(run);
     const scope = { route: route.path, subject: caller?.subject, key, request };

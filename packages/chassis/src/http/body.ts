@@ -1,5 +1,5 @@
 // Reads a JSON body: 415 for another type, 413 for one that is too large, 400 for one that is not JSON.
-import { decodeUtf8 } from '@warren/contracts';
+import { decodeUtf8 } from '@warren/events';
 import type { Context } from 'koa';
 import { problem } from '../errors.ts';
 import { invalidEncoding, readContent } from './content.ts';

@@ -2,7 +2,8 @@
 // https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/
 import { createHash } from 'node:crypto';
 import { type QueryExecutorProvider, sql } from 'kysely';
-import type { Origin, Work } from '../context.ts';
+import { abortable } from '../concurrency.ts';
+import type { Origin, WorkContext } from '../context.ts';
 import { problem } from '../errors.ts';
 import type { Answer } from './answer.ts';
 import type { Exchange } from './exchange.ts';
@@ -31,9 +32,9 @@ export type Idempotency = (
   },
   origin: Origin & { signal: AbortSignal },
   exchange: Exchange,
-  run: (work: Work) => Promise<Answer>,
-  /** `Units.work`, or one that shares commits. */
-  inTransaction: <T>(run: (work: Work) => Promise<T>) => Promise<T>,
+  run: (work: WorkContext) => Promise<Answer>,
+  /** `UnitsOfWork.run`, or one that shares commits. */
+  inTransaction: <T>(run: (work: WorkContext) => Promise<T>) => Promise<T>,
 ) => Promise<Answer>;
 
 interface Stored {
@@ -52,7 +53,7 @@ export function idempotency(): Idempotency {
     const id = `${route} ${key}`;
     exchange.late = inProgress;
     for (let first = running.get(id); first !== undefined; first = running.get(id)) {
-      const stored = await unlessAborted(first, origin.signal);
+      const stored = await abortable(first, origin.signal);
       if (stored !== undefined) return replay(stored, digest);
     }
     exchange.late = undefined;
@@ -107,7 +108,7 @@ function replay({ digest, answer }: Stored, asked: Buffer): Answer {
 
 /** Makes the key ours, waiting for a transaction elsewhere that has it; or finds the answer given under it. */
 async function claim(
-  { transaction }: Work,
+  { transaction }: WorkContext,
   route: string,
   key: string,
   digest: Buffer,
@@ -130,7 +131,7 @@ async function claim(
 
 /** Only what worked is an answer to keep; anything else leaves the key free. */
 async function keep(
-  { transaction }: Work,
+  { transaction }: WorkContext,
   route: string,
   key: string,
   digest: Buffer,
@@ -148,15 +149,6 @@ async function keep(
     set status = ${status}, headers = ${JSON.stringify(headers)}::jsonb, body = ${body ?? null}
     where route = ${route} and key = ${key}`.execute(transaction);
   return { digest, answer };
-}
-
-function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  if (signal.aborted) return Promise.reject(signal.reason);
-  return new Promise((resolve, reject) => {
-    const abort = () => reject(signal.reason);
-    signal.addEventListener('abort', abort, { once: true });
-    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort));
-  });
 }
 
 /** SHA-256 over what was asked for after validation, so that neither spacing nor the order of fields counts. */

@@ -1,6 +1,6 @@
 // JSON Schema (2020-12) of a Joi schema. Joi emits most of it itself; this adds what it leaves out and JSON Schema can say,
 // and names in `$comment` what no JSON Schema can, so that a document never promises more than the code does.
-import type { Joi } from '@warren/contracts';
+import type { Joi } from '@warren/events';
 import { WarrenError } from '../errors.ts';
 
 export interface JsonSchema {

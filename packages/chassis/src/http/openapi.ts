@@ -1,7 +1,7 @@
 // OpenAPI 3.1 from routes: every service describes itself at /openapi.json, and the gateway describes the whole.
 // https://spec.openapis.org/oas/v3.1.0.html
 import { STATUS_CODES } from 'node:http';
-import { Joi } from '@warren/contracts';
+import { Joi } from '@warren/events';
 import { asError, WarrenError } from '../errors.ts';
 import { CORRELATION_HEADER } from './correlation.ts';
 import { type JsonSchema, jsonSchemaOf } from './json-schema.ts';

@@ -1,5 +1,5 @@
 // Lists that are given page by page: no answer grows with what a client has piled up.
-import { Joi, uuid } from '@warren/contracts';
+import { Joi, uuid } from '@warren/events';
 import { problem } from '../errors.ts';
 
 export interface Paging {

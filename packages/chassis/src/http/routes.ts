@@ -1,15 +1,15 @@
 // Routes as descriptions: data that says everything about a route, and a handler that knows nothing of Koa.
-import type { Joi } from '@warren/contracts';
+import type { Joi } from '@warren/events';
 import type { Kysely } from 'kysely';
 import type { Access, Authorising } from '../auth/access.ts';
-import type { Logger, Work } from '../context.ts';
+import type { Logger, WorkContext } from '../context.ts';
 import type { RequestMethod } from '../rpc/serve.ts';
 
 export type Method = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
 
 /** What a handler that only reads is given: no transaction. Pass the signal on to whatever may take long. */
 // biome-ignore lint/suspicious/noExplicitAny: a handler that does not touch the database need not name its schema
-export interface Read<Schema = any, Config = any> {
+export interface ReadContext<Schema = any, Config = any> {
   database: Kysely<Schema>;
   config: Config;
   log: Logger;
@@ -116,7 +116,7 @@ export interface Route<Schema = any, Config = any> extends RouteOptions {
   handler(
     // biome-ignore lint/suspicious/noExplicitAny: see above
     request: RequestParts<any, any, any>,
-    context: Read<Schema, Config> & Work<Schema, Config> & Authorising,
+    context: ReadContext<Schema, Config> & WorkContext<Schema, Config> & Authorising,
   ): Promise<object>;
 }
 
@@ -137,7 +137,7 @@ type Handler<Path extends string, Params, Query, Body, Context> = (
 export function get<Path extends string, Params, Query, Schema, Config>(
   path: Path,
   options: RouteOptions<Params & AnyFields, Query & AnyFields, never>,
-  handler: Handler<Path, Params, Query, unknown, Read<Schema, Config> & Authorising>,
+  handler: Handler<Path, Params, Query, unknown, ReadContext<Schema, Config> & Authorising>,
 ): Route<Schema, Config> {
   return { method: 'GET', path, ...options, handler } as Route<Schema, Config>;
 }
@@ -146,7 +146,7 @@ export function get<Path extends string, Params, Query, Schema, Config>(
 type Write = <Path extends string, Params, Query, Body, Schema, Config>(
   path: Path,
   options: RouteOptions<Params & AnyFields, Query & AnyFields, Body & AnySchema>,
-  handler: Handler<Path, Params, Query, Body, Work<Schema, Config> & Authorising>,
+  handler: Handler<Path, Params, Query, Body, WorkContext<Schema, Config> & Authorising>,
 ) => Route<Schema, Config>;
 
 const write =

@@ -7,7 +7,7 @@ import {
   STATUS_CODES,
 } from 'node:http';
 import { type AddressInfo, Server as NetServer, type Socket } from 'node:net';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { within } from '../concurrency.ts';
 import { problem, WarrenError } from '../errors.ts';
 import { newId } from '../id.ts';
 import { CORRELATION_HEADER } from './correlation.ts';
@@ -129,7 +129,7 @@ export function createHttpServer(
       if (!server.listening) return;
       // http.Server's own close() also cuts idle connections, on which a request may just be arriving.
       const closed = new Promise<void>((resolve) => NetServer.prototype.close.call(server, () => resolve()));
-      if (Date.now() - lastRequest < 1_000) await Promise.race([closed, sleep(LINGER)]);
+      if (Date.now() - lastRequest < 1_000) await within(LINGER, closed);
       // Not from a timer, but after what the sockets hold has been read: idle is who has sent nothing, not who was not heard yet.
       const cutIdle = () => setImmediate(() => server.closeIdleConnections());
       const sweep = setInterval(cutIdle, 50);

@@ -1,22 +1,22 @@
 // Requests that share a transaction: what has arrived when the last one has committed is done in the next. Each is answered after
 // the commit; where one fails, it is done again by itself, and so are those that shared its fate.
-import { timeLimit } from '../backoff.ts';
-import type { Origin, PieceOfWork, Units, Work } from '../context.ts';
+import { timeLimit } from '../concurrency.ts';
+import type { Origin, PieceOfWork, UnitsOfWork, WorkContext } from '../context.ts';
 import { Problem } from '../errors.ts';
 import { inParts, runBatches } from '../parts.ts';
 
-/** As `Units.work`, for requests of this key: those of one key are done one after the other. */
+/** As `UnitsOfWork.run`, for requests of this key: those of one key are done one after the other. */
 export type SharedWork = <T>(
   key: string,
   origin: Origin & { signal: AbortSignal },
-  run: (work: Work) => Promise<T>,
+  run: (work: WorkContext) => Promise<T>,
 ) => Promise<T>;
 
 interface Request extends PieceOfWork {
   origin: Origin & { signal: AbortSignal };
   /** How it came out, once its transaction has committed. */
   outcome: { value: unknown } | { refusal: Problem } | undefined;
-  work: (work: Work) => Promise<unknown>;
+  work: (work: WorkContext) => Promise<unknown>;
   resolve(value: unknown): void;
   reject(error: unknown): void;
 }
@@ -30,7 +30,7 @@ const SLOW = 100;
 /** Beside each other, when they are slow: a part of the connections that all requests have. */
 const AT_ONCE = 4;
 
-export function shareCommits(units: Units): SharedWork {
+export function shareCommits(units: UnitsOfWork): SharedWork {
   let waiting: Request[] = [];
   const startSoon = runBatches<Request>({
     next() {
@@ -70,9 +70,9 @@ export function shareCommits(units: Units): SharedWork {
     });
 }
 
-async function answer(units: Units, batch: readonly Request[]): Promise<void> {
+async function answer(units: UnitsOfWork, batch: readonly Request[]): Promise<void> {
   const alone = async ({ origin, work, resolve, reject }: Request) => {
-    await units.work(origin, work).then(resolve, reject);
+    await units.run(origin, work).then(resolve, reject);
   };
   try {
     await inParts(batch, {

@@ -1,5 +1,5 @@
 // Bad input gets one clear answer: 400 with every mistake in it.
-import { Joi, recognizerOf } from '@warren/contracts';
+import { Joi, recognizerOf } from '@warren/events';
 import { type FieldError, type Problem, problem, WarrenError } from '../errors.ts';
 import type { RequestParts, Route } from './routes.ts';
 

@@ -1,6 +1,6 @@
 // What a service has on the broker, declared once, in Rascal's words. topology.ts expands it to Rascal configuration; the types of
 // a service's handlers and methods come from it (service/handlers.ts).
-import type { AnyEvent, AnyMethod } from '@warren/contracts';
+import type { AnyEvent, AnyMethod } from '@warren/events';
 import { WarrenError } from '../errors.ts';
 import type { Duration, RETRY_DELAYS } from './retry-delays.ts';
 

@@ -1,6 +1,7 @@
 // A service's life with its broker: connect, declare, subscribe; when anything of it is lost, begin again, with backoff.
 import { type Connection, connect } from 'amqplib/callback_api';
-import { backoff, pause, within } from '../backoff.ts';
+import { backoff } from '../backoff.ts';
+import { pause, within } from '../concurrency.ts';
 import type { Logger } from '../context.ts';
 import { WarrenError } from '../errors.ts';
 import { closeQuietly, withChannel } from './publisher.ts';

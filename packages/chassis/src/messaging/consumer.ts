@@ -1,9 +1,17 @@
 // What happens to the messages of one queue: each is checked against its contract on arrival; what has arrived when the last batch
 // is through is handled in one transaction, each event once, and acknowledged. A batch that fails is rolled back and redone in
 // parts, until each message that fails is alone: that one is retried, or dead-lettered. Handlers know nothing of it.
-import { type AnyEvent, type CloudEvent, ContractError, parseEvent } from '@warren/contracts';
-import { backoff, pause, timeLimit } from '../backoff.ts';
-import { BatchError, type Logger, type Origin, type PieceOfWork, type Units, type Work } from '../context.ts';
+import { type AnyEvent, type CloudEvent, ContractError, parseEvent } from '@warren/events';
+import { backoff } from '../backoff.ts';
+import { pause, timeLimit } from '../concurrency.ts';
+import {
+  BatchError,
+  type Logger,
+  type Origin,
+  type PieceOfWork,
+  type UnitsOfWork,
+  type WorkContext,
+} from '../context.ts';
 import type { Availability } from '../database/availability.ts';
 import { isDatabaseUnavailable } from '../database/outage.ts';
 import { asError } from '../errors.ts';
@@ -12,7 +20,7 @@ import { inParts, runBatches } from '../parts.ts';
 import { childOf } from '../telemetry/log.ts';
 import type { Counter, Metrics } from '../telemetry/metrics.ts';
 import { SpanKind, traceIdOf, withSpan } from '../telemetry/tracing.ts';
-import { isLostRace } from '../units.ts';
+import { isLostRace } from '../units-of-work.ts';
 import { Acks } from './acks.ts';
 import { type Delivery, requeue } from './deliveries.ts';
 import { FailedDeliveries } from './failed.ts';
@@ -35,10 +43,10 @@ import type { RetryDelay } from './retry-delays.ts';
  * transaction may be shared with other events, and is redone without them when one of them fails: no savepoints, no `set local`.
  * Events may arrive in any order. An error means: roll back, and try again later.
  */
-// biome-ignore lint/suspicious/noExplicitAny: see Work
+// biome-ignore lint/suspicious/noExplicitAny: see WorkContext
 export type Handler<Data extends object, Schema = any, Config = any> = (
   event: CloudEvent<Data>,
-  work: Work<Schema, Config>,
+  work: WorkContext<Schema, Config>,
 ) => Promise<void>;
 
 /** A handler and the event that it handles. */
@@ -55,7 +63,7 @@ export interface ConsumerOptions {
   queue: string;
   /** Versions of one event type, each with its handler. */
   handlers: readonly BoundHandler[];
-  units: Units;
+  units: UnitsOfWork;
   availability: Pick<Availability, 'check'>;
   intake: Pick<Intake, 'add' | 'claim' | 'isClosed'>;
   failedMessages: FailedMessagePublisher;

@@ -1,6 +1,7 @@
 // What becomes of a delivery that was not handled: it goes to a delay queue, to the dead-letter queue, or back to the end of its
 // queue. The original is acknowledged when its copy is confirmed, and not before.
-import { backoff, pause } from '../backoff.ts';
+import { backoff } from '../backoff.ts';
+import { pause } from '../concurrency.ts';
 import type { Logger } from '../context.ts';
 import { type Delivery, requeue } from './deliveries.ts';
 import { attemptsOf, type FailedMessagePublisher, type Failure } from './failed-message-publisher.ts';

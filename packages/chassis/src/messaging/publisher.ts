@@ -1,7 +1,7 @@
 // Publishing with pipelined confirms: one channel, hundreds of messages in flight. Rascal's pooled publications hold a
 // channel for every unconfirmed message, which is a tenth of the speed.
 import type { Channel, ConfirmChannel, Connection, Options } from 'amqplib/callback_api';
-import { within } from '../backoff.ts';
+import { within } from '../concurrency.ts';
 import { socketOf } from '../socket.ts';
 import { gatherWrites } from './gather.ts';
 

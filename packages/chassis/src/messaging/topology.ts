@@ -1,6 +1,6 @@
 // The names and arguments of everything a service has on the broker. A broker.ts declares it (broker.ts); this expands the
 // declaration to Rascal configuration.
-import type { AnyEvent } from '@warren/contracts';
+import type { AnyEvent } from '@warren/events';
 import {
   type BrokerDefinition,
   type EventQueue,

@@ -1,5 +1,5 @@
 // The transactional outbox: an event is a row of the transaction that made it true.
-import { type AnyEvent, buildEvent, type EventDefinition } from '@warren/contracts';
+import { type AnyEvent, buildEvent, type EventDefinition } from '@warren/events';
 import { type QueryExecutorProvider, sql } from 'kysely';
 import type { Statement } from '../database/pipeline.ts';
 import { WarrenError } from '../errors.ts';

@@ -1,6 +1,6 @@
 // A pooler in transaction mode gives a session's lock to whoever comes next: the relay must not run behind one.
 import pg from 'pg';
-import { within } from '../backoff.ts';
+import { within } from '../concurrency.ts';
 import { WarrenError } from '../errors.ts';
 import { hangUp } from './reader.ts';
 

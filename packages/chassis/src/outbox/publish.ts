@@ -1,4 +1,4 @@
-import { CONTENT_TYPE } from '@warren/contracts';
+import { CONTENT_TYPE } from '@warren/events';
 import type { PublishError, Publisher } from '../messaging/publisher.ts';
 import { EVENTS } from '../messaging/topology.ts';
 import type { Metrics } from '../telemetry/metrics.ts';

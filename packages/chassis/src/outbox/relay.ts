@@ -6,7 +6,8 @@
 // A row is deleted when its confirm has come. A crash between the two publishes it again, under the same id; the consumers'
 // inboxes know it. Nothing is ever deleted unconfirmed.
 import pg from 'pg';
-import { backoff, pause, within } from '../backoff.ts';
+import { backoff } from '../backoff.ts';
+import { pause, Waker, whenAborted, within } from '../concurrency.ts';
 import type { Logger } from '../context.ts';
 import { connectClient } from '../database/connect.ts';
 import { type PublishError, Publisher } from '../messaging/publisher.ts';
@@ -61,12 +62,11 @@ export class Relay {
   readonly #publish: PublishRow;
   readonly #stopping = new AbortController();
   #running: Promise<void> | undefined;
-  #wake: () => void = () => {};
-  #woken = false;
+  readonly #waker = new Waker();
   /** Aborts when this process is to publish what is there and end. */
   readonly #draining = new AbortController();
-  readonly #stopped = aborted(this.#stopping.signal);
-  readonly #drained = aborted(this.#draining.signal);
+  readonly #stopped = whenAborted(this.#stopping.signal);
+  readonly #drained = whenAborted(this.#draining.signal);
   /** The broker has refused every event, and that has been told. */
   #refusing = false;
   /** Whether this process holds the lock. */
@@ -83,8 +83,7 @@ export class Relay {
 
   /** Something was committed to the outbox in this process. */
   wake(): void {
-    this.#woken = true;
-    this.#wake();
+    this.#waker.wake();
   }
 
   /** Publishes what is there, for at most `timeout` ms and while the broker takes it, and ends. */
@@ -219,7 +218,7 @@ export class Relay {
       throw reader.reason ?? new Error('its time was over');
     }
     publisher.onBlocked = this.#options.onBlocked;
-    publisher.onClose = () => this.#wake();
+    publisher.onClose = () => this.#waker.nudge();
     publisher.onReturn = (type = '') => this.#options.metrics.eventsUnconsumed.inc({ type });
     reader.publisher = publisher;
     if (reader.lost) publisher.destroy();
@@ -262,7 +261,8 @@ export class Relay {
         } else failure ??= error;
         const burstEnded = holds.settled(row, error === undefined);
         // A full window is read anew when half of it is free; otherwise when all is in, or somebody commits.
-        if (error !== undefined || burstEnded || inFlight.size === 0 || (wasFull && halfFree())) this.#wake();
+        if (error !== undefined || burstEnded || inFlight.size === 0 || (wasFull && halfFree()))
+          this.#waker.nudge();
       });
     };
     /** The next events of held keys whose delay is over. */
@@ -306,7 +306,7 @@ export class Relay {
       if (rejected.length > 0) await reader.hold(rejected.map(({ id }) => id));
       const reading = failure === undefined && renewing === undefined && bytes < BYTES_LIMIT;
       const room = reading ? Math.min(READ_LIMIT, IN_FLIGHT_LIMIT - inFlight.size) : 0;
-      this.#woken = false;
+      this.#waker.reset();
       const finished = done;
       done = [];
       const taken = [...inFlight.keys(), ...nacked.map(({ id }) => id)];
@@ -338,11 +338,11 @@ export class Relay {
 
       const idle = inFlight.size === 0;
       if (failure !== undefined || nacked.length > 0) continue;
-      if (renewing === undefined && (this.#woken || (more && halfFree()))) continue;
+      if (renewing === undefined && (this.#waker.isWoken || (more && halfFree()))) continue;
       if (idle && (done.length > 0 || renewing !== undefined)) continue;
       if (renewing === undefined && probing() && holds.wait === 0) continue;
       if (this.#draining.signal.aborted && idle && room > 0 && rows.length === 0) return true;
-      await this.#idle(renewing === undefined && probing() ? Math.min(wait, holds.wait) : wait);
+      await this.#waker.sleep(renewing === undefined && probing() ? Math.min(wait, holds.wait) : wait);
     }
     if (nacked.length > 0) await reader.hold(nacked.map(({ id }) => id));
     if (done.length > 0) await reader.delete(done);
@@ -449,26 +449,7 @@ export class Relay {
     await Promise.race([pause(REFUSED_RETRY_MS, this.#stopping.signal), reader.ended]);
     return publisher;
   }
-
-  /** Sleeps until `wake`, or `ms` have passed. */
-  #idle(ms: number): Promise<void> {
-    if (this.#woken) return Promise.resolve();
-    return new Promise((resolve) => {
-      const timer = setTimeout(() => this.#wake(), ms);
-      this.#wake = () => {
-        clearTimeout(timer);
-        this.#wake = () => {};
-        resolve();
-      };
-    });
-  }
 }
-
-const aborted = (signal: AbortSignal) =>
-  new Promise<void>((resolve) => {
-    if (signal.aborted) resolve();
-    else signal.addEventListener('abort', () => resolve(), { once: true });
-  });
 
 /** The broker's answer to this one event, not to this service: a topic it may not write, a size it does not take. */
 const isAboutTheEvent = (error: PublishError) =>

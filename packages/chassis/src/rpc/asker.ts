@@ -1,5 +1,5 @@
 // Asking another service: a request to the exchange `rpc`, and the wait for its reply in a queue of this connection's own.
-import type { AnyMethod } from '@warren/contracts';
+import type { AnyMethod } from '@warren/events';
 import type { Logger, Origin } from '../context.ts';
 import { Problem, type ProblemOptions, WarrenError } from '../errors.ts';
 import { newId } from '../id.ts';

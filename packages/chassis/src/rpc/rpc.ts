@@ -1,7 +1,7 @@
 // The request/reply of one service: who asks, who serves, and the line they share.
 import type { Auth } from '../auth/auth.ts';
 import type { Logger } from '../context.ts';
-import type { Read } from '../http/routes.ts';
+import type { ReadContext } from '../http/routes.ts';
 import type { BrokerState, Messaging } from '../messaging/connection.ts';
 import type { Producers } from '../messaging/producers.ts';
 import { replySubscription, requestQueue } from '../messaging/topology.ts';
@@ -28,7 +28,7 @@ export interface RpcOptions {
   auth?: Auth | undefined;
   /** Handlers at once. */
   concurrency: number;
-  context: Pick<Read, 'database' | 'config' | 'now'>;
+  context: Pick<ReadContext, 'database' | 'config' | 'now'>;
   log: Logger;
   metrics: Metrics;
 }

@@ -1,6 +1,6 @@
 // Request/reply over the broker, as a service uses it: how another one is called.
-import type { MethodDefinition } from '@warren/contracts';
-import type { Read } from '../http/routes.ts';
+import type { MethodDefinition } from '@warren/events';
+import type { ReadContext } from '../http/routes.ts';
 
 export interface RequestOptions {
   /** ms to wait for the reply, 60,000 at most; default 2,000. The deadline of whoever asks ends the wait as well. */
@@ -25,5 +25,5 @@ export interface Served {
   // biome-ignore lint/suspicious/noExplicitAny: methods of different requests stand in one list
   method: MethodDefinition<any, any>;
   // biome-ignore lint/suspicious/noExplicitAny: see above
-  handle(request: any, context: Read<any, any>): Promise<object>;
+  handle(request: any, context: ReadContext<any, any>): Promise<object>;
 }

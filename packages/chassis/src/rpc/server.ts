@@ -1,16 +1,17 @@
 // Serving requests: few at a time, in turns of those who ask, each answered before its deadline or not at all. A request is acknowledged when its
 // answer is on the broker, so that one whose server dies is served by another; it only reads, and may be served twice.
-import type { AnyMethod } from '@warren/contracts';
+import type { AnyMethod } from '@warren/events';
 import { admit, requireOwner, unauthorized } from '../auth/access.ts';
 import { audit } from '../auth/audit.ts';
 import type { Auth } from '../auth/auth.ts';
 import { type Caller, SERVICE } from '../auth/caller.ts';
-import { backoff, pause } from '../backoff.ts';
+import { backoff } from '../backoff.ts';
+import { pause } from '../concurrency.ts';
 import type { Logger, Origin } from '../context.ts';
 import { asError, problem, WarrenError } from '../errors.ts';
 import { type Deadline, PASSED, startDeadline } from '../http/deadline.ts';
 import { toProblem } from '../http/failures.ts';
-import type { Read } from '../http/routes.ts';
+import type { ReadContext } from '../http/routes.ts';
 import { invalid } from '../http/validation.ts';
 import { newId } from '../id.ts';
 import type { Producers } from '../messaging/producers.ts';
@@ -46,7 +47,7 @@ export interface RpcServerOptions {
   /** Handlers at once. */
   concurrency: number;
   /** What every handler is given. */
-  context: Pick<Read, 'database' | 'config' | 'now'>;
+  context: Pick<ReadContext, 'database' | 'config' | 'now'>;
   requestFor: RequestFor;
   log: Logger;
   metrics: Metrics;

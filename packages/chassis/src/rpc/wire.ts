@@ -1,5 +1,5 @@
 // What requests and replies look like on the wire, and what of it may be believed.
-import type { Joi } from '@warren/contracts';
+import type { Joi } from '@warren/events';
 import type { Options } from 'amqplib/callback_api';
 import { ANONYMOUS, type Caller, identified } from '../auth/caller.ts';
 import { rolesOf } from '../auth/verify.ts';

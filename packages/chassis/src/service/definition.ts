@@ -1,5 +1,5 @@
 // The definition of a service: its parts, which its broker.ts holds together.
-import type { Joi } from '@warren/contracts';
+import type { Joi } from '@warren/events';
 import { WarrenError } from '../errors.ts';
 import type { Front, FrontTools } from '../http/front.ts';
 import type { Route } from '../http/routes.ts';
@@ -9,7 +9,7 @@ import type { CounterDefinition } from '../telemetry/counters.ts';
 import type { AnyHandlers, AnyMethods, Handlers, Methods } from './handlers.ts';
 
 /** What a service is. Everything but its name and version is optional: a gateway has no database, a sweeper no routes. */
-// biome-ignore lint/suspicious/noExplicitAny: see Work
+// biome-ignore lint/suspicious/noExplicitAny: see WorkContext
 export interface ServiceDescription<Config = any, Schema = any> {
   /** Lower case, no dots: it begins the names of its queues, its database and its broker user. */
   name: string;
@@ -55,9 +55,9 @@ type Part<Name extends string, Wanted> = [keyof Wanted] extends [never]
  * @throws {WarrenError} `invalid_service`, when the parts do not fit: handlers or workers without a database
  */
 export function defineService<
-  // biome-ignore lint/suspicious/noExplicitAny: see Work
+  // biome-ignore lint/suspicious/noExplicitAny: see WorkContext
   Config = any,
-  // biome-ignore lint/suspicious/noExplicitAny: see Work
+  // biome-ignore lint/suspicious/noExplicitAny: see WorkContext
   Schema = any,
   Broker extends BrokerDefinition<string, object> | undefined = undefined,
 >(description: Fitting<Config, Schema, Broker>): ServiceDescription<Config, Schema> {

@@ -1,12 +1,12 @@
 // The types of a service's handlers and methods, which come from its broker.ts: one for each subscription, none more.
-import type { CloudEvent, EventDefinition, MethodDefinition } from '@warren/contracts';
-import type { Read } from '../http/routes.ts';
+import type { CloudEvent, EventDefinition, MethodDefinition } from '@warren/events';
+import type { ReadContext } from '../http/routes.ts';
 import { type BrokerDefinition, type EventQueue, requestQueues, versionsOf } from '../messaging/broker.ts';
 import type { BoundHandler, Handler } from '../messaging/consumer.ts';
 import type { Served } from '../rpc/serve.ts';
 
 /** Handles one event; with `key` where it locks something else than the event's subject. */
-// biome-ignore lint/suspicious/noExplicitAny: see Work
+// biome-ignore lint/suspicious/noExplicitAny: see WorkContext
 export type EventHandler<Data extends object = any, Schema = any, Config = any> =
   | Handler<Data, Schema, Config>
   | {
@@ -19,10 +19,10 @@ export type EventHandler<Data extends object = any, Schema = any, Config = any> 
     };
 
 /** Handles one request over the broker. It only reads; it throws a problem as a route does, and the problem travels. */
-// biome-ignore lint/suspicious/noExplicitAny: see Work
+// biome-ignore lint/suspicious/noExplicitAny: see WorkContext
 export type MethodHandler<Request extends object, Response extends object, Schema = any, Config = any> = (
   request: Request,
-  context: Read<Schema, Config>,
+  context: ReadContext<Schema, Config>,
 ) => Promise<Response>;
 
 /** Of one version of an event, or of several in the order of broker.ts. */
@@ -39,7 +39,7 @@ type HandlerOf<Event, Schema, Config> =
  *   'order.payment.failed': { key: ({ data }) => data.orderId, handle: ({ data }, work) => cancel(work, data) },
  * };
  */
-// biome-ignore lint/suspicious/noExplicitAny: see Work
+// biome-ignore lint/suspicious/noExplicitAny: see WorkContext
 export type Handlers<Broker, Schema = any, Config = any> =
   Broker extends BrokerDefinition<string, infer Declared>
     ? {
@@ -56,7 +56,7 @@ export type Handlers<Broker, Schema = any, Config = any> =
  *   'order.list.v1': async ({ userId }, { database }) => ({ items: await latestOrders(database, userId, 100) }),
  * };
  */
-// biome-ignore lint/suspicious/noExplicitAny: see Work
+// biome-ignore lint/suspicious/noExplicitAny: see WorkContext
 export type Methods<Broker, Schema = any, Config = any> =
   Broker extends BrokerDefinition<string, infer Declared>
     ? MethodsIn<Extract<Declared[keyof Declared], { methods: object }>, Schema, Config>

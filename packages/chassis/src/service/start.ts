@@ -2,9 +2,10 @@
 import { randomBytes } from 'node:crypto';
 import { sql } from 'kysely';
 import { createAuth } from '../auth/auth.ts';
-import { backoff, pause, within } from '../backoff.ts';
+import { backoff } from '../backoff.ts';
+import { pause, within } from '../concurrency.ts';
 import { type ChassisConfig, type Environment, loadConfig } from '../config.ts';
-import type { Logger, Units } from '../context.ts';
+import type { Logger, UnitsOfWork } from '../context.ts';
 import { Availability } from '../database/availability.ts';
 import { type Database, openDatabase } from '../database/database.ts';
 import { migrate } from '../database/migrate.ts';
@@ -13,7 +14,7 @@ import { probeDatabase } from '../database/probe.ts';
 import { createAdmin } from '../http/admin.ts';
 import { createHttp } from '../http/app.ts';
 import { pruneIdempotencyKeys } from '../http/idempotency.ts';
-import type { Read } from '../http/routes.ts';
+import type { ReadContext } from '../http/routes.ts';
 import { pruneInbox } from '../inbox/inbox.ts';
 import { type BrokerDefinition, eventQueues, replyQueues } from '../messaging/broker.ts';
 import { Messaging } from '../messaging/connection.ts';
@@ -26,10 +27,10 @@ import { rascalConfig } from '../messaging/topology.ts';
 import { outboxHeld, outboxStats } from '../outbox/outbox.ts';
 import { Relay } from '../outbox/relay.ts';
 import { createRpc, type Rpc } from '../rpc/rpc.ts';
-import { tasksPending, WorkerRunner } from '../tasks/worker.ts';
+import { countPendingTasks, WorkerRunner } from '../tasks/worker.ts';
 import { createCounters } from '../telemetry/counters.ts';
 import { createLog, createMetrics, type Metrics, tracing } from '../telemetry/index.ts';
-import { createUnits } from '../units.ts';
+import { createUnitsOfWork } from '../units-of-work.ts';
 import type { ServiceDescription } from './definition.ts';
 import { bindHandlers, bindMethods } from './handlers.ts';
 
@@ -161,8 +162,8 @@ export async function start(
     if (since === undefined || availability?.problem !== undefined) return undefined;
     return availability?.since !== undefined && availability.since > since ? availability.since : since;
   };
-  const unitsOn = (on: Database<unknown>): Units =>
-    createUnits({
+  const unitsOn = (on: Database<unknown>): UnitsOfWork =>
+    createUnitsOfWork({
       service: name,
       database: on,
       config,
@@ -238,7 +239,7 @@ export async function start(
       producers,
       auth,
       concurrency: hasDatabase ? Math.ceil(config.DATABASE_POOL / 2) : SERVED_AT_ONCE,
-      context: { database: units?.database as Read['database'], config, now },
+      context: { database: units?.database as ReadContext['database'], config, now },
       log,
       metrics,
     });
@@ -509,7 +510,7 @@ async function keepHouse(
       const [outbox, tasks, held] = await database.transaction(
         async (transaction) => [
           parts.outbox ? await outboxStats(transaction) : undefined,
-          await tasksPending(transaction, parts.kinds),
+          await countPendingTasks(transaction, parts.kinds),
           parts.outbox ? await outboxHeld(transaction) : [],
         ],
         AbortSignal.timeout(STATS_TIMEOUT),

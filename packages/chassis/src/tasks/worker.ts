@@ -2,8 +2,9 @@
 // it for a while, acts outside any transaction under the task's stable key, and writes the result in a second transaction.
 import { randomUUID } from 'node:crypto';
 import { type Kysely, type QueryExecutorProvider, sql } from 'kysely';
-import { backoff, pause, timeLimit } from '../backoff.ts';
-import { BatchError, type Logger, type PieceOfWork, type Units, type Work } from '../context.ts';
+import { backoff } from '../backoff.ts';
+import { abortable, pause, timeLimit, Waker } from '../concurrency.ts';
+import { BatchError, type Logger, type PieceOfWork, type UnitsOfWork, type WorkContext } from '../context.ts';
 import type { Availability } from '../database/availability.ts';
 import { isDatabaseUnavailable } from '../database/outage.ts';
 import type { Statement } from '../database/pipeline.ts';
@@ -11,7 +12,7 @@ import { asError } from '../errors.ts';
 import { inParts, runBatches } from '../parts.ts';
 import { childOf } from '../telemetry/log.ts';
 import { SpanKind, withSpan } from '../telemetry/tracing.ts';
-import { isLostRace } from '../units.ts';
+import { isLostRace } from '../units-of-work.ts';
 
 export interface Task<Data extends object = object> {
   /** Stable: the same for every attempt, so that the outside can recognize a repeat. */
@@ -21,9 +22,9 @@ export interface Task<Data extends object = object> {
   attempts: number;
 }
 
-/** What `act` is given besides its task. */
-// biome-ignore lint/suspicious/noExplicitAny: see Work
-export interface Acting<Schema = any, Config = any> {
+/** What `perform` is given besides its task. */
+// biome-ignore lint/suspicious/noExplicitAny: see WorkContext
+export interface TaskContext<Schema = any, Config = any> {
   /** Aborted when its time is over. */
   signal: AbortSignal;
   config: Config;
@@ -37,21 +38,21 @@ export interface Acting<Schema = any, Config = any> {
 export interface Worker<Data extends object = any, Result = any, Schema = any, Config = any> {
   kind: string;
   /**
-   * Acts on the outside, in no transaction. It may be done again under the same key when this process dies before `settle`
+   * Acts on the outside, in no transaction. It may be done again under the same key when this process dies before `complete`
    * has committed. An error means: try again later, after a growing delay.
    */
-  act?(task: Task<Data>, context: Acting<Schema, Config>): Promise<Result>;
+  perform?(task: Task<Data>, context: TaskContext<Schema, Config>): Promise<Result>;
   /** Writes what came of it, in one transaction that also ends the task. */
-  settle(task: Task<Data>, result: Result, work: Work<Schema, Config>): Promise<void>;
-  /** Lets go of what `act` has opened, e.g. its connections: called when the service stops, after the last task. */
+  complete(task: Task<Data>, result: Result, work: WorkContext<Schema, Config>): Promise<void>;
+  /** Lets go of what `perform` has opened, e.g. its connections: called when the service stops, after the last task. */
   close?(config: Config): void;
-  /** ms that `act` may take; default 30,000. */
+  /** ms that `perform` may take; default 30,000. */
   timeout?: number;
   /** Tasks at once in this process; default 2. */
   concurrency?: number;
 }
 
-interface Claimed {
+interface ClaimedTask {
   id: string;
   key: string;
   data: object;
@@ -62,22 +63,22 @@ interface Claimed {
 }
 
 /** A task that has been acted upon, and is to be settled with others in one transaction. */
-interface Acted extends PieceOfWork {
-  claimed: Claimed;
+interface PerformedTask extends PieceOfWork {
+  claimed: ClaimedTask;
 }
 
 const POLL_INTERVAL_MS = 1_000;
-/** Attempts of a settle that loses against another transaction. */
-const SETTLE_ATTEMPTS = 3;
+/** Attempts of a complete that loses against another transaction. */
+const COMPLETE_ATTEMPTS = 3;
 /** ms between the attempts of a task that fails: doubling, from the first to the last. */
 const RETRY_MS = { min: 1_000, max: 300_000 };
 /** Tasks at once that are settled each alone, after a batch has failed. */
-const SETTLED_ALONE = 2;
+const COMPLETED_ALONE = 2;
 /** ms after which a batch of settles is slow, and does not hold up the next one; and such batches beside each other. */
 const SLOW_BATCH_MS = 250;
-const SETTLED_AT_ONCE = 3;
+const COMPLETED_AT_ONCE = 3;
 /** ms that settling may take. */
-const SETTLE_TIMEOUT_MS = 10_000;
+const COMPLETE_TIMEOUT_MS = 10_000;
 /** ms after which somebody else takes over the task of a process that died; one that lives renews its claim in time. */
 const LEASE_MS = 20_000;
 const LEASE_RENEWAL_MS = 5_000;
@@ -89,30 +90,29 @@ const LATEST_WEIGHT = 0.2;
 
 export class WorkerRunner {
   readonly #worker: Worker;
-  readonly #units: Units;
+  readonly #units: UnitsOfWork;
   readonly #config: unknown;
   readonly #log: Logger;
   readonly #availability: Pick<Availability, 'check'>;
   readonly #stopping = new AbortController();
   readonly #holder = randomUUID();
   readonly #lanes: number;
-  /** Claimed and not settled, by id; of these, what waits for a lane, how many are acted upon, and what waits to be settled. */
-  readonly #claimed = new Map<string, Claimed>();
-  #ready: Claimed[] = [];
-  #acting = 0;
-  #acted: Acted[] = [];
-  readonly #startSettling: () => void;
+  /** Claimed, by id: those that wait for a lane, those that are performed, and those that wait to be completed. */
+  readonly #claimed = new Map<string, ClaimedTask>();
+  #ready: ClaimedTask[] = [];
+  #performing = 0;
+  #performed: PerformedTask[] = [];
+  readonly #startCompleting: () => void;
   /** ms that an act takes, on average. */
-  #actMs: number;
+  #performMs: number;
   #running: Promise<void> | undefined;
-  #resume: () => void = () => {};
-  #wakes = 0;
+  readonly #waker = new Waker();
   #failure: unknown;
   #complained = false;
 
   constructor(
     worker: Worker,
-    options: { units: Units; config: unknown; log: Logger; availability?: Pick<Availability, 'check'> },
+    options: { units: UnitsOfWork; config: unknown; log: Logger; availability?: Pick<Availability, 'check'> },
   ) {
     this.#worker = worker;
     this.#units = options.units;
@@ -120,12 +120,12 @@ export class WorkerRunner {
     this.#log = options.log.child({ task: worker.kind });
     this.#availability = options.availability ?? { check: async () => false };
     this.#lanes = worker.concurrency ?? 2;
-    this.#actMs = worker.act === undefined ? 0 : AHEAD_MS;
-    this.#startSettling = runBatches({
-      next: () => this.#acted.splice(0),
-      run: (batch) => this.#settle(batch),
+    this.#performMs = worker.perform === undefined ? 0 : AHEAD_MS;
+    this.#startCompleting = runBatches({
+      next: () => this.#performed.splice(0),
+      run: (batch) => this.#complete(batch),
       slow: SLOW_BATCH_MS,
-      atOnce: SETTLED_AT_ONCE,
+      atOnce: COMPLETED_AT_ONCE,
     });
   }
 
@@ -139,8 +139,7 @@ export class WorkerRunner {
 
   /** A task of this kind was committed in this process. */
   wake(): void {
-    this.#wakes += 1;
-    this.#resume();
+    this.#waker.wake();
   }
 
   /** Claims nothing more, and finishes what it has. */
@@ -160,7 +159,7 @@ export class WorkerRunner {
     while (!signal.aborted) {
       try {
         if (this.#failure !== undefined) throw this.#failure;
-        const wakes = this.#wakes;
+        this.#waker.reset();
         const wanted = this.#capacity() - this.#claimed.size;
         // Without room there may be more than is known.
         more ||= wanted <= 0;
@@ -172,11 +171,10 @@ export class WorkerRunner {
           delays.reset();
           for (const task of tasks) this.#claimed.set(task.id, task);
           this.#ready.push(...tasks);
-          this.#act();
+          this.#fillLanes();
         }
-        const isOver = () =>
-          this.#wakes !== wakes || this.#failure !== undefined || (more && this.#hasRoom());
-        await this.#until(isOver, POLL_INTERVAL_MS);
+        const isOver = () => this.#failure !== undefined || (more && this.#hasRoom());
+        await this.#waker.sleepUntil(isOver, POLL_INTERVAL_MS);
       } catch (error) {
         this.#complain(error);
         await pause(delays.next(), signal);
@@ -184,14 +182,17 @@ export class WorkerRunner {
       }
     }
     await this.#release();
-    while (this.#claimed.size > 0) await this.#until(() => this.#claimed.size === 0, POLL_INTERVAL_MS);
+    while (this.#claimed.size > 0) {
+      this.#waker.reset();
+      await this.#waker.sleepUntil(() => this.#claimed.size === 0, POLL_INTERVAL_MS);
+    }
     clearInterval(renewal);
     if (this.#failure !== undefined) this.#complain(this.#failure);
   }
 
   /** Tasks that this process may have claimed now: at least one a lane, more where acts are short. */
   #capacity(): number {
-    const soon = (this.#lanes * AHEAD_MS) / Math.max(this.#actMs, 1);
+    const soon = (this.#lanes * AHEAD_MS) / Math.max(this.#performMs, 1);
     return Math.max(this.#lanes, Math.min(CLAIM_LIMIT, Math.floor(soon)));
   }
 
@@ -202,7 +203,7 @@ export class WorkerRunner {
   }
 
   #complain(error: unknown): void {
-    if (!this.#complained) this.#log.warn({ err: error }, 'cannot claim or settle tasks; retrying');
+    if (!this.#complained) this.#log.warn({ err: error }, 'cannot claim or complete tasks; retrying');
     this.#complained = true;
   }
 
@@ -210,8 +211,8 @@ export class WorkerRunner {
    * A claim is a due date in the future: when its holder dies, somebody else finds it due. By the time of the statement,
    * which an index is searched for; by one that goes on, every look would read all that is not due yet.
    */
-  async #claim(limit: number): Promise<Claimed[]> {
-    const { rows } = await sql<Claimed>`
+  async #claim(limit: number): Promise<ClaimedTask[]> {
+    const { rows } = await sql<ClaimedTask>`
       update warren.tasks set lease = ${this.#holder}, attempts = attempts + 1,
              due_at = clock_timestamp() + make_interval(secs => ${LEASE_MS / 1_000})
       where id = any(array(
@@ -223,35 +224,35 @@ export class WorkerRunner {
     return rows;
   }
 
-  // --- Acting ---
+  // --- Performing ---
 
-  #act(): void {
-    while (this.#acting < this.#lanes) {
+  #fillLanes(): void {
+    while (this.#performing < this.#lanes) {
       const task = this.#ready.shift();
       if (task === undefined) return;
-      this.#acting += 1;
-      void this.#actOn(task).finally(() => {
-        this.#acting -= 1;
-        this.#act();
-        this.#startSettling();
-        this.#resume();
+      this.#performing += 1;
+      void this.#perform(task).finally(() => {
+        this.#performing -= 1;
+        this.#fillLanes();
+        this.#startCompleting();
+        this.#waker.nudge();
       });
     }
   }
 
-  async #actOn(claimed: Claimed): Promise<void> {
+  async #perform(claimed: ClaimedTask): Promise<void> {
     const { key, data, attempts, correlation_id: correlationId, causation_id, traceparent } = claimed;
-    const { act, settle, timeout = 30_000 } = this.#worker;
+    const { perform, complete, timeout = 30_000 } = this.#worker;
     const task: Task = { key, data, attempts };
     const parent = traceparent ?? undefined;
     const log = childOf(this.#log, () => ({ key, correlationId }));
     const started = performance.now();
     let result: unknown;
     try {
-      if (act !== undefined) {
+      if (perform !== undefined) {
         const limit = timeLimit(timeout);
         const { signal } = limit;
-        const context: Acting = {
+        const context: TaskContext = {
           signal,
           config: this.#config,
           get log() {
@@ -260,14 +261,14 @@ export class WorkerRunner {
           database: this.#units.database,
         };
         result = await withSpan(`${this.#worker.kind} task`, { kind: SpanKind.INTERNAL, parent }, () =>
-          Promise.race([(async () => act.call(this.#worker, task, context))(), rejectOn(signal)]),
+          abortable((async () => perform.call(this.#worker, task, context))(), signal),
         ).finally(limit.clear);
-        this.#actMs += LATEST_WEIGHT * (performance.now() - started - this.#actMs);
+        this.#performMs += LATEST_WEIGHT * (performance.now() - started - this.#performMs);
       }
     } catch (error) {
       return this.#putOff(claimed, error, log());
     }
-    this.#acted.push({
+    this.#performed.push({
       claimed,
       key,
       origin: {
@@ -279,20 +280,20 @@ export class WorkerRunner {
         ...(parent !== undefined && { traceparent: parent }),
       },
       run: (work) =>
-        withSpan(`${this.#worker.kind} settle`, { kind: SpanKind.INTERNAL, parent }, () =>
-          settle.call(this.#worker, task, result, work),
+        withSpan(`${this.#worker.kind} complete`, { kind: SpanKind.INTERNAL, parent }, () =>
+          complete.call(this.#worker, task, result, work),
         ),
     });
   }
 
-  // --- Settling ---
+  // --- Completing ---
 
   /** What has been acted upon when the last batch has ended shares a transaction. */
-  async #settle(batch: readonly Acted[]): Promise<void> {
+  async #complete(batch: readonly PerformedTask[]): Promise<void> {
     await inParts(batch, {
-      together: (pieces) => this.#settleTogether(pieces),
-      alone: (piece) => this.#settleAlone(piece),
-      concurrency: SETTLED_ALONE,
+      together: (pieces) => this.#completeTogether(pieces),
+      alone: (piece) => this.#completeAlone(piece),
+      concurrency: COMPLETED_ALONE,
       isLeft: ({ claimed: { id } }) => this.#claimed.has(id),
       goesOn: async (cause) => {
         if (!isDatabaseUnavailable(cause) || (await this.#availability.check(cause))) return true;
@@ -304,13 +305,13 @@ export class WorkerRunner {
     });
     // What could not be settled is done again when its lease is over.
     for (const { claimed } of batch) this.#claimed.delete(claimed.id);
-    this.#resume();
+    this.#waker.nudge();
   }
 
-  async #settleTogether(pieces: readonly Acted[]): Promise<void> {
-    const lost = new Set<Acted>();
-    const limit = timeLimit(SETTLE_TIMEOUT_MS);
-    const settling = this.#units.batch(pieces, {
+  async #completeTogether(pieces: readonly PerformedTask[]): Promise<void> {
+    const lost = new Set<PerformedTask>();
+    const limit = timeLimit(COMPLETE_TIMEOUT_MS);
+    const completing = this.#units.batch(pieces, {
       signal: limit.signal,
       optimistic: pieces.every(({ claimed }) => claimed.attempts === 1),
       // First, so that whoever lost the lease to another writes nothing.
@@ -323,18 +324,18 @@ export class WorkerRunner {
         return pieces.filter((piece) => !lost.has(piece));
       },
     });
-    await settling.finally(limit.clear);
+    await completing.finally(limit.clear);
     for (const { origin } of lost) origin.log.warn('lease lost: another replica has taken over this task');
     for (const { claimed } of pieces) this.#claimed.delete(claimed.id);
   }
 
-  async #settleAlone(piece: Acted): Promise<void> {
+  async #completeAlone(piece: PerformedTask): Promise<void> {
     for (let number = 1; ; number += 1) {
       try {
-        return await this.#settleTogether([piece]);
+        return await this.#completeTogether([piece]);
       } catch (thrown) {
         const error = thrown instanceof BatchError ? thrown.cause : thrown;
-        if (isLostRace(error) && number < SETTLE_ATTEMPTS) continue;
+        if (isLostRace(error) && number < COMPLETE_ATTEMPTS) continue;
         // An outage that a probe does not meet is this task's own.
         if (isDatabaseUnavailable(error) && !(await this.#availability.check(error))) {
           this.#failure ??= error;
@@ -346,7 +347,7 @@ export class WorkerRunner {
   }
 
   /** To be tried again, after a delay that grows. */
-  async #putOff({ id, attempts }: Claimed, error: unknown, log: Logger): Promise<void> {
+  async #putOff({ id, attempts }: ClaimedTask, error: unknown, log: Logger): Promise<void> {
     const delay = Math.min(RETRY_MS.max, RETRY_MS.min * 2 ** (attempts - 1)) * (0.8 + Math.random() * 0.4);
     try {
       const { numAffectedRows } = await sql`
@@ -392,22 +393,6 @@ export class WorkerRunner {
       this.#log.debug({ err: error }, 'cannot release leases; they will expire');
     }
   }
-
-  /** Until something is so, which is checked at each wake-up, or `ms` have passed. */
-  async #until(isSo: () => boolean, ms: number): Promise<void> {
-    const late = Promise.withResolvers<void>();
-    let isLate = false;
-    const timer = setTimeout(() => {
-      isLate = true;
-      late.resolve();
-    }, ms);
-    while (!isSo() && !isLate) {
-      const { promise, resolve } = Promise.withResolvers<void>();
-      this.#resume = resolve;
-      await Promise.race([promise, late.promise]);
-    }
-    clearTimeout(timer);
-  }
 }
 
 /** Ends the tasks that this holder still has; returns their ids. */
@@ -416,13 +401,8 @@ const endTasks = (holder: string, ids: readonly string[]): Statement => ({
   values: [ids, holder],
 });
 
-const rejectOn = (signal: AbortSignal) =>
-  new Promise<never>((_, reject) =>
-    signal.addEventListener('abort', () => reject(signal.reason), { once: true }),
-  );
-
 /** Tasks of these kinds that should be done by now: due, or put off because they failed. */
-export async function tasksPending(
+export async function countPendingTasks(
   database: QueryExecutorProvider,
   kinds: readonly string[],
 ): Promise<{ kind: string; pending: number }[]> {

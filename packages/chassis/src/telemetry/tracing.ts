@@ -1,7 +1,6 @@
 // Traces. Off (no OTEL_EXPORTER_OTLP_ENDPOINT) nothing of the SDK is loaded and no span is made; a caller's trace context
 // is passed on unchanged, so that the others' traces stay whole.
 import { AsyncLocalStorage } from 'node:async_hooks';
-import { setTimeout as sleep } from 'node:timers/promises';
 import {
   type Attributes,
   type Context,
@@ -16,6 +15,7 @@ import {
   type Tracer,
   trace,
 } from '@opentelemetry/api';
+import { within } from '../concurrency.ts';
 
 export type { Attributes, Span } from '@opentelemetry/api';
 export { SpanKind } from '@opentelemetry/api';
@@ -150,7 +150,10 @@ async function load(options: {
     users: 0,
     async shutdown() {
       // A collector that is away must neither fail nor hold up the end of a service.
-      await Promise.race([provider.shutdown().catch(() => {}), sleep(FLUSH, undefined, { ref: false })]);
+      await within(
+        FLUSH,
+        provider.shutdown().catch(() => {}),
+      );
       trace.disable();
       context.disable();
     },

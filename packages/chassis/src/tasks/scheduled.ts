@@ -1,4 +1,4 @@
-// Pending rows: what is still to be done on the outside, written in the transaction that made it necessary.
+// The tasks that a transaction schedules: they are written in it, and done by a worker after its commit.
 import type { ScheduledTask } from '../context.ts';
 import { UNKEEPABLE } from '../database/json.ts';
 import type { Result, Statement } from '../database/pipeline.ts';
@@ -23,7 +23,7 @@ interface Scheduled {
  * The tasks that one transaction schedules and takes back, kept until its end. Of one kind and key the first one scheduled counts,
  * as it does among the rows.
  */
-export class PendingTasks {
+export class ScheduledTasks {
   readonly #scheduled = new Map<string, Scheduled>();
   readonly #discarded = new Map<string, { kind: string; key: string }>();
 

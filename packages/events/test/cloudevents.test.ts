@@ -1,13 +1,6 @@
 import { expect } from 'chai';
-import {
-  type AnyEvent,
-  buildEvent,
-  ContractError,
-  defineEvent,
-  Joi,
-  parseEvent,
-  userCreated,
-} from '../src/index.ts';
+import { type AnyEvent, buildEvent, ContractError, defineEvent, Joi, parseEvent } from '../src/index.ts';
+import { userCreated } from './fixtures/events.ts';
 import { SDK_EVENTS } from './fixtures/sdk-events.ts';
 
 const id = '0199f2a0-0000-7000-8000-000000000001';

@@ -4,27 +4,27 @@ import {
   type BatchOptions,
   type Origin,
   type PieceOfWork,
-  type Units,
-  type Work,
+  type UnitsOfWork,
+  type WorkContext,
 } from './context.ts';
 import type { Database, Member } from './database/database.ts';
 import { isStaleStatement } from './database/names.ts';
 import { isDatabaseUnavailable } from './database/outage.ts';
 import { FAILED_BEFORE, type Result, type Statement } from './database/pipeline.ts';
 import { insertEvents, type OutboxRow, outboxRow } from './outbox/outbox.ts';
-import { PendingTasks } from './tasks/pending.ts';
+import { ScheduledTasks } from './tasks/scheduled.ts';
 import type { Counters } from './telemetry/counters.ts';
 
-export interface UnitsOptions<Schema, Config> {
+export interface UnitsOfWorkOptions<Schema, Config> {
   service: string;
   database: Database<Schema>;
   config: Config;
   now: () => Date;
   /** Routing keys that broker.ts declares. */
   publications: ReadonlySet<string>;
-  /** See `Work`. */
+  /** See `WorkContext`. */
   brokerSince?: () => Date | undefined;
-  /** See `Work.count`. */
+  /** See `WorkContext.count`. */
   counters?: Counters;
   /** After a commit that left work for the relay, or for workers of these kinds. */
   onCommit: (left: { events: boolean; kinds: ReadonlySet<string> }) => void;
@@ -42,13 +42,15 @@ export const isLostRace = (error: unknown): boolean => LOST_RACE_CODES.has(codeO
 /** What pieces of work leave to be written at the end of their transaction, and to be done after it. */
 interface Left {
   events: OutboxRow[];
-  tasks: PendingTasks;
+  tasks: ScheduledTasks;
   /** Kinds of tasks that are due at once. */
   kinds: Set<string>;
   counts: (() => void)[];
 }
 
-export function createUnits<Schema, Config>(options: UnitsOptions<Schema, Config>): Units<Schema, Config> {
+export function createUnitsOfWork<Schema, Config>(
+  options: UnitsOfWorkOptions<Schema, Config>,
+): UnitsOfWork<Schema, Config> {
   const { service, database, config, now, publications, onCommit, brokerSince = () => undefined } = options;
   const { counters = () => () => {} } = options;
   const source = `/${service}`;
@@ -59,7 +61,7 @@ export function createUnits<Schema, Config>(options: UnitsOptions<Schema, Config
     left: Left,
     run: (statement: Statement) => Promise<Result>,
     signal: AbortSignal | undefined,
-  ): Work<Schema, Config> => ({
+  ): WorkContext<Schema, Config> => ({
     transaction,
     config,
     get log() {
@@ -106,9 +108,9 @@ export function createUnits<Schema, Config>(options: UnitsOptions<Schema, Config
   /** Runs what is given one transaction, writes what it leaves with the COMMIT, and does what follows it. */
   async function commit(
     signal: AbortSignal | undefined,
-    run: (open: (origin: Origin) => Opened<Work<Schema, Config>>, send: Send) => Promise<void>,
+    run: (open: (origin: Origin) => Opened<WorkContext<Schema, Config>>, send: Send) => Promise<void>,
   ): Promise<void> {
-    const left: Left = { events: [], tasks: new PendingTasks(), kinds: new Set(), counts: [] };
+    const left: Left = { events: [], tasks: new ScheduledTasks(), kinds: new Set(), counts: [] };
     await database.unit(
       (unit) =>
         run((origin) => {
@@ -132,7 +134,7 @@ export function createUnits<Schema, Config>(options: UnitsOptions<Schema, Config
   return {
     database: database.kysely,
 
-    async work<T>(origin: Origin, run: (work: Work<Schema, Config>) => Promise<T>) {
+    async run<T>(origin: Origin, run: (work: WorkContext<Schema, Config>) => Promise<T>) {
       for (let number = 1; ; number += 1) {
         try {
           let result: T | undefined;
@@ -170,8 +172,8 @@ export function createUnits<Schema, Config>(options: UnitsOptions<Schema, Config
 
 type Send = (statement: Statement) => Promise<Result>;
 
-interface Opened<Work> {
-  work: Work;
+interface Opened<Context> {
+  work: Context;
   member: Pick<Member<unknown>, 'end' | 'hasWritten'>;
 }
 
@@ -184,7 +186,7 @@ async function runPieces<Piece extends PieceOfWork>(
   pieces: readonly Piece[],
   { first, signal, optimistic }: BatchOptions<Piece>,
   unit: {
-    open: (origin: Origin) => Opened<Work>;
+    open: (origin: Origin) => Opened<WorkContext>;
     send: Send;
     failures: Map<Piece, unknown>;
   },

@@ -1,14 +1,7 @@
 import { expect } from 'chai';
 import fc from 'fast-check';
-import {
-  buildEvent,
-  ContractError,
-  defineEvent,
-  Joi,
-  parseEvent,
-  sessionOpened,
-  userCreated,
-} from '../src/index.ts';
+import { buildEvent, ContractError, defineEvent, Joi, parseEvent } from '../src/index.ts';
+import { sessionOpened, userCreated } from './fixtures/events.ts';
 
 const id = '0199f2a0-0000-7000-8000-000000000001';
 const data = { userId: id, name: 'Ada', email: 'ada@example.com' };

@@ -31,9 +31,6 @@ export interface MethodDefinition<Request extends object = object, Reply extends
 // biome-ignore lint/suspicious/noExplicitAny: Joi's schema type is invariant, so `unknown` would fit no method
 export type AnyMethod = MethodDefinition<any, any>;
 
-/** Items that a method lists: the newest ones. An answer that grows without bound would one day be too large to give. */
-export const LISTED_AT_MOST = 100;
-
 const METHOD = /^[a-z][a-z0-9-]*\.[a-z][a-z0-9]*$/;
 
 /**
