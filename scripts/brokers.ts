@@ -2,8 +2,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { type BrokerDefinition, rascalConfig } from '../packages/chassis/src/index.ts';
-import type { BrokerConfig } from '../packages/chassis/src/messaging/rascal.ts';
+import { type BrokerConfig, type BrokerDefinition, rascalConfig } from '../packages/chassis/src/index.ts';
 import { directories, root } from './tree.ts';
 
 /** By service, in the order of their names; services without a broker.ts have nothing on the broker. */

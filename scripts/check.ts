@@ -56,9 +56,7 @@ const quiet = { ...process.env, REDOCLY_TELEMETRY: 'off', REDOCLY_SUPPRESS_UPDAT
 const asked = process.argv.slice(2);
 const unknown = asked.filter((name) => !(name in checks));
 if (unknown.length > 0) {
-  console.error(
-    `There is no check called ${unknown.join(', ')}: the checks are ${Object.keys(checks).join(', ')}.`,
-  );
+  console.error(`Unknown check: ${unknown.join(', ')}. The checks are ${Object.keys(checks).join(', ')}.`);
   process.exit(2);
 }
 
@@ -103,9 +101,7 @@ function run(command: string, args: string[]): Promise<string[]> {
   return new Promise((resolve, reject) => {
     child.on('error', reject);
     child.on('close', (code, signal) =>
-      resolve(
-        code === 0 ? [] : [output.trim() || `${args[0]} ended with ${signal ?? code} and said nothing`],
-      ),
+      resolve(code === 0 ? [] : [output.trim() || `${args[0]} failed with ${signal ?? code} and no output`]),
     );
   });
 }

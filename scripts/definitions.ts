@@ -21,7 +21,7 @@ const wanted = `${JSON.stringify(definitions, null, 2)}\n`;
 
 if (process.argv.includes('--check')) {
   if (readIfThere(path) !== wanted) {
-    console.error(`${file} is not what the services' broker.ts say: write it anew with \`make definitions\``);
+    console.error(`${file} differs from the services' broker.ts: run \`make definitions\``);
     process.exitCode = 1;
   }
 } else {

@@ -18,7 +18,7 @@ export async function settle(documents: Map<string, object>, directory?: string)
   for (const [file, document] of documents) {
     const wanted = await formatted(file, document);
     if (readIfThere(file) === wanted) continue;
-    if (check) faults.push(`${file} is not what the services say: write it anew with \`${MAKE}\``);
+    if (check) faults.push(`${file} is out of date: run \`${MAKE}\``);
     else {
       mkdirSync(dirname(join(root, file)), { recursive: true });
       writeFileSync(join(root, file), wanted);
@@ -27,7 +27,7 @@ export async function settle(documents: Map<string, object>, directory?: string)
   }
   for (const file of directory === undefined ? [] : files(`${directory}/*.json`)) {
     if (documents.has(file)) continue;
-    if (check) faults.push(`${file} is of no service: remove it with \`${MAKE}\``);
+    if (check) faults.push(`${file} belongs to no service: run \`${MAKE}\` to remove it`);
     else {
       rmSync(join(root, file));
       console.log(`${file} removed`);
@@ -50,7 +50,7 @@ function formatted(file: string, document: object): Promise<string> {
   return new Promise((resolve, reject) => {
     child.on('error', reject);
     child.on('close', (code) =>
-      code === 0 ? resolve(output) : reject(new Error(`biome could not format ${file}`)),
+      code === 0 ? resolve(output) : reject(new Error(`biome failed to format ${file}`)),
     );
   });
 }

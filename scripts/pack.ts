@@ -103,7 +103,7 @@ async function compile(directory: string, stage: string): Promise<void> {
   );
   const tsc = join(root, 'node_modules', '.bin', 'tsc');
   await run(process.execPath, [tsc, '--pretty', 'false', '-p', project]).catch((cause) => {
-    throw new Error(`${directory} does not compile:\n${cause.stdout}`, { cause });
+    throw new Error(`cannot compile ${directory}:\n${cause.stdout}`, { cause });
   });
   rmSync(project);
 }

@@ -1,6 +1,6 @@
 // Warren and its peers, measured in one run:  node src/main.ts  (see `make bench` and settings.ts)
 import { cpus } from 'node:os';
-import { removeKept } from '@warren/testkit';
+import { runCleanups } from '@warren/testkit';
 import { type FlowResult, runFlow } from './flow.ts';
 import { type FootprintResult, runFootprint } from './footprint.ts';
 import { runGrowth } from './growth.ts';
@@ -24,7 +24,7 @@ const interrupt = new AbortController();
 for (const signal of ['SIGINT', 'SIGTERM'] as const)
   process.once(signal, () => {
     interrupt.abort();
-    void removeKept().then(() => process.exit(130));
+    void runCleanups().then(() => process.exit(130));
   });
 
 try {
@@ -35,7 +35,7 @@ try {
   if (error instanceof Refusal) console.error(error.message);
   process.exitCode = error instanceof Refusal ? 2 : 130;
 } finally {
-  await removeKept();
+  await runCleanups();
 }
 
 async function main(): Promise<number> {

@@ -119,9 +119,10 @@ export const guarantees: Mutant[] = [
   },
   {
     ...relay,
+    file: `${src}/outbox/publishing.ts`,
     name: 'the relay deletes an event that is not confirmed',
-    find: 'inFlight.set(row.id, row);\n',
-    replace: 'inFlight.set(row.id, row);\n      done.push(row.id);\n',
+    find: 'this.#inFlight.set(row.id, row);\n',
+    replace: 'this.#inFlight.set(row.id, row);\n    this.#confirmed.push(row.id);\n',
     tests: ['test/relay-faults.test.ts'],
     title: 'loses none when the broker is killed',
   },
@@ -161,7 +162,7 @@ export const guarantees: Mutant[] = [
   },
   {
     ...inbox,
-    file: `${src}/messaging/consumer.ts`,
+    file: `${src}/messaging/batch.ts`,
     name: 'a consumer handles an event without the inbox check',
     find: 'return [...handled];',
     replace: 'return pieces;',
@@ -171,8 +172,9 @@ export const guarantees: Mutant[] = [
     ...chassis,
     file: `${src}/messaging/consumer.ts`,
     name: 'a consumer acknowledges an event before its transaction commits',
-    find: 'const handled = await this.#runBatch([piece], timeout);',
-    replace: 'this.#acknowledge([arrival]);\n        const handled = await this.#runBatch([piece], timeout);',
+    find: 'const handled = await this.#transactions.run([piece], this.#options.timeout);',
+    replace:
+      'this.#acknowledge([piece.arrival]);\n      const handled = await this.#transactions.run([piece], this.#options.timeout);',
     tests: ['test/returned-deliveries.test.ts'],
     title: 'an event that ends every process that handles it',
   },
@@ -207,7 +209,7 @@ export const guarantees: Mutant[] = [
   },
   {
     ...chassis,
-    file: `${src}/messaging/consumer.ts`,
+    file: `${src}/messaging/judge.ts`,
     name: 'an event older than the inbox remembers is handled',
     find: 'if (!(Date.parse(event.time) >= now().getTime() - retention))',
     replace: 'if (!(Date.parse(event.time) >= now().getTime() - 1_000 * retention))',
@@ -249,7 +251,7 @@ export const guarantees: Mutant[] = [
   },
   {
     ...batches,
-    file: `${src}/messaging/acks.ts`,
+    file: `${src}/messaging/rascal/acks.ts`,
     name: 'a range is acknowledged over a delivery that is not done',
     find: 'if (!isDone) break;',
     replace: 'if (!isDone) continue;',

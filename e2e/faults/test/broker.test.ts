@@ -140,8 +140,8 @@ describe('without a broker', () => {
     for (const { process, service } of [user, session]) {
       const said = (words: RegExp) =>
         process.logs.filter(({ msg, time }) => words.test(msg) && Date.parse(time) >= stopping);
-      expect(said(/^the broker is away/), `what ${service} says of the loss`).to.have.length(1);
-      expect(said(/^the broker is back/), `what ${service} says of the return`).to.have.length(1);
+      expect(said(/^broker unavailable/), `what ${service} says of the loss`).to.have.length(1);
+      expect(said(/^broker recovered/), `what ${service} says of the return`).to.have.length(1);
     }
 
     const p99 = (attempts: Attempt[]) =>

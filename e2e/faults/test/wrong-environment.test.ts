@@ -108,7 +108,7 @@ for (const service of ['user', 'session'] as const) {
           const env = { ...urls, [variable]: String(port), [other]: String(free), LOG_LEVEL: 'fatal' };
           const { code, out, err } = await run(service, env);
           expect(err).to.deep.equal([
-            `${service} cannot start: Port ${port} is taken: stop what listens there, or choose another one.`,
+            `${service} cannot start: Port ${port} is in use: stop the process that listens on it, or choose another port.`,
           ]);
           expect(code).to.equal(1);
           expect(out).to.equal('');

@@ -16,7 +16,7 @@ describe('make check', function () {
 
   it('says which checks there are when asked for one that there is not', async () => {
     const { code, output } = await copy.run('scripts/check.ts', 'spelling');
-    expect(output).to.contain('There is no check called spelling: the checks are types, lint,');
+    expect(output).to.contain('Unknown check: spelling. The checks are types, lint,');
     expect(code).to.equal(2);
   });
 
@@ -59,7 +59,7 @@ describe('make check', function () {
 
   it('charts: finds an unknown field, a value that is not refused, a changed number and a null that removes nothing', async function () {
     if (!runs('helm', 'version') || !runs('kubeconform', '-v')) {
-      console.log('      passed over: helm or kubeconform is not installed here');
+      console.log('      skipped: helm or kubeconform is not installed');
       this.skip();
     }
     const workload = 'charts/chassis/templates/_workload.tpl';
@@ -81,7 +81,7 @@ describe('make check', function () {
     };
     const { code, output } = await copy.with(planted, () => copy.run('scripts/check.ts', 'charts'));
     expect(output).to.contain('FAIL charts');
-    expect(output).to.contain('charts/rabbitmq with {"planted":1} is rendered: it must be refused');
+    expect(output).to.contain('charts/rabbitmq with {"planted":1} is accepted, but must be refused');
     expect(output).to.contain('does not say - "max_connections=1000000"');
     expect(output).to.contain('charts/rabbitmq: tls.only is not removed by null (set)');
     expect(output).to.match(/Deployment.*livelinessProbe/);
@@ -208,13 +208,13 @@ function faults(): Fault[] {
       'imports',
       'a service that imports another by path',
       { [user]: "import '../../session/src/sessions.ts';\n" },
-      [`${user}:1 imports '../../session/src/sessions.ts': nothing imports services/session but itself`],
+      [`${user}:1 imports '../../session/src/sessions.ts': only services/session may import its own files`],
     ],
     [
       'imports',
       'a service that imports another by name',
       { [user]: "import 'session';\n" },
-      [`${user}:1 imports 'session': nothing imports services/session but itself`],
+      [`${user}:1 imports 'session': only services/session may import its own files`],
     ],
     [
       'imports',
@@ -244,37 +244,37 @@ function faults(): Fault[] {
       'imports',
       'a service that reaches into a package by path',
       { [user]: "import '../../../packages/chassis/src/index.ts';\n" },
-      ['it leads out of services/user'],
+      ['it is outside of services/user'],
     ],
     [
       'imports',
       "a service that imports a package's files",
       { [user]: "import '@warren/chassis/src/index.ts';\n" },
-      ['import what @warren/chassis exports, not its files'],
+      ['import the exports of @warren/chassis, not its files'],
     ],
     [
       'imports',
       'a service that imports koa',
       { [user]: "import Koa from 'koa';\n" },
-      ['through @warren/chassis alone'],
+      ['only through @warren/chassis'],
     ],
     [
       'imports',
       'a service that imports joi',
       { [user]: "import Joi from 'joi';\n" },
-      ['through @warren/events alone'],
+      ['only through @warren/events'],
     ],
     [
       'imports',
       'a service that imports the testkit',
       { [user]: "import '@warren/testkit';\n" },
-      ['the testkit is for tests and benchmarks'],
+      ['only tests and benchmarks may import the testkit'],
     ],
     [
       'imports',
       'a chassis that knows a service',
       { [chassis]: "import '../../../services/user/src/users.ts';\n" },
-      ['nothing imports services/user but itself'],
+      ['only services/user may import its own files'],
     ],
     [
       'imports',
@@ -292,7 +292,7 @@ function faults(): Fault[] {
       'imports',
       'events that import the chassis',
       { [events]: "import '@warren/chassis';\n" },
-      ['packages/events may import none of our packages'],
+      ['packages/events may import no package of this repository'],
     ],
 
     [
@@ -303,7 +303,7 @@ function faults(): Fault[] {
           .read('services/user/package-lock.json')
           .replace('"integrity":', '"resolved": "https://registry.example/chai.tgz",\n      "integrity":'),
       }),
-      ['services/user/package-lock.json names a host (https://registry.example/chai.tgz)'],
+      ['services/user/package-lock.json contains a host (https://registry.example/chai.tgz)'],
     ],
     [
       'lockfiles',
@@ -313,7 +313,9 @@ function faults(): Fault[] {
         delete lockfile.packages['node_modules/@biomejs/cli-darwin-arm64'];
         return { 'package-lock.json': JSON.stringify(lockfile) };
       },
-      ['package-lock.json lacks what @biomejs/biome needs on other platforms (@biomejs/cli-darwin-arm64)'],
+      [
+        'package-lock.json lacks packages that @biomejs/biome needs on other platforms (@biomejs/cli-darwin-arm64)',
+      ],
     ],
     [
       'lockfiles',
@@ -329,7 +331,7 @@ function faults(): Fault[] {
         manifest.dependencies.planted = '^1.0.0';
         return { 'packages/events/package.json': JSON.stringify(manifest) };
       },
-      ['services/user/package-lock.json is behind packages/events/package.json'],
+      ['services/user/package-lock.json is older than packages/events/package.json'],
     ],
     [
       'lockfiles',
@@ -337,7 +339,7 @@ function faults(): Fault[] {
       (copy) => ({
         'services/user/.npmrc': `${copy.read('services/user/.npmrc')}registry=https://registry.example\n`,
       }),
-      ['services/user/.npmrc names a registry'],
+      ['services/user/.npmrc sets a registry'],
     ],
 
     [
@@ -349,7 +351,7 @@ function faults(): Fault[] {
 export const broker = defineBroker('planted', { vhosts: { publish: {} } });
 `,
       },
-      ["charts/rabbitmq/files/definitions.json is not what the services' broker.ts say", 'make definitions'],
+      ["charts/rabbitmq/files/definitions.json differs from the services' broker.ts", 'make definitions'],
     ],
     [
       'definitions',
@@ -358,7 +360,7 @@ export const broker = defineBroker('planted', { vhosts: { publish: {} } });
         const file = 'charts/rabbitmq/files/definitions.json';
         return { [file]: copy.read(file).replace('"configure": "^user', '"configure": ".*') };
       },
-      ["is not what the services' broker.ts say"],
+      ["differs from the services' broker.ts"],
     ],
     [
       'definitions',
@@ -386,8 +388,8 @@ export const broker = defineBroker('planted', { vhosts: { publish: {} } });
         };
       },
       [
-        'docs/reference/openapi/session.json is not what the services say: write it anew with `make docs`',
-        'docs/reference/openapi/warren.json is not what the services say',
+        'docs/reference/openapi/session.json is out of date: run `make docs`',
+        'docs/reference/openapi/warren.json is out of date',
       ],
     ],
     [
@@ -397,14 +399,14 @@ export const broker = defineBroker('planted', { vhosts: { publish: {} } });
         'services/planted/package.json': '{ "name": "planted" }\n',
         'services/planted/src/service.ts': "export const service = { name: 'planted', version: '1' };\n",
       },
-      ['docs/reference/openapi/planted.json is not what the services say'],
+      ['docs/reference/openapi/planted.json is out of date'],
     ],
     [
       'openapi',
       'a document of a service that is no more, which keeps to no standard either',
       { 'docs/reference/openapi/gone.json': '{ "openapi": "3.1.0", "info": { "title": "gone" } }\n' },
       [
-        'docs/reference/openapi/gone.json is of no service: remove it with `make docs`',
+        'docs/reference/openapi/gone.json belongs to no service: run `make docs` to remove it',
         'The field `version` must be present',
       ],
     ],
@@ -415,7 +417,7 @@ export const broker = defineBroker('planted', { vhosts: { publish: {} } });
         const file = 'docs/reference/asyncapi.json';
         return { [file]: copy.read(file).replace('Published by user', 'Published by nobody') };
       },
-      ['docs/reference/asyncapi.json is not what the services say: write it anew with `make docs`'],
+      ['docs/reference/asyncapi.json is out of date: run `make docs`'],
     ],
     [
       'asyncapi',
@@ -426,7 +428,7 @@ export const broker = defineBroker('planted', { vhosts: { publish: {} } });
           [file]: copy.read(file).replace(/^ +'session.user.created': .*\n/m, ''),
         };
       },
-      ['docs/reference/asyncapi.json is not what the services say'],
+      ['docs/reference/asyncapi.json is out of date'],
     ],
     [
       'asyncapi',

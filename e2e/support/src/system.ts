@@ -9,10 +9,10 @@ import {
 } from '@warren/testkit';
 import { type Accounts, type AccountsOptions, takeAccounts } from './accounts/accounts.ts';
 import { type Business, type BusinessOptions, type Placed, startBusiness } from './business.ts';
+import { createEventRecorder, type EventRecorder } from './event-recorder.ts';
 import { type Load, type LoadOptions, type SignUp, startLoad } from './load.ts';
 import { type Mailbox, openMailbox } from './mailbox.ts';
 import { createReplica, everyService, isStateful, type Name, type Replica } from './replica.ts';
-import { createTape, type Tape } from './tape.ts';
 import { type Authorize, noTokens, tokensOf } from './tokens.ts';
 
 export interface SystemOptions {
@@ -51,7 +51,7 @@ export interface System {
   /** The token that a request needs; none without `auth`. */
   authorize: Authorize;
   /** Every event there was. */
-  tape: Tape;
+  recorder: EventRecorder;
   /**
    * An address for a process that is not started yet. `env` comes over the system's. A gateway leads to the first replica that
    * each other service has when it is started.
@@ -89,7 +89,7 @@ export function withSystem(options: SystemOptions = {}): System {
   const services = options.services ?? ['user', 'session'];
   const broker = withBroker({ services: [...services], private: options.privateBroker });
   const database = withDatabase({ private: options.privateDatabase });
-  const tape = createTape(broker);
+  const recorder = createEventRecorder(broker);
   const databases = new Map<Name, string>();
   const replicas: Replica[] = [];
   const ledger: SignUp[] = [];
@@ -98,11 +98,11 @@ export function withSystem(options: SystemOptions = {}): System {
   let mailbox: Mailbox | undefined;
   let issuer: TestIssuer | undefined;
 
-  before('a tape of all events, a database for each service, a mail server', async () => {
+  before('an event recorder, a database for each service, a mail server', async () => {
     const [first, ...others] = services.filter(isStateful);
     if (first !== undefined) databases.set(first, database.url);
     for (const service of others) databases.set(service, await database.another());
-    await tape.open();
+    await recorder.open();
     if (options.mail) mailbox = await openMailbox();
     if (options.auth) issuer = await startIssuer();
   });
@@ -175,7 +175,7 @@ export function withSystem(options: SystemOptions = {}): System {
     get mailbox() {
       return mailbox;
     },
-    tape,
+    recorder,
     async replica(service, env = {}) {
       const replica = await createReplica(service, () => ({
         AMQP_URL: broker.url(service),

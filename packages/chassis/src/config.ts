@@ -63,7 +63,7 @@ const types = Joi.extend(
   textual('bytes', BYTES, parseBytes),
   textual(
     'delays',
-    'must be a list of different durations, none of them 0 or longer than 30d, such as 1s,10s,1m',
+    'must be a list of distinct durations, each longer than 0 and at most 30d, such as 1s,10s,1m',
     parseDelays,
   ),
   textual('names', 'must be names separated by commas', parseNames),
@@ -102,7 +102,7 @@ export const url = (...schemes: [string, ...string[]]): Joi.StringSchema => {
       'url.scheme': `must start with ${starts}`,
       'url.settings': `must be a URL that starts with ${starts}, not a list of settings`,
       'url.form':
-        'is no URL (special characters in a user name or password are percent-encoded, e.g. %23 for #)',
+        'is not a valid URL (percent-encode special characters in a user name or password, e.g. %23 for #)',
     });
 };
 
@@ -175,7 +175,7 @@ function chassisSchema(needs: { database: boolean; broker: boolean }): Joi.Schem
     INSTANCE: Joi.string()
       .pattern(/^[\w.-]{1,128}$/)
       .messages({
-        'string.pattern.base': 'must be letters, digits, dots, dashes and underscores, 128 at most',
+        'string.pattern.base': 'must be at most 128 letters, digits, dots, dashes and underscores',
       })
       .default(`${hostname()}-${process.pid}`),
     ...authSchema(),
@@ -230,7 +230,7 @@ export function loadConfig<Config>(options: {
       .map((detail) => describe(detail, schema, given)),
   ];
   if (!error && value.PORT === value.ADMIN_PORT && value.PORT !== 0) {
-    mistakes.push(`ADMIN_PORT: must be another port than PORT, got ${value.PORT} for both`);
+    mistakes.push(`ADMIN_PORT: must differ from PORT, got ${value.PORT} for both`);
   }
   // Who names an issuer does not want to stand open because of one variable that is missing.
   if (given.values.AUTH === undefined && given.values.AUTH_ISSUER !== undefined)
@@ -255,7 +255,7 @@ function collect(names: string[], env: Environment): Given {
     if (direct !== undefined) given.values[name] = direct;
     if (file === undefined) continue;
     if (direct !== undefined) {
-      given.mistakes.set(name, `is set, and so is ${name + FILE}; keep one of them`);
+      given.mistakes.set(name, `is set together with ${name + FILE}; set only one of them`);
       continue;
     }
     try {
@@ -293,7 +293,7 @@ function describe(detail: Joi.ValidationErrorItem, schema: Joi.ObjectSchema, giv
   if (file === undefined && isPresentable(name, raw, detail))
     return `${name}: ${detail.message}, got ${JSON.stringify(raw.length > 200 ? `${raw.slice(0, 200)}…` : raw)}`;
   const message = quotes(detail, raw, schema.extract(name)) ? 'is invalid' : detail.message;
-  return `${name}: ${message}${file === undefined ? '' : `, got something else from ${file}`} (the value is not shown, it may be secret)`;
+  return `${name}: ${message}${file === undefined ? '' : `, got an invalid value from ${file}`} (the value is not shown because it may be secret)`;
 }
 
 const SECRET_NAME =

@@ -1,97 +1,94 @@
-// Every error Warren raises on its own account: a stable code, and for the reader of the docs its cause and remedy.
+// The errors that Warren itself raises, each with a stable code, its cause and its remedy.
 import { STATUS_CODES } from 'node:http';
 
 export const catalogue = {
   config_invalid: {
-    cause: 'The environment does not fit the configuration of the service.',
-    remedy: 'Each line of the message names one variable, what it should be and what it was.',
+    cause: 'The environment does not match the configuration schema of the service.',
+    remedy: 'Fix the variables: each line of the message names one, the expected value and the actual value.',
   },
   port_taken: {
-    cause: 'Another process listens on that port.',
-    remedy: 'Stop it, or set PORT or ADMIN_PORT to a free one.',
+    cause: 'Another process listens on the port.',
+    remedy: 'Stop that process, or set PORT or ADMIN_PORT to a free port.',
   },
   listen_failed: {
-    cause: 'The operating system refused to listen on that port, or on LISTEN_HOST.',
+    cause: 'The operating system refused to listen on the port, or on LISTEN_HOST.',
     remedy:
-      'Ports below 1024 need a privilege, and LISTEN_HOST is an address of this machine; the cause says what was refused.',
+      'See the cause. Ports below 1024 need a privilege, and LISTEN_HOST must be an address of this machine.',
   },
   invalid_route: {
-    cause:
-      'A route of the service is described wrongly: twice the same, or an alias that takes other parameters.',
-    remedy: 'Mend the description in routes.ts; the message names the route.',
+    cause: 'A route of the service is invalid, e.g. it is defined twice, or its alias has other parameters.',
+    remedy: 'Fix the definition in routes.ts; the message names the route.',
   },
   owner_unnamed: {
-    cause: "A route with `access: 'own'` answered, and its handler had not named the owner of the data.",
-    remedy:
-      'Call authorise(owner) in the handler, as soon as it has loaded the row; the message names the route.',
+    cause: "The handler of a route with `access: 'own'` responded without naming the owner of the data.",
+    remedy: 'Call authorise(owner) in the handler after it has loaded the row; the message names the route.',
   },
   deadline_exceeded: {
-    cause: 'A request was not done within REQUEST_TIMEOUT. Its transaction was rolled back.',
+    cause: 'A request did not complete within REQUEST_TIMEOUT. Its transaction was rolled back.',
     remedy:
-      'Look for the slow statement in the trace of that correlation id; raise REQUEST_TIMEOUT if it is due.',
+      'Find the slow statement in the trace of the correlation id. Raise REQUEST_TIMEOUT if the request needs longer.',
   },
   client_gone: {
-    cause: 'The client closed the connection before it had its answer.',
-    remedy: 'Nothing to do here; look at the timeouts of the client.',
+    cause: 'The client closed the connection before it received the response.',
+    remedy: 'None in the service; check the timeouts of the client.',
   },
   database_unavailable: {
-    cause: 'The database does not answer, or takes no more connections.',
-    remedy: 'Check DATABASE_URL and the server; the service mends itself when it is back.',
+    cause: 'The database does not respond, or accepts no more connections.',
+    remedy: 'Check DATABASE_URL and the server. The service reconnects by itself.',
   },
   database_unsuitable: {
-    cause: 'What answers at DATABASE_URL cannot do what a service needs, e.g. PgBouncer in transaction mode.',
-    remedy: 'Point DATABASE_URL at PostgreSQL 15 or newer itself, or at a pooler in session mode.',
+    cause: 'The server at DATABASE_URL lacks a required feature, e.g. PgBouncer in transaction mode.',
+    remedy: 'Set DATABASE_URL to PostgreSQL 15 or newer, or to a pooler in session mode.',
   },
   migration_failed: {
-    cause: 'A migration was refused by the database; it was rolled back as a whole.',
-    remedy: 'The message names the file, the cause says what PostgreSQL refused.',
+    cause: 'The database refused a migration. All its statements were rolled back.',
+    remedy: 'The message names the file; the cause is the error of PostgreSQL.',
   },
   broker_unavailable: {
-    cause: 'The broker does not answer.',
-    remedy: 'Check AMQP_URL and the server; the service mends itself when it is back.',
+    cause: 'The broker does not respond.',
+    remedy: 'Check AMQP_URL and the server. The service reconnects by itself.',
   },
   method_unserved: {
-    cause: 'A method was asked that no service has ever served on this broker.',
-    remedy: 'Start the service it is named after, in a version that serves it; its queue keeps the binding.',
+    cause: 'A method was called for which no service has bound a queue on this broker.',
+    remedy: 'Start the service that handles the method, in a version that knows it.',
   },
   request_timed_out: {
-    cause: 'Another service did not answer a request over the broker in time.',
-    remedy: 'Look at that service: whether it runs, and its rpc_handling_duration_seconds.',
+    cause: 'Another service did not respond to an RPC request in time.',
+    remedy: 'Check that the service runs, and its metric rpc_handling_duration_seconds.',
   },
   reply_invalid: {
-    cause:
-      'Another service answered a request over the broker with something that does not fit its contract.',
-    remedy: 'The log names the field; a breaking change of a method is a new version of it.',
+    cause: 'The reply of another service does not match the contract of the method.',
+    remedy: 'The log names the field. A breaking change of a method needs a new version of the method.',
   },
   too_many_requests_pending: {
-    cause: 'This replica waits for as many replies as it may.',
-    remedy: 'Try again shortly; when it lasts, look at the services it asks.',
+    cause: 'This replica has reached its limit of RPC requests in flight.',
+    remedy: 'Retry shortly. If it persists, check the services that it calls.',
   },
   topology_missing: {
     cause:
-      'The broker lacks exchanges that belong to the platform, and the user of the service may not make them.',
+      'The broker lacks exchanges that belong to the platform, and the user of the service may not declare them.',
     remedy: 'Import the definitions file: charts/rabbitmq/files/definitions.json.',
   },
   topology_refused: {
-    cause: 'The broker refused to declare or bind something of the service.',
+    cause: 'The broker refused to declare or bind an object of the service.',
     remedy:
-      'Compare the permissions of its user with the definitions file, and the arguments with what exists.',
+      'Compare the permissions of its user with the definitions file, and the arguments with those of the existing object.',
   },
   publish_refused: {
-    cause: 'The broker refused an event for good: no permission, no exchange, or too large.',
-    remedy: 'The event is parked in warren.outbox; mend the cause and clear its parked_at.',
+    cause: 'The broker permanently refused an event: no permission, no exchange, or too large.',
+    remedy: 'The event is parked in warren.outbox. Fix the cause, then clear its parked_at.',
   },
   invalid_service: {
-    cause: 'The description of a service contradicts itself.',
-    remedy: 'Mend service.ts; the message says what and where.',
+    cause: 'The definition of a service is inconsistent.',
+    remedy: 'Fix service.ts; the message names the inconsistency.',
   },
   event_refused: {
-    cause: 'An event was emitted that the service does not declare, or that is larger than 1 MiB.',
-    remedy: 'Add it to the publications in broker.ts, or send a reference in place of the content.',
+    cause: 'The service emitted an event that it does not declare, or that is larger than 1 MiB.',
+    remedy: 'Add the event to the publications in broker.ts, or send a reference instead of the content.',
   },
   shutdown_overdue: {
-    cause: 'Work in hand was not done within SHUTDOWN_GRACE.',
-    remedy: 'Nothing is lost: it is rolled back and comes again. Raise SHUTDOWN_GRACE if it happens often.',
+    cause: 'Work in flight did not complete within SHUTDOWN_GRACE.',
+    remedy: 'Nothing is lost: the work is rolled back and redone. Raise SHUTDOWN_GRACE if it happens often.',
   },
 } as const satisfies Record<string, { cause: string; remedy: string }>;
 
@@ -107,7 +104,7 @@ export class WarrenError extends Error {
   }
 }
 
-/** All mistakes of an environment at once: one line each. */
+/** All mistakes of an environment, one line each. */
 export class ConfigError extends WarrenError {
   override readonly name = 'ConfigError';
   readonly mistakes: readonly string[];
@@ -123,33 +120,35 @@ export class ConfigError extends WarrenError {
 
 const count = (mistakes: number): string => (mistakes === 1 ? 'a mistake' : `${mistakes} mistakes`);
 
-/** What was thrown, as an error with a message: anything can be thrown. */
+/** Turns a thrown value of any type into an error with a message. */
 export function asError(thrown: unknown): Error {
   if (thrown instanceof Error && typeof thrown.message === 'string') return thrown;
   const said =
     typeof thrown === 'object' && thrown !== null ? (thrown as { message?: unknown }).message : thrown;
-  return new Error(typeof said === 'string' ? said : `what was thrown is no error: ${typeof thrown}`);
+  return new Error(
+    typeof said === 'string' ? said : `a value that is not an error was thrown: ${typeof thrown}`,
+  );
 }
 
-/** What is wrong with one field of the input. */
+/** One invalid field of the input. */
 export interface FieldError {
   path: string;
   message: string;
 }
 
 export interface ProblemOptions {
-  /** In a word or two, the same for every occurrence; the name of the status when absent. */
+  /** Short and the same for every occurrence. Default: the name of the status. */
   title?: string;
-  /** What went wrong this time, and the way out. */
+  /** What went wrong in this case, and how to fix it. */
   detail?: string;
-  /** Stable, for programs; the name of the status in snake_case when absent. */
+  /** Stable, for programs. Default: the name of the status in snake_case. */
   code?: string;
   errors?: FieldError[];
   headers?: Record<string, string>;
   cause?: unknown;
 }
 
-/** An error that is an answer: RFC 9457 `application/problem+json`. Never holds what the client must not see. */
+/** An error that is sent to the client: RFC 9457 `application/problem+json`. It must not contain secrets. */
 export class Problem extends Error {
   override readonly name = 'Problem';
   readonly status: number;

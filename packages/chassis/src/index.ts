@@ -5,7 +5,7 @@ export { type Access, type Authorising, own } from './auth/access.ts';
 export { bytes, duration, port, url } from './config.ts';
 export type { Logger, Origin, ScheduledTask, UnitsOfWork, WorkContext } from './context.ts';
 export { ConfigError, Problem, problem, WarrenError } from './errors.ts';
-export type { Front, FrontContext, FrontTools } from './http/front.ts';
+export type { EdgeContext, EdgeHandler, EdgeTools } from './http/edge.ts';
 export { type JsonSchema, jsonSchemaOf } from './http/json-schema.ts';
 export { combineApis, describeApi, type OpenApiDocument } from './http/openapi.ts';
 export {
@@ -20,16 +20,15 @@ export {
 export * from './http/routes.ts';
 export { newId } from './id.ts';
 export { type BrokerDefinition, defineBroker } from './messaging/broker.ts';
-export type { Handler } from './messaging/consumer.ts';
 export { HEADERS } from './messaging/failed-message-publisher.ts';
-export type { BrokerConfig } from './messaging/rascal.ts';
+export type { EventHandler, Handler, Handlers } from './messaging/handlers.ts';
+export type { BrokerConfig } from './messaging/rascal/rascal.ts';
 export { RETRY_DELAYS } from './messaging/retry-delays.ts';
 export { rascalConfig } from './messaging/topology.ts';
-export type { RequestMethod, RequestOptions } from './rpc/serve.ts';
+export type { MethodHandler, Methods, RequestMethod, RequestOptions } from './rpc/serve.ts';
 export { ROLES_HEADER, SUBJECT_HEADER } from './rpc/wire.ts';
 export { run } from './run.ts';
 export { defineService, type ServiceDescription } from './service/definition.ts';
-export type { EventHandler, Handlers, MethodHandler, Methods } from './service/handlers.ts';
 export { type RunningService, type StartOptions, start } from './service/start.ts';
 export type { Task, TaskContext, Worker } from './tasks/worker.ts';
 export type { CounterDefinition } from './telemetry/counters.ts';

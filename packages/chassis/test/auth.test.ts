@@ -125,7 +125,7 @@ describe('authentication', () => {
     for (const AUTH of ['jwt', 'off']) {
       const web = await open({ AUTH });
       expect(await statusOf(web, '/forgotten', token)).to.equal(500);
-      expect(web.lines.find(({ err }) => err?.message.includes('without naming the owner'))).not.to.equal(
+      expect(web.lines.find(({ err }) => err?.message.includes('must call authorise(owner)'))).not.to.equal(
         undefined,
       );
     }

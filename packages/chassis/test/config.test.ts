@@ -34,7 +34,7 @@ const urls = { AMQP_URL: 'amqp://rabbit', DATABASE_URL: 'postgres://localhost/us
 const load = (env: Environment, needs = { database: true, broker: true }): Settings & ChassisConfig =>
   loadConfig<Settings>({ schema, ...needs, env });
 
-const HIDDEN = '(the value is not shown, it may be secret)';
+const HIDDEN = '(the value is not shown because it may be secret)';
 
 function mistakesOf(env: Environment, needs?: { database: boolean; broker: boolean }): readonly string[] {
   try {
@@ -116,7 +116,7 @@ describe('the configuration', () => {
       'LOG_LEVEL: must be one of [trace, debug, info, warn, error, fatal, silent], got "loud"',
       'REQUEST_TIMEOUT: must be longer than 0, got "0"',
       'BODY_LIMIT: must be a size such as 512b, 100kb or 1mb (a bare number is bytes), got "big"',
-      'RETRY_DELAYS: must be a list of different durations, none of them 0 or longer than 30d, such as 1s,10s,1m, got "1s,1s"',
+      'RETRY_DELAYS: must be a list of distinct durations, each longer than 0 and at most 30d, such as 1s,10s,1m, got "1s,1s"',
       'DATABASE_POOL: must be greater than or equal to 1, got "0"',
     ]);
   });
@@ -133,7 +133,7 @@ describe('the configuration', () => {
 
   it('refuses one port for both', () => {
     expect(mistakesOf({ ...urls, PORT: '4000', ADMIN_PORT: '4000' })).to.deep.equal([
-      'ADMIN_PORT: must be another port than PORT, got 4000 for both',
+      'ADMIN_PORT: must differ from PORT, got 4000 for both',
     ]);
     expect(mistakesOf({ ...urls, PORT: '0', ADMIN_PORT: '0' })).to.deep.equal([]);
   });
@@ -145,7 +145,7 @@ describe('the configuration', () => {
       API_TOKEN: 'hunter2',
     }).join('\n');
     expect(mistakes).to.match(/AMQP_URL: must start with/);
-    expect(mistakes).to.match(/DATABASE_URL: is no URL .*percent-encoded/);
+    expect(mistakes).to.match(/DATABASE_URL: is not a valid URL .*percent-encode/);
     expect(mistakes).to.match(/API_TOKEN/);
     expect(mistakes).not.to.contain('hunter2');
   });
@@ -268,10 +268,10 @@ describe('the configuration', () => {
       ]);
       expect(mistakesOf({ ...urls, API_TOKEN_FILE: file('empty', '\n') }).join()).to.contain('is empty');
       expect(mistakesOf({ ...urls, AMQP_URL: '', AMQP_URL_FILE: wrong })).to.deep.equal([
-        `AMQP_URL: must start with amqp:// or amqps://, got something else from ${wrong} ${HIDDEN}`,
+        `AMQP_URL: must start with amqp:// or amqps://, got an invalid value from ${wrong} ${HIDDEN}`,
       ]);
       expect(mistakesOf({ ...urls, AMQP_URL_FILE: wrong })).to.deep.equal([
-        'AMQP_URL: is set, and so is AMQP_URL_FILE; keep one of them',
+        'AMQP_URL: is set together with AMQP_URL_FILE; set only one of them',
       ]);
     });
   });

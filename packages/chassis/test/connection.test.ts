@@ -88,7 +88,7 @@ describe('a service whose broker comes and goes', () => {
     const cut = Date.now();
 
     expect((await readyz()).status).to.equal(200);
-    await eventually(() => expect(lines.map(({ msg }) => msg)).to.include('the broker is back'), {
+    await eventually(() => expect(lines.map(({ msg }) => msg)).to.include('broker recovered'), {
       timeout: 4_000,
     });
     expect(Date.now() - cut).to.be.below(4_000);

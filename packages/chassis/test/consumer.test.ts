@@ -7,7 +7,7 @@ import { newId } from '../src/id.ts';
 import { Consumer } from '../src/messaging/consumer.ts';
 import type { FailedMessagePublisher } from '../src/messaging/failed-message-publisher.ts';
 import { Producers } from '../src/messaging/producers.ts';
-import type { RascalSession } from '../src/messaging/rascal.ts';
+import type { RascalSession } from '../src/messaging/rascal/rascal.ts';
 import { createLog, createMetrics } from '../src/telemetry/index.ts';
 import { written } from './fixtures/services.ts';
 

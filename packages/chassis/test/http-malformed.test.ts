@@ -35,7 +35,7 @@ describe('a malformed request', () => {
       (await metrics.httpMalformed.get()).values.map(({ labels, value }) => [labels.reason, value]),
     );
     expect(counts).to.deep.equal({ invalid: 21, too_large: 1, too_slow: 0 });
-    const told = lines.filter(({ msg }) => msg === 'a malformed request was refused');
+    const told = lines.filter(({ msg }) => msg === 'malformed request refused');
     expect(told.length).to.be.within(1, 10);
     expect(told[0]).to.include({ level: 'warn', reason: 'invalid', code: 'HPE_INVALID_METHOD', omitted: 0 });
     expect(String(told[0]?.address)).to.contain('127.0.0.1');

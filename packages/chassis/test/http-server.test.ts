@@ -134,7 +134,7 @@ describe('a server that drains', () => {
     const { url, http } = await openWeb({ routes: [get('/fast', { access: 'public' }, async () => ({}))] });
     const agent = new Agent({ keepAlive: true });
     expect((await send(`${url}/fast`, agent)).headers.connection).to.equal('keep-alive');
-    http.retire();
+    http.closeAfterResponse();
     for (let n = 0; n < 2; n += 1) {
       const { statusCode, headers } = await send(`${url}/fast`, agent);
       expect(statusCode).to.equal(200);
@@ -274,7 +274,7 @@ describe('an address to listen on', () => {
   it('that is not of this machine is named in one sentence', async () => {
     const error = await listen('203.0.113.7').catch((error) => error);
     expect(error).to.be.instanceOf(WarrenError).with.property('code', 'listen_failed');
-    expect(error.message).to.match(/^Listening on port 0 of 203\.0\.113\.7 failed: /);
+    expect(error.message).to.match(/^Cannot listen on port 0 of 203\.0\.113\.7: /);
   });
 });
 
@@ -285,7 +285,9 @@ describe('a port that is taken', () => {
     const { port } = await openWeb({ routes: [] });
     const error = await openWeb({ routes: [], port }).catch((error) => error);
     expect(error).to.be.instanceOf(WarrenError).with.property('code', 'port_taken');
-    expect(error.message).to.equal(`Port ${port} is taken: stop what listens there, or choose another one.`);
+    expect(error.message).to.equal(
+      `Port ${port} is in use: stop the process that listens on it, or choose another port.`,
+    );
   });
 });
 

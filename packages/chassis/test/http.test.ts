@@ -5,7 +5,7 @@ import { expect } from 'chai';
 import { request } from 'undici';
 import type { UnitsOfWork } from '../src/context.ts';
 import { problem, WarrenError } from '../src/errors.ts';
-import { created, del, get, noContent, patch, post, put, type Route, reply } from '../src/http/routes.ts';
+import { created, del, get, noContent, patch, post, put, type Route, respond } from '../src/http/routes.ts';
 import { closeWebs, json, openWeb, type Web } from './http-fixture.ts';
 
 const id = Joi.string().guid();
@@ -35,9 +35,9 @@ const routes: Route[] = [
     async ({ body }) => created('/users/1', body),
   ),
   get('/users/:id', { access: 'public', params: { id } }, async ({ params }) => ({ id: params.id })),
-  put('/users/:id', { access: 'public', params: { id }, body: Joi.object() }, async () => reply(202)),
+  put('/users/:id', { access: 'public', params: { id }, body: Joi.object() }, async () => respond(202)),
   patch('/users/:id', { access: 'public', params: { id } }, async () =>
-    reply(200, { patched: true }, { etag: '"1"' }),
+    respond(200, { patched: true }, { etag: '"1"' }),
   ),
   del('/users/:id', { access: 'public', params: { id } }, async () => noContent()),
   get(
@@ -455,7 +455,7 @@ describe('the web face', () => {
       [
         'twice the same',
         [get('/a/:x', { access: 'public' }, handler), get('/a/:y', { access: 'public' }, handler)],
-        /such a route already/,
+        /route already exists/,
       ],
       [
         'an alias of another one',
@@ -463,14 +463,14 @@ describe('the web face', () => {
           post('/a', { access: 'public', aliases: ['/b'] }, handler),
           post('/b', { access: 'public' }, handler),
         ],
-        /such a route already/,
+        /route already exists/,
       ],
       [
         'an alias with other parameters',
         [get('/a/:id', { access: 'public', aliases: ['/b/:other'] }, handler)],
-        /takes the parameters/,
+        /must have the parameters/,
       ],
-      ['a path without a slash', [get('a', { access: 'public' }, handler)], /begins with a slash/],
+      ['a path without a slash', [get('a', { access: 'public' }, handler)], /must start with a slash/],
     ];
     for (const [title, given, reason] of wrong) {
       it(title, async () => {

@@ -4,7 +4,7 @@ import { expect } from 'chai';
 import { newId } from '../src/id.ts';
 import { Messaging } from '../src/messaging/connection.ts';
 import { FailedMessagePublisher } from '../src/messaging/failed-message-publisher.ts';
-import type { RascalMessage } from '../src/messaging/rascal.ts';
+import type { RascalMessage } from '../src/messaging/rascal/rascal.ts';
 import { rascalConfig } from '../src/messaging/topology.ts';
 import { createLog } from '../src/telemetry/index.ts';
 import { listenerBroker } from './fixtures/services.ts';

@@ -94,11 +94,11 @@ describe('an outage of the broker, as whoever is on call sees it', () => {
 
   it('tells what ended the connection', async () => {
     line.cut();
-    await eventually(() => expect(lines.at(-1)?.msg).to.equal('the broker is back'));
+    await eventually(() => expect(lines.at(-1)?.msg).to.equal('broker recovered'));
     const [warning, ...more] = lines.filter(({ level }) => level === 'warn');
     expect(more).to.deep.equal([]);
-    expect(warning?.msg).to.match(/^the broker is away: (read ECONNRESET|Unexpected close)/);
-    expect(lines.at(-1)).to.deep.include({ msg: 'the broker is back', was: warning?.msg });
+    expect(warning?.msg).to.match(/^broker unavailable: (read ECONNRESET|Unexpected close)/);
+    expect(lines.at(-1)).to.deep.include({ msg: 'broker recovered', was: warning?.msg });
     expect(lines.at(-1)?.seconds).to.be.within(0, 20);
   });
 

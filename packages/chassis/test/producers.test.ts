@@ -2,7 +2,7 @@ import { expect } from 'chai';
 import { loadConfig } from '../src/config.ts';
 import { ConfigError } from '../src/index.ts';
 import { type ProducerCheck, Producers } from '../src/messaging/producers.ts';
-import type { RascalMessage } from '../src/messaging/rascal.ts';
+import type { RascalMessage } from '../src/messaging/rascal/rascal.ts';
 import { createMetrics } from '../src/telemetry/index.ts';
 import { recordedLog } from './fixtures/relay.ts';
 

@@ -1,6 +1,6 @@
 // The pages behind a confirmation link: at most one form, no script, and nothing that a user wrote.
 import { createHash } from 'node:crypto';
-import { html, problem, type Reply } from '@warren/chassis';
+import { type HttpResponse, html, problem } from '@warren/chassis';
 import type { Link } from './links.ts';
 
 type Headers = Readonly<Record<string, string | string[] | undefined>>;
@@ -23,7 +23,7 @@ const HEADERS = {
 };
 
 /** @param body HTML */
-const page = (status: number, title: string, body: string): Reply =>
+const page = (status: number, title: string, body: string): HttpResponse =>
   html(
     status,
     `<!doctype html>
@@ -43,17 +43,17 @@ ${body}
 export const wantsPage = ({ accept }: Headers): boolean => String(accept ?? '').includes('text/html');
 
 /** Opening the link does not confirm the address, because mail scanners open links too. The form posts to the page's own URL. */
-export const askPage = (): Reply =>
+export const askPage = (): HttpResponse =>
   page(
     200,
     'Confirm your e-mail address',
     '<form method="post"><p>Is this your e-mail address?</p><button>Yes, confirm it</button></form>',
   );
 
-export const confirmedPage = (): Reply =>
+export const confirmedPage = (): HttpResponse =>
   page(200, 'Your e-mail address is confirmed', '<p>You can close this page.</p>');
 
-export const resentPage = (): Reply =>
+export const resentPage = (): HttpResponse =>
   page(
     202,
     'Check your inbox',
@@ -65,7 +65,7 @@ export const resentPage = (): Reply =>
  * @returns a page, for a browser
  * @throws {Problem} 404 `confirmation_unknown` or 410 `confirmation_expired`, for other clients
  */
-export function refuse(link: Extract<Link, { kind: 'unknown' | 'expired' }>, headers: Headers): Reply {
+export function refuse(link: Extract<Link, { kind: 'unknown' | 'expired' }>, headers: Headers): HttpResponse {
   const isPage = wantsPage(headers);
   if (link.kind === 'unknown') {
     if (isPage)

@@ -8,7 +8,7 @@ import {
   paging,
   post,
   type Route,
-  reply,
+  respond,
 } from '@warren/chassis';
 import { uuid } from '@warren/events';
 import type { EmailConfig } from './config.ts';
@@ -96,7 +96,7 @@ export const routes: Route<EmailSchema, EmailConfig>[] = [
     },
     async ({ query, headers }, work) => {
       await resend(work, query.userId);
-      return wantsPage(headers) ? resentPage() : reply(202, { userId: query.userId });
+      return wantsPage(headers) ? resentPage() : respond(202, { userId: query.userId });
     },
   ),
 ];

@@ -1,5 +1,5 @@
 // Counts refusals by the limit that was reached, and logs them at a reduced rate.
-import { type CounterDefinition, type FrontTools, seldom } from '@warren/chassis';
+import { type CounterDefinition, type EdgeTools, seldom } from '@warren/chassis';
 
 const BOUNDS = {
   connections: 'connection refused: MAX_CONNECTIONS reached and none is idle',
@@ -19,7 +19,7 @@ export const refused: CounterDefinition<{ bound: Bound }> = {
 
 export type Refuse = (bound: Bound, client: string | undefined) => void;
 
-export function createRefuse({ log, count }: FrontTools): Refuse {
+export function createRefuse({ log, count }: EdgeTools): Refuse {
   const entries = Object.entries(BOUNDS).map(([name, text]) => {
     const bound = name as Bound;
     const tell = seldom((omitted: number, client: string | undefined) =>

@@ -3,10 +3,10 @@ import { readFile } from 'node:fs/promises';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
-import type { FrontContext } from '@warren/chassis';
+import type { EdgeContext } from '@warren/chassis';
 import { type Asset, createAsset, ENCODERS } from './asset.ts';
 
-type Page = (request: IncomingMessage, response: ServerResponse, context: FrontContext) => Promise<void>;
+type Page = (request: IncomingMessage, response: ServerResponse, context: EdgeContext) => Promise<void>;
 
 const require = createRequire(import.meta.url);
 const manifest = require.resolve('swagger-ui-dist/package.json');

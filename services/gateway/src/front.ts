@@ -1,7 +1,7 @@
 // The door itself: who may come in, and where everything goes that the gateway does not answer itself.
 import type { IncomingMessage } from 'node:http';
 import { isIP, type Socket } from 'node:net';
-import { ConfigError, type Front, type FrontTools, Problem, problem } from '@warren/chassis';
+import { ConfigError, type EdgeHandler, type EdgeTools, Problem, problem } from '@warren/chassis';
 import { type Bound, createRefuse } from './bounds.ts';
 import { clientOf, HOST, plainAddress, shareOf } from './clients.ts';
 import type { GatewayConfig } from './config.ts';
@@ -14,7 +14,7 @@ import { createShares, type Shares } from './shares.ts';
 
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'];
 
-export function createFront(config: GatewayConfig, tools: FrontTools): Front {
+export function createFront(config: GatewayConfig, tools: EdgeTools): EdgeHandler {
   if (config.BODY_MEMORY < 4 * config.BODY_BUFFER)
     throw new ConfigError([
       'BODY_MEMORY: must be at least 4 times BODY_BUFFER, because one client may use a quarter of it',
@@ -36,14 +36,14 @@ export function createFront(config: GatewayConfig, tools: FrontTools): Front {
   const proxies = new Map(UPSTREAMS.map((name) => [name, proxyTo(name, config, room)]));
 
   return {
-    connect(socket) {
+    onConnection(socket) {
       const bound = connections.open(socket);
       if (bound !== undefined)
         refuse(bound === 'all' ? 'connections' : 'client_connections', addressOf(socket));
       return bound === undefined;
     },
 
-    admit(request, response) {
+    onRequest(request, response) {
       const { address } = client(request);
       const leave = heads.take(shareOf(address), headSize(request));
       if (leave === undefined) {
@@ -61,7 +61,7 @@ export function createFront(config: GatewayConfig, tools: FrontTools): Front {
       if (!isOfTheWhole(request)) readTarget(request.url as string);
     },
 
-    async fallback(request, response, context) {
+    async handleUnmatched(request, response, context) {
       const { path, query } = readTarget(request.url as string);
       const { method = '' } = request;
       if (!METHODS.includes(method)) throw notAllowed(path, METHODS);

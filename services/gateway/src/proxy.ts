@@ -1,6 +1,6 @@
 // Forwarding by the book: RFC 9110 section 7.6, RFC 9112. What is large streams through, both ways, at the pace of the slower side.
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { type FrontContext, type Problem, problem, ROLES_HEADER, SUBJECT_HEADER } from '@warren/chassis';
+import { type EdgeContext, type Problem, problem, ROLES_HEADER, SUBJECT_HEADER } from '@warren/chassis';
 import { type Dispatcher, Pool } from 'undici';
 import { crowded, gather, meter, roomFor, stalled, tooLarge } from './bodies.ts';
 import { type Client, shareOf } from './clients.ts';
@@ -35,7 +35,7 @@ export interface UpstreamProxy {
     request: IncomingMessage,
     response: ServerResponse,
     target: { path: string; query: string; client: Client },
-    context: FrontContext,
+    context: EdgeContext,
   ): Promise<void>;
   close(): Promise<void>;
 }
@@ -139,7 +139,7 @@ export function createProxy(options: ProxyOptions): UpstreamProxy {
     answer: Dispatcher.ResponseData,
     request: IncomingMessage,
     response: ServerResponse,
-    context: FrontContext,
+    context: EdgeContext,
   ): Promise<void> {
     const { statusCode, body } = answer;
     const failed = Promise.withResolvers<never>();
@@ -177,7 +177,7 @@ interface Asked {
   path: string;
   headers: string[];
   body: Buffer | typeof STREAMED | null;
-  context: FrontContext;
+  context: EdgeContext;
 }
 
 // --- Headers ---
@@ -201,7 +201,7 @@ const REPLACED = new Set([
   ROLES_HEADER,
 ]);
 
-function requestHeaders(request: IncomingMessage, client: Client, context: FrontContext): string[] {
+function requestHeaders(request: IncomingMessage, client: Client, context: EdgeContext): string[] {
   const headers = endToEnd(request.rawHeaders).filter(([name]) => !REPLACED.has(name.toLowerCase()));
   const ours: [string, string][] = [
     ['x-forwarded-for', client.chain.join(', ')],

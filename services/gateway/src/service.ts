@@ -12,6 +12,6 @@ export const service = defineService<GatewayConfig, never, typeof broker>({
   config,
   broker,
   routes,
-  front: createFront,
+  edge: createFront,
   counters: [refused],
 });

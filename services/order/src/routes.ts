@@ -11,7 +11,7 @@ import {
   post,
   problem,
   type Route,
-  reply,
+  respond,
 } from '@warren/chassis';
 import { currency, money, type Order, type OrderCreated, toMinorUnits } from '@warren/contracts';
 import { uuid } from '@warren/events';
@@ -58,7 +58,7 @@ export const routes: Route<OrderSchema, OrderConfig>[] = [
         case 'placed':
           return created(`/orders/${placed.order.orderId}`, placed.order);
         case 'repeated':
-          return reply(200, placed.order, { location: `/orders/${placed.order.orderId}` });
+          return respond(200, placed.order, { location: `/orders/${placed.order.orderId}` });
         case 'taken':
           throw problem(409, {
             code: 'order_id_taken',

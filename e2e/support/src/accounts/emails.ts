@@ -1,6 +1,6 @@
 import { expect } from 'chai';
 import type { System } from '../system.ts';
-import { type Accountant, correlations, count, ordersOf, paymentsOf, tasks, userIds } from './accountant.ts';
+import { type Auditor, correlations, count, ordersOf, paymentsOf, tasks, userIds } from './auditor.ts';
 import { differences, none, told, unique } from './differences.ts';
 
 interface Email {
@@ -13,7 +13,7 @@ interface Email {
 }
 
 /** One e-mail of each kind about each thing, sent; each with one Message-ID at the mail server, however often it came there. */
-export const email: Accountant = {
+export const email: Auditor = {
   async settled(system) {
     expect(await count(system, 'email', "emails where status <> 'sent'"), 'e-mails not sent').to.equal(0);
     expect(await count(system, 'email', 'emails'), 'e-mails').to.be.at.least((await wanted(system)).length);

@@ -1,8 +1,8 @@
 import { expect } from 'chai';
-import { type Accountant, correlations, count, tasks, userIds } from './accountant.ts';
+import { type Auditor, correlations, count, tasks, userIds } from './auditor.ts';
 import { differences, none } from './differences.ts';
 
-export const user: Accountant = {
+export const user: Auditor = {
   settled: async () => {},
 
   async check(system) {
@@ -27,7 +27,7 @@ export const user: Accountant = {
 };
 
 /** One session for each user. */
-export const session: Accountant = {
+export const session: Auditor = {
   async settled(system) {
     expect(await count(system, 'session', 'sessions'), 'sessions').to.be.at.least(system.ledger.length);
   },

@@ -62,17 +62,17 @@ export function admit(access: Access | { owner: unknown }, caller: Caller | unde
   if (access === 'public' || caller === undefined) return;
   if (caller.kind === 'operator' || caller.kind === 'service') return;
   if (caller.kind === 'anonymous')
-    throw unauthorized('token_missing', 'This needs a token: Authorization: Bearer TOKEN.');
-  if (access === 'operator') throw forbidden('This needs the role operator.');
+    throw unauthorized('token_missing', 'A token is required: Authorization: Bearer TOKEN.');
+  if (access === 'operator') throw forbidden('The role operator is required.');
   if (caller.subject === undefined)
-    throw forbidden('The token names no user; sign up, and take a new token.');
+    throw forbidden('The token does not name a user; sign up, then request a new token.');
 }
 
 /** @throws {Problem} 403 */
 export function requireOwner(caller: Caller | undefined, deed: Deed, owners: readonly string[]): void {
   if (caller === undefined || caller.kind === 'service') return;
   if (deed === 'read' && caller.kind === 'operator') return;
-  if (owners.some((owner) => owner !== caller.subject)) throw forbidden('This belongs to another user.');
+  if (owners.some((owner) => owner !== caller.subject)) throw forbidden('The data belongs to another user.');
 }
 
 /** One run of a handler: whom it names, and whether it does. */
@@ -100,7 +100,4 @@ export class Ownership {
 
 /** A mistake of the service, which no test may overlook: it shows with AUTH=off as well. */
 export const unnamedOwner = (route: string): WarrenError =>
-  new WarrenError(
-    'owner_unnamed',
-    `${route} answered without naming the owner: its handler calls authorise(owner)`,
-  );
+  new WarrenError('owner_unnamed', `${route}: the handler must call authorise(owner) before it responds`);

@@ -132,7 +132,7 @@ async function download(url: string): Promise<string> {
     if (bytes > LARGEST_BYTES) throw new Error(`the key set has more than ${LARGEST_BYTES} bytes`);
     pieces.push(piece);
   }
-  if (!response.ok) throw new Error(`the issuer answered ${response.status}`);
+  if (!response.ok) throw new Error(`the issuer returned status ${response.status}`);
   return Buffer.concat(pieces).toString('utf8');
 }
 
@@ -143,7 +143,7 @@ function parse(text: string): JSONWebKeySet {
     ({ keys } = JSON.parse(text) as JSONWebKeySet);
     keys = keys.filter(({ kty, use }) => kty !== 'oct' && use !== 'enc');
   } catch (cause) {
-    throw new Error(`the issuer answered with no key set: ${asError(cause).message}`, { cause });
+    throw new Error(`the issuer returned an invalid key set: ${asError(cause).message}`, { cause });
   }
   if (keys.length === 0) throw new Error('the key set of the issuer has no key to verify with');
   return { keys };

@@ -125,7 +125,7 @@ function reasonOf(error: unknown): string {
   if (error instanceof errors.JWTClaimValidationFailed) {
     const { claim } = error;
     if (claim === 'nbf') return 'The token is not valid yet.';
-    if (claim === 'iss') return 'The token is of another issuer.';
+    if (claim === 'iss') return 'The token is from another issuer.';
     if (claim === 'aud') return 'The token is for another audience.';
     return 'A claim of the token is missing or invalid.';
   }
@@ -140,8 +140,8 @@ function reasonOf(error: unknown): string {
 
 const keysUnavailable = (): Problem =>
   problem(503, {
-    title: 'Keys unavailable',
+    title: 'Issuer keys unavailable',
     code: 'keys_unavailable',
-    detail: 'The keys of the issuer could not be fetched, so no token can be verified; try again shortly.',
+    detail: 'Cannot verify tokens: the keys of the issuer are unavailable; try again shortly.',
     headers: { 'retry-after': '2' },
   });

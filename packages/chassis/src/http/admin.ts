@@ -48,12 +48,12 @@ export function createAdmin(options: {
 
   async function pageFor({ method, url = '' }: IncomingMessage): Promise<Page> {
     const page = pages[url.split('?', 1)[0] as string];
-    if (page === undefined) return refusal(404, `Here are ${Object.keys(pages).join(', ')}.`);
+    if (page === undefined) return refusal(404, `Available pages: ${Object.keys(pages).join(', ')}.`);
     if (method !== 'GET' && method !== 'HEAD') return { ...refusal(405), headers: { allow: 'GET, HEAD' } };
     try {
       return await page();
     } catch (error) {
-      return refusal(500, `Collecting it failed: ${(error as Error).message}.`);
+      return refusal(500, `Cannot create this page: ${(error as Error).message}.`);
     }
   }
 

@@ -9,8 +9,8 @@ export function jsonBody(limit: number): (ctx: Context) => Promise<unknown> {
   return async (ctx) => {
     if (isEmpty(ctx)) return {};
     if (!ctx.is('json', '+json')) {
-      const type = ctx.get('content-type') || 'nothing';
-      throw problem(415, { detail: `The body must be application/json; its content-type says ${type}.` });
+      const type = ctx.get('content-type') || 'missing';
+      throw problem(415, { detail: `The content-type must be application/json; it is ${type}.` });
     }
     const { charset } = ctx.request;
     if (charset && !/^utf-?8$/i.test(charset))
@@ -25,14 +25,15 @@ function parse(text: string): unknown {
   if (text === '') return {};
   try {
     const value: unknown = JSON.parse(text);
-    if (typeof value !== 'object' || value === null) throw new SyntaxError('it is another value');
+    if (typeof value !== 'object' || value === null)
+      throw new SyntaxError('the value must be an object or an array');
     return value;
   } catch (error) {
     const cause = error as SyntaxError;
     throw problem(400, {
       title: 'Malformed JSON',
       code: 'malformed_json',
-      detail: `The body is no JSON object: ${cause.message}.`,
+      detail: `Invalid JSON body: ${cause.message}.`,
       cause,
     });
   }

@@ -23,7 +23,7 @@ export async function readContent(request: IncomingMessage, limit: number): Prom
   const coding = (request.headers['content-encoding'] ?? 'identity').trim().toLowerCase();
   if (coding !== 'identity' && !Object.hasOwn(CODINGS, coding))
     throw problem(415, {
-      detail: 'The body has a content-encoding that is not understood.',
+      detail: 'The content-encoding of the body is not supported.',
       headers: { 'accept-encoding': 'gzip, deflate, br' },
     });
   const bytes = await receive(request, limit);
@@ -50,7 +50,7 @@ async function receive(request: IncomingMessage, limit: number): Promise<Buffer>
       chunks.push(chunk);
     }
   } catch (cause) {
-    throw problem(400, { detail: 'The body ended early.', cause });
+    throw problem(400, { detail: 'The body is incomplete.', cause });
   }
   if (length > limit) throw tooLarge(limit);
   return Buffer.concat(chunks, length);
@@ -60,4 +60,4 @@ export const invalidEncoding = (detail: string, cause: unknown): Problem =>
   problem(400, { title: 'Invalid encoding', code: 'invalid_encoding', detail, cause });
 
 const tooLarge = (limit: number, cause?: unknown): Problem =>
-  problem(413, { detail: `The body may have ${limit} bytes at most.`, cause });
+  problem(413, { detail: `The request body exceeds the limit of ${limit} bytes.`, cause });

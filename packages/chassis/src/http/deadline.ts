@@ -23,7 +23,7 @@ export function startDeadline(timeout: number): Deadline {
       // The answer first: whoever listens to the signal may take long to stop.
       resolve(PASSED);
       controller.abort(
-        new WarrenError('deadline_exceeded', `The request was not done within ${timeout} ms.`),
+        new WarrenError('deadline_exceeded', `The request did not complete within ${timeout} ms.`),
       );
     },
     Math.min(timeout, LONGEST),

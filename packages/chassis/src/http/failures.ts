@@ -15,14 +15,14 @@ export function toProblem(error: unknown): Problem {
   if (error instanceof WarrenError && error.code === 'client_gone')
     return problem(499, { title: 'Client gone', code: error.code });
   if (isDatabaseUnavailable(error)) {
-    const detail = 'The database does not answer; try again shortly.';
+    const detail = 'The database is unavailable; try again shortly.';
     return problem(503, { code: 'database_unavailable', detail, headers: RETRY, cause: error });
   }
   if (CONTENTION.test(String((error as { code?: unknown } | null)?.code))) {
-    const detail = 'Another request was in the way; try again.';
+    const detail = 'The request conflicted with a concurrent one; try again.';
     return problem(503, { code: 'contention', detail, headers: RETRY, cause: error });
   }
-  const detail = 'Something unexpected went wrong; it is in the log under the correlation id of this answer.';
+  const detail = 'Unexpected error; the log has it under the correlation id of this response.';
   return problem(500, { detail, cause: error });
 }
 
@@ -30,12 +30,12 @@ export const overdue = (timeout: number): Problem =>
   problem(503, {
     title: 'Deadline exceeded',
     code: 'deadline_exceeded',
-    detail: `The request was not done within ${timeout} ms and was given up.`,
+    detail: `The request did not complete within ${timeout} ms and was cancelled.`,
     headers: RETRY,
   });
 
 export const tooSlow = (timeout: number): Problem =>
   problem(408, {
-    detail: `The request had not arrived in full after ${timeout} ms.`,
+    detail: `The request was not received completely within ${timeout} ms.`,
     headers: { connection: 'close' },
   });

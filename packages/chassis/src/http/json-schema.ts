@@ -49,7 +49,7 @@ function complete(emitted: JsonSchema, said: Description, direction: 'input' | '
   if (node.$ref !== undefined || said.type === 'link')
     throw new WarrenError(
       'invalid_route',
-      'a schema refers to another with Joi.link, which no document can follow: write it out.',
+      'a schema refers to another one with Joi.link, which OpenAPI cannot describe: write the schema out.',
     );
   if (node.properties !== undefined) completeFields(node, said, direction);
   if (direction === 'output' && node.additionalProperties === false) delete node.additionalProperties;

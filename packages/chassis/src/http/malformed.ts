@@ -15,7 +15,7 @@ export function onMalformed(log: Logger, metrics: Metrics): OnMalformed {
   const { httpMalformed } = metrics;
   for (const reason of ['invalid', ...Object.values(REASONS)]) httpMalformed.inc({ reason }, 0);
   const tell = seldom((omitted: number, reason: string, code: string, address: string | undefined) =>
-    log.warn({ reason, code, address, omitted }, 'a malformed request was refused'),
+    log.warn({ reason, code, address, omitted }, 'malformed request refused'),
   );
   return ({ code = '' }, socket) => {
     // A connection that broke, or on which nothing ever came, is no request.

@@ -99,7 +99,7 @@ function operationOf(route: Route, path: string, scope: Scope): OpenApiOperation
   const query = parametersOf(route.query, 'query');
   const sentences = [
     ...ruleOf(route),
-    ...(isAlias ? [`An alias of \`${canonical}\`: the same route, also for \`Idempotency-Key\`.`] : []),
+    ...(isAlias ? [`Alias of \`${canonical}\`: both are one route, also for \`Idempotency-Key\`.`] : []),
     ...(route.description === undefined ? [] : [route.description]),
     ...query.rules,
   ];
@@ -130,8 +130,8 @@ function operationOf(route: Route, path: string, scope: Scope): OpenApiOperation
 
 function ruleOf({ access, method }: Route): string[] {
   if (access === 'public') return [];
-  if (access === 'operator') return ['For the role `operator`.'];
-  return [`For the user whom it belongs to${method === 'GET' ? ', and for the role `operator`' : ''}.`];
+  if (access === 'operator') return ['Requires the role `operator`.'];
+  return [`Requires the user who owns the data${method === 'GET' ? ', or the role `operator`' : ''}.`];
 }
 
 const NEW: Partial<Record<Route['method'], string>> = { POST: 'New', PUT: 'Changed', PATCH: 'Changed' };
@@ -165,9 +165,12 @@ function inWords(rule: JsonSchema): string {
     (schemas as JsonSchema[])
       .flatMap(({ required = [] }) => required.map((name) => `\`${name}\``))
       .join(', ');
-  if (rule.oneOf !== undefined) return `One of these parameters, and no more: ${names(rule.oneOf)}.`;
+  if (rule.oneOf !== undefined) {
+    const many = rule.oneOf.some(({ not }) => not !== undefined) ? 'At most' : 'Exactly';
+    return `${many} one of these parameters: ${names(rule.oneOf)}.`;
+  }
   if (rule.anyOf !== undefined) return `At least one of these parameters: ${names(rule.anyOf)}.`;
-  return `Between the parameters: \`${JSON.stringify(rule)}\`.`;
+  return `Constraint on the parameters: \`${JSON.stringify(rule)}\`.`;
 }
 
 function pathParametersOf(route: Route, path: string): object[] {
@@ -240,7 +243,7 @@ function successOf(
 ): object {
   const header = (name: string) => components.use('headers', name);
   return {
-    description: `${MEANING[status] ?? STATUS_CODES[status] ?? 'Done'}.`,
+    description: `${MEANING[status] ?? STATUS_CODES[status] ?? 'Success'}.`,
     headers: {
       [CORRELATION_HEADER]: header('CorrelationId'),
       ...(status === 201 && { location: header('Location') }),

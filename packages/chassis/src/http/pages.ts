@@ -39,9 +39,9 @@ export async function requireCursor(
 ): Promise<void> {
   if (after === undefined || (await find(after)) !== undefined) return;
   throw problem(400, {
-    title: 'Cursor unknown',
+    title: 'Unknown cursor',
     code: CURSOR_UNKNOWN,
-    detail: `There is no item ${after} on this list: "after" is the "next" of a page of the same list.`,
+    detail: `Item ${after} is not in this list: "after" must be the "next" of a page of the same list.`,
   });
 }
 

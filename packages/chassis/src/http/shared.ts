@@ -80,7 +80,7 @@ async function answer(units: UnitsOfWork, batch: readonly Request[]): Promise<vo
         const limit = timeLimit(TIMEOUT);
         await units.batch(requests, { signal: limit.signal }).finally(limit.clear);
         for (const { outcome, resolve, reject } of requests) {
-          if (outcome === undefined) reject(new Error('a request of a shared transaction was not done'));
+          if (outcome === undefined) reject(new Error('a request of a shared transaction was not handled'));
           else if ('refusal' in outcome) reject(outcome.refusal);
           else resolve(outcome.value);
         }

@@ -73,7 +73,7 @@ function schemaOf(route: Route, part: string, fields: object): Joi.Schema {
   } catch (cause) {
     throw new WarrenError(
       'invalid_route',
-      `${route.method} ${route.path}: its ${part} is no schema and no map of schemas.`,
+      `${route.method} ${route.path}: ${part} must be a schema or a map of schemas.`,
       { cause },
     );
   }

@@ -3,8 +3,9 @@
 import type { Connection, Options } from 'amqplib/callback_api';
 import { maskCredentials } from '../config.ts';
 import { type PublishError, Publisher } from './publisher.ts';
-import type { RascalMessage } from './rascal.ts';
+import type { RascalMessage } from './rascal/rascal.ts';
 import type { RetryDelay } from './retry-delays.ts';
+import { SharedPublisher } from './shared-publisher.ts';
 import { deadLetterQueue, retryExchange, returnExchange } from './topology.ts';
 
 /** What the headers of a failed message say. */
@@ -98,12 +99,12 @@ const NOT_FOUND = 404;
 /** Forwards the messages of one service; opens its connection with the first. */
 export class FailedMessagePublisher {
   readonly #options: FailedMessagePublisherOptions;
-  #publisher: Promise<Publisher> | undefined;
-  #opening: Promise<Publisher> | undefined;
+  readonly #publisher: SharedPublisher;
   #turn: Promise<void> = Promise.resolve();
 
   constructor(options: FailedMessagePublisherOptions) {
     this.#options = options;
+    this.#publisher = new SharedPublisher(options.connect);
   }
 
   /** @throws {PublishError} when it is not certain that the message is safe in the delay queue */
@@ -145,9 +146,8 @@ export class FailedMessagePublisher {
     });
   }
 
-  async close(): Promise<void> {
-    const publisher = await this.#publisher?.catch(() => undefined);
-    await publisher?.close();
+  close(): Promise<void> {
+    return this.#publisher.close();
   }
 
   #properties(message: RascalMessage, queue: string, failure: Failure): Options.Publish {
@@ -188,7 +188,7 @@ export class FailedMessagePublisher {
     properties: Options.Publish,
   ): Promise<void> {
     const options = { ...properties, userId: this.#options.user };
-    const publisher = await this.#open();
+    const publisher = await this.#publisher.open();
     const send = (through: Publisher) =>
       new Promise<void>((resolve, reject) =>
         through.publish(exchange, key, message.content, options, (error?: PublishError) => {
@@ -217,19 +217,6 @@ export class FailedMessagePublisher {
     });
     this.#turn = sent.catch(() => {});
     return sent;
-  }
-
-  async #open(): Promise<Publisher> {
-    const current = await this.#publisher?.catch(() => undefined);
-    if (current !== undefined && !current.closed) return current;
-    // Whoever comes first opens it; the others find the promise.
-    if (this.#opening === undefined) {
-      this.#opening = Publisher.open(this.#options.connect).finally(() => {
-        this.#opening = undefined;
-      });
-      this.#publisher = this.#opening;
-    }
-    return this.#opening;
   }
 }
 

@@ -1,18 +1,20 @@
-// How much the consumers of one process take from the broker. Four modes:
-// - open: as much as broker.ts says;
-// - suspended, while the database is unavailable: nothing, and what was taken is returned. Whoever waits with deliveries in hand
-//   is cut off by RabbitMQ's consumer_timeout, and the delivery counts against the message;
-// - alone: one message that may have ended its process is handled, and the process holds no other, in no queue: should it die again,
-//   it dies of this one;
-// - careful, after `alone`: one message at a time from that queue, and nothing from the others, until none has been suspect for
-//   `QUIET_MS`.
+// How much the consumers of one process take from the broker. Its modes, and what leads from one to the next:
+//
+//   OPEN       the prefetch of broker.ts        database unavailable ──► SUSPENDED;  a suspect message ──► ALONE
+//   SUSPENDED  nothing; deliveries are returned: RabbitMQ's consumer_timeout would end a channel that keeps them, and count that
+//              against each message             database available ──► OPEN
+//   ALONE      one message that may have ended its process is handled, while the process holds no other, of any queue: if it
+//              dies again, this message is the cause     handled ──► CAREFUL
+//   CAREFUL    one message at a time of that queue, and none of the others    no suspect for `QUIET_MS` ──► OPEN
+//
+// A database that becomes unavailable in ALONE or CAREFUL leads to SUSPENDED.
 
-/** A consumer, as far as its intake goes. */
+/** A consumer, as `Intake` sees it. */
 export interface Taker {
   queue: string;
-  /** Returns to the broker what it holds and does not handle alone; resolves when that is settled. */
+  /** Returns the deliveries that it holds, but for one that it handles alone; resolves when they are settled. */
   empty(): Promise<void>;
-  /** Gives up what it is handling. */
+  /** Rolls back the transactions that are running. */
   interrupt(): void;
 }
 
@@ -22,12 +24,13 @@ export interface IntakeOptions {
   settled: () => Promise<void>;
 }
 
+/** ms of CAREFUL without a suspect message. */
 const QUIET_MS = 1_000;
 
 export class Intake {
   readonly #options: IntakeOptions;
   readonly #takers: Taker[] = [];
-  /** As the broker was told; absent: as much as broker.ts says. */
+  /** The prefetch in force; absent: that of broker.ts. */
   readonly #limits = new Map<string, number>();
   #suspended = false;
   /** The queue of the message that is handled alone. */
@@ -43,7 +46,7 @@ export class Intake {
     this.#takers.push(taker);
   }
 
-  /** Nothing of this queue may be handled now, but what is handled alone. */
+  /** Nothing of this queue may be handled now, unless alone. */
   isClosed(queue: string): boolean {
     return this.#limitOf(queue) === 0;
   }
@@ -62,8 +65,8 @@ export class Intake {
   }
 
   /**
-   * Resolves when this process holds no other message than the one that calls for it.
-   * @returns what ends this; or undefined when the message has to be returned, as another one is handled alone
+   * Enters ALONE: resolves when this process holds no other message than the caller's.
+   * @returns a function that ends ALONE; or undefined when the message has to be returned, as another one is handled alone
    */
   async claim(queue: string): Promise<(() => void) | undefined> {
     if (this.#suspended || this.#alone !== undefined) return undefined;
@@ -74,7 +77,7 @@ export class Intake {
     if (!isCareful) {
       this.#apply();
       await this.#emptyAll();
-      // Deliveries that were on their way when the consumers were cancelled.
+      // Deliveries that were in flight when the consumers were cancelled.
       await this.#options.settled();
       await this.#emptyAll();
     }
@@ -89,7 +92,7 @@ export class Intake {
     };
   }
 
-  /** No timer changes anything any more. */
+  /** Clears the timer. */
   stop(): void {
     clearTimeout(this.#quiet);
   }
@@ -102,7 +105,7 @@ export class Intake {
 
   #limitOf(queue: string): number | undefined {
     if (this.#suspended) return 0;
-    // With a prefetch of one, a message is alone as it is.
+    // With a prefetch of 1, every message is alone.
     if (this.#careful !== undefined) return this.#careful === queue ? 1 : 0;
     return this.#alone === undefined ? undefined : 0;
   }

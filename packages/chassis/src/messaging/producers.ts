@@ -6,7 +6,7 @@ import type { Logger } from '../context.ts';
 import { ConfigError } from '../errors.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import { limitedWarnings } from '../telemetry/seldom.ts';
-import type { RascalMessage } from './rascal.ts';
+import type { RascalMessage } from './rascal/rascal.ts';
 
 /** What becomes of a message from another user than its contract names: refused, accepted and reported, or not noticed. */
 export type ProducerCheck = 'enforce' | 'report' | 'off';

@@ -3,7 +3,7 @@
 import type { Channel, ConfirmChannel, Connection, Options } from 'amqplib/callback_api';
 import { within } from '../concurrency.ts';
 import { socketOf } from '../socket.ts';
-import { gatherWrites } from './gather.ts';
+import { gatherWrites } from './rascal/gather-writes.ts';
 
 /** ms a broker may take to answer a farewell. */
 const CLOSE_TIMEOUT_MS = 1_000;

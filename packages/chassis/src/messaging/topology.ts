@@ -18,7 +18,7 @@ import type {
   QueueConfig,
   SubscriptionConfig,
   VhostConfig,
-} from './rascal.ts';
+} from './rascal/rascal.ts';
 import { ladderOf, parseDelays, RETRY_DELAYS, type RetryDelay } from './retry-delays.ts';
 
 /** What of a service's environment shapes its topology. */

@@ -1,9 +1,9 @@
 // Before Rascal declares a service's topology, the chassis looks at what could be wrong with it: a sentence that says what to
 // do is worth more than a channel closed with 406, again and again.
 import { WarrenError } from '../errors.ts';
-import { patchChannels } from './amqplib-patches.ts';
 import { type Channels, withChannel } from './publisher.ts';
-import type { BrokerConfig, VhostConfig } from './rascal.ts';
+import { patchChannels } from './rascal/amqplib-patches.ts';
+import type { BrokerConfig, VhostConfig } from './rascal/rascal.ts';
 import { EVENTS, RPC, UNROUTED } from './topology.ts';
 
 /** The broker does not have what it should, and waiting alone will not mend it. */

@@ -16,14 +16,14 @@ import { invalid } from '../http/validation.ts';
 import { newId } from '../id.ts';
 import type { Producers } from '../messaging/producers.ts';
 import type { PublishError } from '../messaging/publisher.ts';
-import type { AckOrNack, RascalMessage, RascalSession } from '../messaging/rascal.ts';
+import type { AckOrNack, RascalMessage, RascalSession } from '../messaging/rascal/rascal.ts';
+import type { SharedPublisher } from '../messaging/shared-publisher.ts';
 import { RPC, requestQueue } from '../messaging/topology.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import { limitedWarnings } from '../telemetry/seldom.ts';
 import { currentTraceparent, SpanKind, traceIdOf, withSpan } from '../telemetry/tracing.ts';
-import type { RequestFor } from './asker.ts';
-import type { Line } from './line.ts';
-import type { Served } from './serve.ts';
+import type { RequestFor } from './client.ts';
+import type { RpcHandler } from './serve.ts';
 import { type Share, Turns } from './turns.ts';
 import {
   callerIn,
@@ -33,14 +33,14 @@ import {
   PROBLEM_TYPE,
   parse,
   properties,
-  type Question,
-  questionOf,
+  type RpcRequest,
+  requestOf,
 } from './wire.ts';
 
 export interface RpcServerOptions {
   service: string;
-  methods: readonly Served[];
-  line: Line;
+  methods: readonly RpcHandler[];
+  publisher: SharedPublisher;
   producers: Producers;
   /** Absent with AUTH=off. */
   auth?: Auth | undefined;
@@ -59,7 +59,7 @@ type Outcome = 'answered' | 'problem' | 'failed' | 'late' | 'malformed' | 'refus
 /** As many requests as a replica that asks has open at once, so that one alone never loses any; less than the prefetch. */
 const SHARE: Share = { requests: 1_000, bytes: 8 * 1024 * 1024 };
 
-interface Answer {
+interface RpcResponse {
   content: Buffer;
   contentType: string;
   outcome: Outcome;
@@ -69,7 +69,7 @@ interface Answer {
 
 export class RpcServer {
   readonly #options: RpcServerOptions;
-  readonly #methods: ReadonlyMap<string, Served>;
+  readonly #methods: ReadonlyMap<string, RpcHandler>;
   /** Of all methods. */
   readonly #callers: readonly string[];
   readonly #turns: Turns;
@@ -94,7 +94,7 @@ export class RpcServer {
         if (!lost.signal.aborted) ackOrNack();
       };
       this.#take(message, arrived, lost.signal)
-        .catch((error) => this.#options.log.error({ err: error }, 'a request could not be served'))
+        .catch((error) => this.#options.log.error({ err: error }, 'cannot handle an RPC request'))
         .finally(done);
     };
     session.on('message', take);
@@ -105,7 +105,7 @@ export class RpcServer {
 
   async #take(message: RascalMessage, arrived: number, lost: AbortSignal): Promise<void> {
     const { metrics, producers, service } = this.#options;
-    const question = questionOf(message);
+    const request = requestOf(message);
     const definition = this.#methods.get(message.fields.routingKey)?.method;
     // What a caller may have invented is no label.
     const method = definition?.method ?? 'unknown';
@@ -114,11 +114,14 @@ export class RpcServer {
       metrics.rpcHandlingDuration.observe({ method, outcome }, seconds);
       return Math.round(seconds * 1e6) / 1e3;
     };
-    if (question === undefined) {
-      this.#warn({ method, ms: count('malformed') }, 'a request that nobody could be answered was dropped');
+    if (request === undefined) {
+      this.#warn(
+        { method, ms: count('malformed') },
+        'dropped RPC request: missing message-id, reply-to or timeout',
+      );
       return;
     }
-    const { caller } = question;
+    const { caller } = request;
     // Its reply would go to the queue of the one whom it names: who asks must be that one, and one that may. A reply to any other
     // would be refused by the broker, which closes the channel under all of them.
     const callers = (definition?.callers ?? this.#callers).filter((each) => each === caller);
@@ -130,11 +133,11 @@ export class RpcServer {
     const { length } = message.content;
     if (!this.#turns.admit(caller, length)) {
       const fields = { code: 'rpc_share', method, from: caller, ms: count('refused') };
-      this.#warn(fields, 'requests dropped unread: this caller has its share waiting here already');
+      this.#warn(fields, 'dropped RPC request: this caller already has its share of waiting requests');
       return;
     }
     try {
-      await this.#serve(message, question, arrived, lost, { method, count });
+      await this.#serve(message, request, arrived, lost, { method, count });
     } finally {
       this.#turns.release(caller, length);
     }
@@ -142,32 +145,33 @@ export class RpcServer {
 
   async #serve(
     message: RascalMessage,
-    question: Question,
+    request: RpcRequest,
     arrived: number,
     lost: AbortSignal,
     { method, count }: { method: string; count: (outcome: Outcome) => number },
   ): Promise<void> {
     const { log } = this.#options;
-    const { correlationId, traceparent, caller } = question;
+    const { correlationId, traceparent, caller } = request;
     const traceId = traceIdOf(traceparent);
     const bound = log.child(traceId === undefined ? { correlationId } : { correlationId, traceId });
     await this.#turns.enter(caller);
-    const ends = arrived + question.timeout;
+    const ends = arrived + request.timeout;
     const left = ends - performance.now();
-    // Served by another, who has the request now; or for nobody, who has waited long enough.
+    // RpcHandler by another, who has the request now; or for nobody, who has waited long enough.
     if (lost.aborted || left <= 0) {
       this.#turns.leave(caller);
       if (!lost.aborted) bound.warn({ method, outcome: 'late', ms: count('late') }, 'rpc');
       return;
     }
     const deadline = startDeadline(left);
-    const onLost = () => deadline.abandon(new WarrenError('broker_unavailable', 'The connection is lost.'));
+    const onLost = () =>
+      deadline.abandon(new WarrenError('broker_unavailable', 'The connection to the broker was lost.'));
     lost.addEventListener('abort', onLost, { once: true });
-    const work = this.#answer(message, question, deadline.signal, bound);
+    const work = this.#answer(message, request, deadline.signal, bound);
     void work.then(() => this.#turns.leave(caller));
     const answer = await Promise.race([work, deadline.passed]);
     const answered =
-      answer !== PASSED && !lost.aborted && (await this.#reply(question, answer, deadline, ends));
+      answer !== PASSED && !lost.aborted && (await this.#reply(request, answer, deadline, ends));
     deadline.clear();
     lost.removeEventListener('abort', onLost);
     if (lost.aborted) return;
@@ -180,10 +184,10 @@ export class RpcServer {
   /** Never rejects: an error is an answer too. */
   async #answer(
     message: RascalMessage,
-    { correlationId, traceparent: parent, caller: from }: Question,
+    { correlationId, traceparent: parent, caller: from }: RpcRequest,
     signal: AbortSignal,
     log: Logger,
-  ): Promise<Answer> {
+  ): Promise<RpcResponse> {
     const { context, requestFor } = this.#options;
     const { content, fields } = message;
     const { routingKey } = fields;
@@ -191,7 +195,7 @@ export class RpcServer {
     try {
       const served = this.#methods.get(routingKey);
       if (served === undefined)
-        throw problem(503, { code: 'method_unserved', detail: `${routingKey} is not served any more.` });
+        throw problem(503, { code: 'method_unserved', detail: `${routingKey} is no longer handled.` });
       const { method, handle } = served;
       return await withSpan(
         `${method.method} serve`,
@@ -211,15 +215,14 @@ export class RpcServer {
           const reply = await handle(value, { ...context, log, correlationId, signal, request });
           const answer = Buffer.from(JSON.stringify(reply));
           if (answer.length > LARGEST)
-            throw new Error(`the reply has ${answer.length} bytes, more than ${LARGEST}: give it in pages`);
+            throw new Error(`the reply has ${answer.length} bytes, more than ${LARGEST}: return it in pages`);
           return { content: answer, contentType: JSON_TYPE, outcome: 'answered' };
         },
       );
     } catch (error) {
       const refusal = toProblem(error);
       const isStopped = signal.aborted && error === signal.reason;
-      if (refusal.status === 500 && !isStopped)
-        log.error({ err: error }, 'a request over the broker failed unexpectedly');
+      if (refusal.status === 500 && !isStopped) log.error({ err: error }, 'RPC request failed unexpectedly');
       return {
         content: Buffer.from(JSON.stringify(refusal)),
         contentType: PROBLEM_TYPE,
@@ -241,7 +244,7 @@ export class RpcServer {
     const { auth, producers } = this.#options;
     if (auth === undefined) return;
     if (!producers.isFrom(message, from))
-      throw unauthorized('token_invalid', `The broker does not vouch that this is a request of ${from}.`);
+      throw unauthorized('token_invalid', `The broker does not confirm that ${from} sent this request.`);
     const caller: Caller = from === auth.gateway ? callerIn(message) : SERVICE;
     const { access } = method;
     const owners =
@@ -259,37 +262,37 @@ export class RpcServer {
 
   /** @returns whether the answer is on the broker, before its deadline */
   async #reply(
-    question: Question,
-    { content, contentType }: Answer,
+    request: RpcRequest,
+    { content, contentType }: RpcResponse,
     deadline: Deadline,
     ends: number,
   ): Promise<boolean> {
-    const { line, service, producers, log } = this.#options;
+    const { service, producers, log } = this.#options;
     const delays = backoff({ min: 20, max: 500 });
     while (!deadline.signal.aborted) {
       try {
-        const publisher = await line.open();
+        const publisher = await this.#options.publisher.open();
         const options = {
           ...properties({
             messageId: newId(),
             type: contentType === PROBLEM_TYPE ? 'problem' : 'reply',
             appId: service,
             userId: producers.user,
-            correlationId: question.correlationId,
-            traceparent: question.traceparent,
+            correlationId: request.correlationId,
+            traceparent: request.traceparent,
             timeout: ends - performance.now(),
           }),
-          correlationId: question.id,
+          correlationId: request.id,
           contentType,
         };
         const sent = new Promise<true>((resolve, reject) =>
-          publisher.publish(RPC, question.replyTo, content, options, (error?: PublishError) =>
+          publisher.publish(RPC, request.replyTo, content, options, (error?: PublishError) =>
             error === undefined ? resolve(true) : reject(error),
           ),
         );
         return (await Promise.race([sent, deadline.passed])) === true;
       } catch (error) {
-        log.debug({ err: error }, 'an answer could not be published; it is tried again until its deadline');
+        log.debug({ err: error }, 'cannot publish an RPC reply; retrying until its deadline');
         await pause(delays.next(), deadline.signal);
       }
     }
@@ -305,7 +308,7 @@ function parsed(content: Buffer): unknown {
     throw problem(400, {
       code: 'invalid_input',
       title: 'Invalid input',
-      detail: 'The request is no JSON.',
+      detail: 'The request is not valid JSON.',
       cause,
     });
   }

@@ -1,12 +1,13 @@
 // The definition of a service: its parts, which its broker.ts holds together.
 import type { Joi } from '@warren/events';
 import { WarrenError } from '../errors.ts';
-import type { Front, FrontTools } from '../http/front.ts';
+import type { EdgeHandler, EdgeTools } from '../http/edge.ts';
 import type { Route } from '../http/routes.ts';
 import { type BrokerDefinition, eventQueues } from '../messaging/broker.ts';
+import type { AnyHandlers, Handlers } from '../messaging/handlers.ts';
+import type { AnyMethods, Methods } from '../rpc/serve.ts';
 import type { Worker } from '../tasks/worker.ts';
 import type { CounterDefinition } from '../telemetry/counters.ts';
-import type { AnyHandlers, AnyMethods, Handlers, Methods } from './handlers.ts';
 
 /** What a service is. Everything but its name and version is optional: a gateway has no database, a sweeper no routes. */
 // biome-ignore lint/suspicious/noExplicitAny: see WorkContext
@@ -26,8 +27,8 @@ export interface ServiceDescription<Config = any, Schema = any> {
   workers?: readonly Worker[];
   /** By the routing keys of the methods in broker.ts. */
   methods?: AnyMethods;
-  /** Makes its front: raw HTTP, for a service that stands before others. */
-  front?: (config: Config, tools: FrontTools) => Front;
+  /** Creates the handler of raw HTTP, for a service that stands in front of others. */
+  edge?: (config: Config, tools: EdgeTools) => EdgeHandler;
   /** Its own metrics, over those of the chassis. */
   counters?: readonly CounterDefinition[];
 }

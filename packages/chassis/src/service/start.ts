@@ -20,6 +20,7 @@ import { type BrokerDefinition, eventQueues, replyQueues } from '../messaging/br
 import { Messaging } from '../messaging/connection.ts';
 import { Consumer } from '../messaging/consumer.ts';
 import { FailedMessagePublisher } from '../messaging/failed-message-publisher.ts';
+import { bindHandlers } from '../messaging/handlers.ts';
 import { Intake } from '../messaging/intake.ts';
 import { Producers } from '../messaging/producers.ts';
 import { ladderOf } from '../messaging/retry-delays.ts';
@@ -27,12 +28,12 @@ import { rascalConfig } from '../messaging/topology.ts';
 import { outboxHeld, outboxStats } from '../outbox/outbox.ts';
 import { Relay } from '../outbox/relay.ts';
 import { createRpc, type Rpc } from '../rpc/rpc.ts';
+import { bindMethods } from '../rpc/serve.ts';
 import { countPendingTasks, WorkerRunner } from '../tasks/worker.ts';
 import { createCounters } from '../telemetry/counters.ts';
 import { createLog, createMetrics, type Metrics, tracing } from '../telemetry/index.ts';
 import { createUnitsOfWork } from '../units-of-work.ts';
 import type { ServiceDescription } from './definition.ts';
-import { bindHandlers, bindMethods } from './handlers.ts';
 
 export interface RunningService {
   /** `http://LISTEN_HOST:PORT`; 127.0.0.1 where it listens on all interfaces. */
@@ -100,7 +101,7 @@ export async function start(
   const metrics = createMetrics({
     service: name,
     version,
-    http: routes.length > 0 || description.front !== undefined,
+    http: routes.length > 0 || description.edge !== undefined,
     database: hasDatabase,
     broker: broker !== undefined,
   });
@@ -205,7 +206,7 @@ export async function start(
       },
     }),
   });
-  const front = description.front?.(config, { log, count: counters });
+  const edge = description.edge?.(config, { log, count: counters });
 
   // --- Messaging ---
 
@@ -227,14 +228,14 @@ export async function start(
       },
       onState: (state) => {
         metrics.brokerConnected.set(state === 'connected' || state === 'blocked' ? 1 : 0);
-        rpc?.moved(state);
+        rpc?.onBrokerState(state);
       },
     });
     messaging = connection;
     metrics.brokerConnected.set(0);
     rpc = createRpc(connection, {
       service: name,
-      asks: replyQueues(broker).length > 0,
+      receivesReplies: replyQueues(broker).length > 0,
       methods: bindMethods(broker, description.methods ?? {}),
       producers,
       auth,
@@ -296,7 +297,7 @@ export async function start(
     name,
     version,
     routes,
-    front,
+    edge,
     units,
     auth,
     requestFor: rpc?.requestFor,
@@ -326,7 +327,7 @@ export async function start(
     await database?.close();
     await background?.close();
     await http.close();
-    await front?.close?.();
+    await edge?.close?.();
     await admin.close();
     await traces.shutdown();
   };
@@ -386,7 +387,7 @@ export async function start(
     if (config.DRAIN_DELAY > 0) {
       // Kept connections end one by one with their answers, and not all at once when the delay is over. Without a delay whose
       // connection has ended would knock again just when the door is shut, and be reset.
-      http.retire();
+      http.closeAfterResponse();
       await pause(config.DRAIN_DELAY);
     }
     intake?.stop();

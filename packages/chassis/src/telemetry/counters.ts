@@ -38,7 +38,7 @@ export function createCounters(registry: Registry, definitions: readonly Counter
     if (counter === undefined)
       throw new WarrenError(
         'invalid_service',
-        `${name} is not among the counters of this service: add it there`,
+        `${name} is not in the counters of this service: add it to service.ts`,
       );
     return () => counter.inc(labels);
   };

@@ -8,20 +8,20 @@ const PROBLEM_TYPE = 'application/problem+json';
 
 /** Of a status, in words. */
 export const MEANING: Record<number, string> = {
-  200: 'Done',
-  201: 'Made; `Location` says where it is from now on',
-  204: 'Done, and nothing to say',
-  400: 'The input is at fault; `errors` names every field',
-  401: 'A token is missing or invalid; `WWW-Authenticate` says which',
-  403: 'The token does not allow it',
-  404: 'There is none',
+  200: 'Success',
+  201: 'Created; `Location` is its path',
+  204: 'No content',
+  400: 'Invalid input; `errors` names each invalid field',
+  401: 'The token is missing or invalid; see `WWW-Authenticate`',
+  403: 'The token does not permit this request',
+  404: 'Not found',
   408: 'The body did not arrive in time',
-  409: 'It conflicts with what is there, or with a request that is still running',
+  409: 'Conflict with existing data, or with a request that is still in progress',
   413: 'The body is too large',
-  415: 'The body is no JSON in UTF-8',
-  422: 'The `Idempotency-Key` belongs to a request with other content',
-  500: 'Something unexpected went wrong; it is in the log under the correlation id',
-  503: 'Not now: repeat it after `Retry-After`',
+  415: 'The body is not JSON in UTF-8',
+  422: 'The `Idempotency-Key` was used for a different request',
+  500: 'Unexpected error; the log has it under the correlation id',
+  503: 'Temporarily unavailable; retry after `Retry-After` seconds',
 };
 
 const LATER = [409, 429, 503];
@@ -34,7 +34,7 @@ export function problemResponse(
   components: Components,
 ): object {
   const meaning =
-    status === 'default' ? 'Any other problem' : (MEANING[status] ?? STATUS_CODES[status] ?? 'A problem');
+    status === 'default' ? 'Any other problem' : (MEANING[status] ?? STATUS_CODES[status] ?? 'Problem');
   const listed = codes.map((code) => `\`${code}\``).join(', ');
   return {
     description: `${meaning}${listed && ` (${listed})`}.`,
@@ -55,7 +55,7 @@ const COMPONENTS: Record<string, Record<string, object>> = {
       type: 'http',
       scheme: 'bearer',
       bearerFormat: 'JWT',
-      description: 'A token of the issuer. With AUTH=off none is looked at.',
+      description: 'An access token of the issuer. Ignored with AUTH=off.',
     },
   },
   schemas: {
@@ -63,17 +63,17 @@ const COMPONENTS: Record<string, Record<string, object>> = {
       type: 'object',
       description: 'RFC 9457',
       properties: {
-        title: { type: 'string', description: 'What it is, in a word or two.' },
+        title: { type: 'string', description: 'Short name of the problem type.' },
         status: { type: 'integer', minimum: 400, maximum: 599 },
-        code: { type: 'string', description: 'Stable, for programs.' },
-        detail: { type: 'string', description: 'What went wrong this time, and the way out.' },
+        code: { type: 'string', description: 'Stable code for programs.' },
+        detail: { type: 'string', description: 'What went wrong in this case, and how to fix it.' },
         errors: {
           type: 'array',
-          description: 'Each field at fault.',
+          description: 'All invalid fields.',
           items: {
             type: 'object',
             properties: {
-              path: { type: 'string', description: 'Where it is; empty for the whole.' },
+              path: { type: 'string', description: 'Path of the field; empty for the input as a whole.' },
               message: { type: 'string' },
             },
             required: ['path', 'message'],
@@ -89,7 +89,7 @@ const COMPONENTS: Record<string, Record<string, object>> = {
       in: 'header',
       required: false,
       description:
-        'A random UUID, new for each request. A request that is repeated under the same key with the same content has one effect, and is given the same answer. A key belongs to the user who sends it; without a token all clients are one, and a key that can be guessed gives its answer away.',
+        'A random UUID, new for each request. A request that is repeated with the same key and the same content takes effect once and gets the same response. Each user has keys of their own; clients without a token share theirs, so a guessable key would expose its response.',
       schema: { type: 'string', pattern: '^[\\x21-\\x7e]{1,255}$' },
     },
     CorrelationId: {
@@ -97,26 +97,32 @@ const COMPONENTS: Record<string, Record<string, object>> = {
       in: 'header',
       required: false,
       description:
-        'Names all that comes of the request, in logs, events and traces: 1 to 128 letters, digits and `_.:@/+=-`. Any other value counts as absent, and a new id is made.',
+        'Identifies the request and everything it causes in logs, events and traces: 1 to 128 letters, digits and `_.:@/+=-`. Any other value is ignored, and a new id is generated.',
       schema: { type: 'string' },
     },
   },
   headers: {
     CorrelationId: {
-      description: 'Of the request, or a new one.',
+      description: 'The id that the request has sent, or a new one.',
       required: true,
       schema: { type: 'string' },
     },
-    Location: { description: 'Path of what was made.', schema: { type: 'string', format: 'uri-reference' } },
+    Location: {
+      description: 'Path of the created resource.',
+      schema: { type: 'string', format: 'uri-reference' },
+    },
     IdempotencyReplayed: {
-      description: 'There when the answer is that of an earlier request under the same key.',
+      description: 'Present if the response is that of an earlier request with the same key.',
       schema: { type: 'string', enum: ['true'] },
     },
     WwwAuthenticate: {
       description: '`Bearer`, with the error codes of RFC 6750.',
       schema: { type: 'string' },
     },
-    RetryAfter: { description: 'Seconds.', schema: { type: 'integer', minimum: 0 } },
+    RetryAfter: {
+      description: 'Seconds to wait before the next attempt.',
+      schema: { type: 'integer', minimum: 0 },
+    },
   },
 };
 

@@ -24,8 +24,8 @@ export interface OpenApiOperation {
 }
 
 export const AUTH_OFF =
-  '**Authentication is off (AUTH=off):** every request is accepted without a token, whatever is said of it here.';
+  '**Authentication is off (AUTH=off):** every request is accepted without a token, whatever this document says.';
 export const OPENAPI = '3.1.0';
-export const DESCRIPTION = `Bodies are JSON. A request may hold the fields and query parameters that are named here and no others; an answer may gain
-fields, so ignore those you do not know. Whatever goes wrong is answered with a problem (RFC 9457), whose \`code\` is stable.
-Every GET also answers HEAD.`;
+export const DESCRIPTION = `Bodies are JSON. A request may contain only the fields and query parameters that are documented here. A response may gain fields
+in a later version: ignore fields that you do not know. Every error response is a problem (RFC 9457) with a stable \`code\`.
+Every GET route also accepts HEAD.`;

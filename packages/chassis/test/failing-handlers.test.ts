@@ -123,13 +123,13 @@ describe('a handler that fails in unusual ways', function () {
     for (let i = 0; i < 50; i += 1) await publish('good');
     await eventually(async () => expect(await handled()).to.equal(before + 100));
     await eventually(async () => expect(await broker.queueDepth(DLQ)).to.equal(1));
-    expect(complaints.filter((line) => line.includes('the broker'))).to.deep.equal([]);
+    expect(complaints.filter((line) => line.includes('broker'))).to.deep.equal([]);
   });
 
   it('takes a time that is none for what it is, and acknowledges once', async () => {
     complaints.length = 0;
     await publish('good', { time: '2026-01-01T00:00:00+01' });
     await eventually(async () => expect(await broker.queueDepth(DLQ)).to.equal(1));
-    expect(complaints.filter((line) => line.includes('the broker'))).to.deep.equal([]);
+    expect(complaints.filter((line) => line.includes('broker'))).to.deep.equal([]);
   });
 });

@@ -3,19 +3,19 @@ import { eventually } from '@warren/testkit';
 import { expect } from 'chai';
 import { request } from 'undici';
 import { problem } from '../src/errors.ts';
-import type { Front } from '../src/http/front.ts';
+import type { EdgeHandler } from '../src/http/edge.ts';
 import { get } from '../src/http/routes.ts';
 import { closeWebs, openWeb } from './http-fixture.ts';
 
 const routes = [get('/mine', { access: 'public' }, async () => ({ mine: true }))];
-const open = (front: Front, timeout?: number) => openWeb({ routes, front, timeout });
+const open = (edge: EdgeHandler, timeout?: number) => openWeb({ routes, edge, timeout });
 
-describe('a front', () => {
+describe('an edge handler', () => {
   afterEach(closeWebs);
 
   it('answers what no route matches; a route, and another method on its path, stay the chassis’s', async () => {
     const { url } = await open({
-      fallback: async (_request, response) => void response.writeHead(418).end('raw'),
+      handleUnmatched: async (_request, response) => void response.writeHead(418).end('raw'),
     });
     const raw = await request(`${url}/any/thing`, { method: 'POST', body: 'x' });
     expect([raw.statusCode, await raw.body.text()]).to.deep.equal([418, 'raw']);
@@ -26,7 +26,7 @@ describe('a front', () => {
   it('is inside the exchange: correlation id, security headers it may overwrite, access line and metric by its name', async () => {
     const seen: string[] = [];
     const { url, access, metrics } = await open({
-      async fallback(_request, response, context) {
+      async handleUnmatched(_request, response, context) {
         seen.push(context.correlationId);
         context.route = '/things/*';
         response.writeHead(200, { 'content-security-policy': 'mine' }).end();
@@ -45,7 +45,7 @@ describe('a front', () => {
   it('has no deadline but its own', async () => {
     const { url } = await open(
       {
-        async fallback(_request, response) {
+        async handleUnmatched(_request, response) {
           await new Promise((resolve) => setTimeout(resolve, 150));
           response.end('late');
         },
@@ -59,8 +59,8 @@ describe('a front', () => {
     let open = 0;
     const { port, url, http } = await openWeb({
       routes,
-      front: {
-        connect(socket) {
+      edge: {
+        onConnection(socket) {
           if (open === 1) return false;
           open += 1;
           socket.once('close', () => {
@@ -83,7 +83,7 @@ describe('a front', () => {
 
   it('may refuse every request before anything else sees it', async () => {
     const { url } = await open({
-      admit() {
+      onRequest() {
         throw problem(429, { code: 'enough', headers: { 'retry-after': '3' } });
       },
     });
@@ -97,7 +97,7 @@ describe('a front', () => {
 
   it('turns what it throws into an answer, and cuts the connection once there is half of one', async () => {
     const { url, port, access } = await open({
-      async fallback({ url: path }, response) {
+      async handleUnmatched({ url: path }, response) {
         if (path === '/half') {
           response.writeHead(200, { 'content-length': 10 }).write('hello');
           await new Promise((resolve) => setTimeout(resolve, 50));
@@ -121,7 +121,7 @@ describe('a front', () => {
     const entered = Promise.withResolvers<AbortSignal>();
     const finish = Promise.withResolvers<void>();
     const { port, http, access } = await open({
-      async fallback(_request, _response, { signal }) {
+      async handleUnmatched(_request, _response, { signal }) {
         entered.resolve(signal);
         await finish.promise;
       },

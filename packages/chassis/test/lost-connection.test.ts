@@ -4,9 +4,9 @@ import { type Channel, type Connection, connect } from 'amqplib/callback_api';
 import { expect } from 'chai';
 import { pause } from '../src/concurrency.ts';
 import { newId } from '../src/id.ts';
-import { patchChannels } from '../src/messaging/amqplib-patches.ts';
 import { closeQuietly, withChannel } from '../src/messaging/publisher.ts';
-import { promised } from '../src/messaging/rascal.ts';
+import { patchChannels } from '../src/messaging/rascal/amqplib-patches.ts';
+import { promised } from '../src/messaging/rascal/rascal.ts';
 import { type RunningService, start } from '../src/service/start.ts';
 import { createLog } from '../src/telemetry/index.ts';
 import { hear, listener, written } from './fixtures/services.ts';
@@ -64,7 +64,7 @@ describe('a connection that is lost with work in hand', function () {
     await pause(500);
     proxy.cut();
     await eventually(async () => expect(await handled()).to.equal(40), { timeout: 45_000 });
-    expect(count('the broker is back')).to.equal(1);
+    expect(count('broker recovered')).to.equal(1);
   });
 
   it('comes back, at whatever moment of its coming back it is lost again', async () => {

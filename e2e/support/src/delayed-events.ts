@@ -1,4 +1,4 @@
-// Events that come late, and in another order: what comes to a queue is taken away for a while, and given back shuffled.
+// Delays events: takes the messages of a queue away for a while, and returns them in another order.
 import { eventually } from '@warren/testkit';
 import { type ConsumeMessage, connect } from 'amqplib';
 import { expect } from 'chai';
@@ -6,39 +6,39 @@ import type { Random } from './random.ts';
 import type { Name } from './replica.ts';
 import type { System } from './system.ts';
 
-export interface Held {
-  /** When it has missed this much, gives it that, shuffled, and from now on what comes. */
+export interface DelayedEvents {
+  /** Waits until `count` messages are delayed, delivers them shuffled, and stops delaying. */
   release(random: Random, count: number): Promise<void>;
 }
 
 /**
- * From now on nothing reaches this service of what comes to its queue for events of this type: a consumer of higher priority
- * takes it. Unbinding the queue would not do, for the service misses its bindings and makes them again.
+ * Keeps events of this type from a service, with a consumer of higher priority on its queue. Unbinding the queue would not work,
+ * because the service restores missing bindings.
  * @param type e.g. `user.created`
  */
-export async function holdBack({ broker }: System, service: Name, type: string): Promise<Held> {
+export async function delayEvents({ broker }: System, service: Name, type: string): Promise<DelayedEvents> {
   const queue = `${service}.${type}`;
   const connection = await connect(broker.adminUrl, { noDelay: true });
   connection.on('error', () => {});
   const channel = await connection.createChannel();
   channel.on('error', () => {});
-  const held: ConsumeMessage[] = [];
+  const delayed: ConsumeMessage[] = [];
   const { consumerTag } = await channel.consume(
     queue,
     (message) => {
-      if (message !== null) held.push(message);
+      if (message !== null) delayed.push(message);
     },
     { priority: 10 },
   );
 
   return {
     async release(random, count) {
-      await eventually(() => expect(held, `messages of ${queue} held back`).to.have.length(count), {
+      await eventually(() => expect(delayed, `delayed messages of ${queue}`).to.have.length(count), {
         timeout: 30_000,
       });
       await channel.cancel(consumerTag);
-      // Published again by the operator: the broker refuses the user-id of anybody else.
-      for (const { content, properties } of random.shuffle(held))
+      // Published as the operator, because the broker refuses any other user-id.
+      for (const { content, properties } of random.shuffle(delayed))
         await broker.publish(`${service}.return`, queue, content, { ...properties, userId: broker.operator });
       channel.ackAll();
       await channel.close();

@@ -2,7 +2,7 @@
 import type { Name } from '../replica.ts';
 import type { System } from '../system.ts';
 
-/** An event that must be on the tape. */
+/** An event that must have been recorded. */
 export interface Due {
   type: string;
   /** Id of the aggregate it is about. */
@@ -11,7 +11,7 @@ export interface Due {
   correlationIds: readonly (string | undefined)[];
 }
 
-export interface Accountant {
+export interface Auditor {
   /** Asserts that nothing is under way. */
   settled(system: System): Promise<void>;
   /** Asserts that its rows are what the ledgers and the other services say, and no others; tells what it must have published. */

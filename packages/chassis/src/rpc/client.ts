@@ -5,11 +5,11 @@ import { Problem, type ProblemOptions, WarrenError } from '../errors.ts';
 import { newId } from '../id.ts';
 import type { Producers } from '../messaging/producers.ts';
 import type { PublishError } from '../messaging/publisher.ts';
-import type { AckOrNack, RascalMessage, RascalSession } from '../messaging/rascal.ts';
+import type { AckOrNack, RascalMessage, RascalSession } from '../messaging/rascal/rascal.ts';
+import type { SharedPublisher } from '../messaging/shared-publisher.ts';
 import { RPC, replySubscription } from '../messaging/topology.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import { currentTraceparent, SpanKind, withSpan } from '../telemetry/tracing.ts';
-import type { Line } from './line.ts';
 import type { RequestMethod } from './serve.ts';
 import {
   behalfOf,
@@ -28,16 +28,16 @@ import {
 export type RequestFor = (origin: Origin) => RequestMethod;
 
 /** Of a service that receives no replies. */
-export const requestNothing: RequestFor = () => async (method) => {
+export const rpcNotConfigured: RequestFor = () => async (method) => {
   throw new WarrenError(
     'invalid_service',
-    `${method.method} cannot be called: broker.ts declares no subscription to replies, 'SERVICE.reply'`,
+    `cannot call ${method.method}: broker.ts has no subscription to replies, named SERVICE.reply`,
   );
 };
 
-export interface AskerOptions {
+export interface RpcClientOptions {
   service: string;
-  line: Line;
+  publisher: SharedPublisher;
   producers: Producers;
   /** Whether the broker is there and takes messages. */
   available: () => boolean;
@@ -55,14 +55,14 @@ type Failure = 'invalid' | 'timeout' | 'unserved' | 'unavailable' | 'full';
 type Outcome = 'answered' | 'problem' | Failure | 'abandoned';
 type Waiting = PromiseWithResolvers<RascalMessage> & { method: AnyMethod };
 
-export class Asker {
-  readonly #options: AskerOptions;
+export class RpcClient {
+  readonly #options: RpcClientOptions;
   readonly #pending = new Map<string, Waiting>();
   #replyTo: string | undefined;
 
-  constructor(options: AskerOptions) {
+  constructor(options: RpcClientOptions) {
     this.#options = options;
-    options.line.onBlocked = () => this.lost();
+    options.publisher.onBlocked = () => this.failPending();
     options.producers.expect(replySubscription(options.service));
   }
 
@@ -89,7 +89,7 @@ export class Asker {
   }
 
   /** The connection is gone, and with it the queue that the replies would come to. */
-  lost(): void {
+  failPending(): void {
     for (const waiting of this.#pending.values()) waiting.reject(unavailable());
   }
 
@@ -130,7 +130,7 @@ export class Asker {
     const { signal } = origin;
     signal?.throwIfAborted();
     const replyTo = this.#replyTo;
-    if (replyTo === undefined || !this.#options.available() || this.#options.line.blocked)
+    if (replyTo === undefined || !this.#options.available() || this.#options.publisher.blocked)
       throw unavailable();
     if (this.#pending.size >= MAX_PENDING) throw tooMany();
     const content = Buffer.from(JSON.stringify(data));
@@ -172,13 +172,13 @@ export class Asker {
   }
 
   async #send(method: AnyMethod, content: Buffer, options: object, waiting: Waiting): Promise<void> {
-    const publisher = await this.#options.line.open().catch((cause) => {
+    const publisher = await this.#options.publisher.open().catch((cause) => {
       throw unavailable(cause);
     });
     publisher.publish(RPC, method.routingKey, content, options, (error?: PublishError) => {
       if (error === undefined) return;
       if (error.reason === 'refused')
-        this.#options.log.error({ err: error, method: method.method }, 'the broker refused a request');
+        this.#options.log.error({ err: error, method: method.method }, 'the broker refused an RPC request');
       waiting.reject(error.reason === 'returned' ? unserved(method) : unavailable(error));
     });
   }
@@ -186,18 +186,18 @@ export class Asker {
   /** @throws {Problem} */
   #read(method: AnyMethod, { content, properties }: RascalMessage, log: Logger): object {
     const invalid = (why: string) => {
-      log.warn({ method: method.method, why }, 'a reply does not fit its contract');
+      log.warn({ method: method.method, why }, 'RPC reply does not match its contract');
       return invalidReply(method);
     };
     let body: unknown;
     try {
       body = parse(content);
     } catch {
-      throw invalid('it is no JSON');
+      throw invalid('invalid JSON');
     }
     if (properties.contentType === PROBLEM_TYPE) {
       const answered = problemOf(body);
-      if (answered === undefined) throw invalid('it is no problem');
+      if (answered === undefined) throw invalid('invalid problem details');
       throw answered;
     }
     const { value, errors } = check(method.reply, body, 'the reply');
@@ -219,16 +219,16 @@ const unavailable = (cause?: unknown) =>
   new Unanswered('unavailable', 503, {
     title: 'Broker unavailable',
     code: 'broker_unavailable',
-    detail: 'The broker, over which other services are asked, does not answer; try again shortly.',
+    detail: 'The message broker is unavailable; try again shortly.',
     headers: RETRY,
     cause,
   });
 
 const unserved = ({ method, routingKey }: AnyMethod) =>
   new Unanswered('unserved', 503, {
-    title: 'Method unserved',
+    title: 'Method unavailable',
     code: 'method_unserved',
-    detail: `No service has ever served ${routingKey} on this broker; start the one that serves ${method}.`,
+    detail: `No service has bound a queue to ${routingKey} on this broker; start the service that handles ${method}.`,
     headers: RETRY,
   });
 
@@ -236,7 +236,7 @@ const tooMany = () =>
   new Unanswered('full', 503, {
     title: 'Too many requests pending',
     code: 'too_many_requests_pending',
-    detail: `${MAX_PENDING} requests to other services wait for their replies already; try again shortly.`,
+    detail: `${MAX_PENDING} requests to other services are already in flight; try again shortly.`,
     headers: RETRY,
   });
 
@@ -244,12 +244,12 @@ const timedOut = ({ method }: AnyMethod, timeout: number) =>
   new Unanswered('timeout', 504, {
     title: 'Request timed out',
     code: 'request_timed_out',
-    detail: `Nobody answered ${method} within ${timeout} ms.`,
+    detail: `${method} did not respond within ${timeout} ms.`,
   });
 
 const invalidReply = ({ method }: AnyMethod) =>
   new Unanswered('invalid', 502, {
-    title: 'Reply invalid',
+    title: 'Invalid reply',
     code: 'reply_invalid',
-    detail: `The answer to ${method} does not fit its contract.`,
+    detail: `The reply of ${method} does not match its contract.`,
   });

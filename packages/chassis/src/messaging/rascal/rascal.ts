@@ -1,17 +1,16 @@
-// Rascal 21, as far as the chassis uses it. It is CommonJS and brings no types; those on npm are eleven majors behind.
+// The types of Rascal 21, as far as the chassis uses it, and Rascal itself with its patches. It is CommonJS and has no types of
+// its own; those on npm are eleven majors behind. This directory is all that knows private parts of Rascal and amqplib, so
+// package.json names exact versions of both: read `rascal-patches.ts` and `amqplib-patches.ts` before you change one.
 // https://github.com/onebeyond/rascal
-
 import type { EventEmitter } from 'node:events';
-import { createRequire } from 'node:module';
 import type { Channel, Connection } from 'amqplib/callback_api';
-import { socketOf } from '../socket.ts';
-import { gatherWrites } from './gather.ts';
+import { loadRascal } from './rascal-patches.ts';
 
 export interface ExchangeConfig {
   type?: 'topic' | 'direct' | 'fanout' | 'headers';
   /** Declare it. */
   assert?: boolean;
-  /** Only see that it is there. */
+  /** Check that it exists, without declaring it. */
   check?: boolean;
   options?: { durable?: boolean; alternateExchange?: string; arguments?: Record<string, unknown> };
 }
@@ -44,7 +43,7 @@ export interface PublicationConfig {
 
 export interface SubscriptionConfig {
   queue: string;
-  /** How many unacknowledged messages the broker hands over. */
+  /** Unacknowledged messages that the broker delivers at most. */
   prefetch?: number;
   contentType?: string;
   /** ms to wait for unacknowledged messages when the subscription is cancelled. */
@@ -61,7 +60,7 @@ export interface VhostConfig {
   concurrency?: number;
 }
 
-/** Two entries, one RabbitMQ vhost: a broker that blocks publishers must not stop the consumers that would relieve it. */
+/** Two entries, one RabbitMQ vhost: a broker that blocks publishers must not block the consumers that would relieve it. */
 export interface BrokerConfig {
   vhosts: { publish: VhostConfig; consume?: VhostConfig };
 }
@@ -99,96 +98,39 @@ type Callback<T> = (error: Error | null | undefined, result: T) => void;
 export interface RascalSession extends EventEmitter {
   name: string;
   cancel(done: Callback<void>): void;
-  /** What it consumes on; see `withChannels`. */
+  /** The channel it consumes on; see `exposeChannels`. */
   channel?: Channel;
-  /** A session that is cancelled waits for what it has delivered. */
+  /** Lowers the number of deliveries that a cancelled session waits for. */
   _decrementUnacknowledgeMessageCount?(consumerTag: string): void;
 }
 
-/** The callback flavour: the one with promises hides `keepActive`, a timer that outlives a shutdown that fails. */
+/** The callback API: the one with promises hides `keepActive`. */
 export interface RascalBroker extends EventEmitter {
+  /** A timer that keeps the process alive; a failed shutdown leaves it behind. */
   keepActive?: NodeJS.Timeout;
   connect(vhost: string, done: Callback<Connection>): void;
   subscribe(name: string, overrides: Partial<SubscriptionConfig>, done: Callback<RascalSession>): void;
   shutdown(done: Callback<void>): void;
 }
 
-/** One connection of a broker, and what Rascal does on it. */
+/** One connection of a broker. */
 export interface RascalVhost extends EventEmitter {
   getChannel(done: Callback<Channel>): void;
 }
 
-/** Handed down to all that a broker is made of; Rascal itself knows `counters` alone. */
-interface Components {
+/** Rascal passes these on to the vhosts of a broker. It reads only `counters`; `onVhost` is ours, see `exposeVhosts`. */
+export interface Components {
   onVhost?(vhost: RascalVhost): void;
 }
 
-interface Rascal {
-  /** On an error the half-made broker comes with it. */
+export interface Rascal {
+  /** On an error the callback gets the half-made broker, too. */
   Broker: {
     create(config: object, components: Components, done: Callback<RascalBroker | undefined>): void;
   };
 }
 
-const require = createRequire(import.meta.url);
-
-/**
- * Rascal reads the names of bindings and shovels with XRegExp, for its named groups, which JavaScript has had since 2018. The
- * library and its Unicode tables are a fifth of an idle service's memory; RegExp takes its place, in Rascal alone.
- */
-function withoutXRegExp(): void {
-  try {
-    const path = createRequire(require.resolve('rascal')).resolve('xregexp');
-    const XRegExp = Object.assign((pattern: string) => new RegExp(pattern), {
-      exec: (text: string, pattern: RegExp) => pattern.exec(text),
-    });
-    require.cache[path] ??= { id: path, filename: path, loaded: true, exports: XRegExp } as NodeJS.Module;
-  } catch {
-    // A Rascal that does not have it any more.
-  }
-}
-
-/**
- * Rascal shows its connections when the last of them is made. What the first does until then nobody would hear, and an
- * `error` that nobody hears ends the process.
- */
-function withEarlyVhosts(): void {
-  const module = createRequire(require.resolve('rascal'))('./lib/amqp/Vhost') as {
-    create(config: object, components: Components, done: Callback<RascalVhost>): void;
-  };
-  const { create } = module;
-  module.create = (config, components, done) =>
-    create(config, components, (error, vhost) => {
-      if (!error) components.onVhost?.(vhost);
-      done(error, vhost);
-    });
-}
-
-/** Rascal acknowledges message by message; a range is acknowledged on the channel itself. */
-function withChannels(): void {
-  const path = createRequire(require.resolve('rascal')).resolve('./lib/amqp/SubscriberSession');
-  const Session = require(path) as new (...settings: unknown[]) => object;
-  const Subclass = class extends Session {
-    declare channel: Channel;
-    declare _open: (channel: Channel, ...more: unknown[]) => void;
-
-    constructor(...settings: unknown[]) {
-      super(...settings);
-      const open = this._open;
-      this._open = (channel, ...more) => {
-        this.channel = channel;
-        gatherWrites(socketOf(channel));
-        open.call(this, channel, ...more);
-      };
-    }
-  };
-  require.cache[path] = { ...require.cache[path], exports: Subclass } as NodeJS.Module;
-}
-
-withoutXRegExp();
-withChannels();
-export const rascal = require('rascal') as Rascal;
-withEarlyVhosts();
+export const rascal: Rascal = loadRascal();
 
 /** A callback call of Rascal or amqplib as a promise. */
 export const promised = <T>(start: (done: Callback<T>) => void): Promise<T> =>

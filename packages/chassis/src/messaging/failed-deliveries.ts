@@ -1,5 +1,5 @@
-// What becomes of a delivery that was not handled: it goes to a delay queue, to the dead-letter queue, or back to the end of its
-// queue. The original is acknowledged when its copy is confirmed, and not before.
+// Moves deliveries that were not handled: to a delay queue, to the dead-letter queue, or back to their queue. The original is acked
+// when its copy is confirmed, and not before.
 import { backoff } from '../backoff.ts';
 import { pause } from '../concurrency.ts';
 import type { Logger } from '../context.ts';
@@ -14,10 +14,11 @@ export interface FailedOptions {
   retryDelays: readonly RetryDelay[];
   log: Logger;
   count: (outcome: 'retried' | 'dead') => void;
-  /** The broker has it back. */
+  /** The connection is lost: the broker redelivers it. */
   forget: (delivery: Delivery) => void;
 }
 
+/** ms between attempts to publish. */
 const DELAYS = { min: 100, max: 5_000 };
 
 export class FailedDeliveries {
@@ -27,76 +28,63 @@ export class FailedDeliveries {
     this.#options = options;
   }
 
-  /** To the next delay queue; to the dead-letter queue after the last. */
+  /** Moves a delivery to the next delay queue, or after the last one to the dead-letter queue. */
   async fail(delivery: Delivery, failure: Failure, log: Logger): Promise<void> {
     const { queue, failedMessages, retryDelays, count } = this.#options;
     const { message } = delivery;
     const attempts = attemptsOf(message);
     const delay = retryDelays[attempts];
     if (delay === undefined) return this.deadLetter(delivery, failure, log);
-    await this.#forward(
-      delivery,
-      log,
-      () => failedMessages.retry(message, queue, delay, failure),
-      () => {
-        count('retried');
-        log.warn(
-          { err: failure.error, queue, attempt: attempts + 1, delay: delay.name },
-          'event handler failed; retrying later',
-        );
-      },
-    );
+    if (!(await this.#move(delivery, log, () => failedMessages.retry(message, queue, delay, failure))))
+      return;
+    count('retried');
+    const fields = { err: failure.error, queue, attempt: attempts + 1, delay: delay.name };
+    log.warn(fields, 'event handler failed; retrying later');
   }
 
   async deadLetter(delivery: Delivery, failure: Failure, log: Logger): Promise<void> {
     const { queue, failedMessages, count } = this.#options;
     const { message } = delivery;
-    await this.#forward(
-      delivery,
-      log,
-      () => failedMessages.deadLetter(message, queue, failure),
-      () => {
-        count('dead');
-        // Reported already, at a bounded rate: a forger must not fill the log.
-        if (failure.reason === 'forged') return;
-        log.error(
-          { err: failure.error, queue, reason: failure.reason, messageId: message.properties.messageId },
-          'dead-lettered',
-        );
-      },
-    );
+    if (!(await this.#move(delivery, log, () => failedMessages.deadLetter(message, queue, failure)))) return;
+    count('dead');
+    // `Producers` has logged it, at a bounded rate: a forger must not fill the log.
+    if (failure.reason === 'forged') return;
+    const { messageId } = message.properties;
+    log.error({ err: failure.error, queue, reason: failure.reason, messageId }, 'dead-lettered');
   }
 
-  async #forward(
-    delivery: Delivery,
-    log: Logger,
-    send: () => Promise<void>,
-    done: () => void,
-  ): Promise<void> {
+  /**
+   * Publishes the copy, again and again, and then acks the original.
+   * @returns whether it was moved; otherwise it is back at the broker
+   */
+  async #move(delivery: Delivery, log: Logger, publish: () => Promise<void>): Promise<boolean> {
     const { ackOrNack, signal } = delivery;
     const delays = backoff(DELAYS);
     for (;;) {
       try {
-        await send();
+        await publish();
         break;
       } catch (error) {
         // A missing exchange, binding or permission is not the message's fault: it is retried until that is fixed.
         if (error instanceof PublishError && error.isAboutTheMessage) {
           log.error({ err: error }, 'cannot publish a failed message; rejected to its dead-letter queue');
-          return ackOrNack(error, [{ strategy: 'nack' }]);
+          ackOrNack(error, [{ strategy: 'nack' }]);
+          return false;
         }
         await pause(delays.next(), signal);
-        if (signal.aborted) return requeue(delivery);
+        if (!signal.aborted) continue;
+        requeue(delivery);
+        return false;
       }
     }
     ackOrNack();
-    done();
+    return true;
   }
 
   /**
-   * To the end of its queue by a confirmed publish: a requeue would count against the message (up to RabbitMQ 4.2). Where the
-   * broker does not take it, it is requeued all the same.
-   * @returns whether it was returned
+   * Publishes a delivery to the end of its queue: a requeue would count against the message (up to RabbitMQ 4.2). If the broker
+   * does not take it, it is requeued all the same.
+   * @returns whether it was published
    */
   async return(delivery: Delivery): Promise<boolean> {
     const { queue, failedMessages, log, forget } = this.#options;
@@ -114,8 +102,9 @@ export class FailedDeliveries {
           return false;
         }
         await pause(delays.next(), signal);
-        if (signal.aborted) requeue(delivery);
-        if (signal.aborted) return false;
+        if (!signal.aborted) continue;
+        requeue(delivery);
+        return false;
       }
     }
     forget(delivery);

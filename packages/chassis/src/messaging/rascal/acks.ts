@@ -1,11 +1,12 @@
-// Acknowledges by range where it can: one frame for all deliveries up to the last one that is done, and one command for the broker.
+// Acks by range: one frame settles all deliveries up to the last one that is done (`multiple` of basic.ack). Rascal cannot do it, so
+// this uses the session's channel, and keeps Rascal's count of unacknowledged deliveries right.
 import type { Channel } from 'amqplib/callback_api';
 import type { RascalMessage, RascalSession } from './rascal.ts';
 
 export class Acks {
   readonly #session: RascalSession;
   readonly #channel: Channel;
-  /** Delivery tags that are not settled, in the order of arrival, with whether they are done. */
+  /** Delivery tags that are not settled, in the order of arrival, and whether each is done. */
   readonly #open = new Map<number, boolean>();
   /** A channel numbers what it delivers from 1. */
   #next = 1;
@@ -16,11 +17,11 @@ export class Acks {
   }
 
   add({ fields: { deliveryTag } }: RascalMessage): void {
-    // One that Rascal has not handed over, yet or ever, ends the range before it.
+    // A delivery that Rascal has not passed on, yet or ever, ends the range before it.
     for (; this.#next <= deliveryTag; this.#next += 1) this.#open.set(this.#next, false);
   }
 
-  /** Has been settled in another way. */
+  /** It was settled in another way. */
   remove({ fields }: RascalMessage): void {
     this.#open.delete(fields.deliveryTag);
   }
@@ -34,7 +35,7 @@ export class Acks {
       this.#open.delete(tag);
     }
     if (last !== undefined) this.#send(last, true);
-    // Behind one that is not done yet: a slow or a failing one holds up nobody's acknowledgement.
+    // Those behind one that is not done are acked one by one: a slow delivery delays no other ack.
     for (const { fields } of messages)
       if (this.#open.delete(fields.deliveryTag)) this.#send(fields.deliveryTag, false);
     for (const { fields } of messages)
@@ -43,10 +44,10 @@ export class Acks {
 
   #send(deliveryTag: number, allUpTo: boolean): void {
     try {
-      // amqplib reads the tag, and nothing else of a message.
+      // amqplib reads only the tag of a message.
       this.#channel.ack({ fields: { deliveryTag } } as Parameters<Channel['ack']>[0], allUpTo);
     } catch {
-      // The channel is closed: the broker delivers again what it has no acknowledgement of.
+      // The channel is closed: the broker redelivers what is not acked.
     }
   }
 }

@@ -16,7 +16,7 @@ import {
 import { CORRELATION_HEADER, correlationIdOf } from './correlation.ts';
 import { type Deadline, startDeadline } from './deadline.ts';
 
-export interface Exchange {
+export interface RequestScope {
   correlationId: string;
   /** W3C trace context for what this request sets off. */
   traceparent: string | undefined;
@@ -37,7 +37,7 @@ export interface Exchange {
 }
 
 /** Where Koa's context keeps it. */
-export const exchangeOf = (ctx: Context): Exchange => ctx.state.exchange as Exchange;
+export const requestScopeOf = (ctx: Context): RequestScope => ctx.state.requestScope as RequestScope;
 
 const METHODS = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS']);
 const CLIENT_GONE = 499;
@@ -49,7 +49,7 @@ const LONGEST_PATH = 1_000;
  * A client that leaves ends the work on a GET. A write goes on: it commits or rolls back as a whole either way, and a
  * repeat under the same Idempotency-Key then finds its answer.
  */
-export function exchange(options: {
+export function openRequestScope(options: {
   log: Logger;
   metrics: Metrics;
   timeout: number;
@@ -74,7 +74,7 @@ export function exchange(options: {
       const traceId = traceIdOf(traceparent);
       const fields = traceId === undefined ? { correlationId } : { correlationId, traceId };
       const bound = childOf(log, () => fields);
-      const current: Exchange = {
+      const current: RequestScope = {
         correlationId,
         traceparent,
         get log() {
@@ -83,7 +83,7 @@ export function exchange(options: {
         deadline: startDeadline(timeout),
         route: 'unmatched',
       };
-      ctx.state.exchange = current;
+      ctx.state.requestScope = current;
 
       res.once('close', () => {
         const finished = res.writableFinished;

@@ -1,19 +1,19 @@
 import type { Context } from 'koa';
 import type { Problem } from '../errors.ts';
-import { Reply } from './routes.ts';
+import { HttpResponse } from './routes.ts';
 
 /** What goes over the wire: the same bytes for the first request and for its repeats. */
-export interface Answer {
+export interface RenderedResponse {
   status: number;
   headers: Record<string, string>;
   body: string | undefined;
 }
 
 /** @throws {TypeError} when the result is no object, or none that JSON can hold */
-export function toAnswer(result: object): Answer {
+export function renderResponse(result: object): RenderedResponse {
   if (typeof result !== 'object' || result === null)
     throw new TypeError(`a handler returned ${result}, not an object`);
-  const { status, headers, body } = result instanceof Reply ? result : new Reply(200, result);
+  const { status, headers, body } = result instanceof HttpResponse ? result : new HttpResponse(200, result);
   return {
     status,
     headers: body === undefined ? headers : { 'content-type': 'application/json; charset=utf-8', ...headers },
@@ -21,7 +21,7 @@ export function toAnswer(result: object): Answer {
   };
 }
 
-export function problemAnswer(problem: Problem): Answer {
+export function renderProblem(problem: Problem): RenderedResponse {
   return {
     status: problem.status,
     headers: { ...problem.headers, 'content-type': 'application/problem+json; charset=utf-8' },
@@ -29,7 +29,7 @@ export function problemAnswer(problem: Problem): Answer {
   };
 }
 
-export function send(ctx: Context, { status, headers, body }: Answer): void {
+export function send(ctx: Context, { status, headers, body }: RenderedResponse): void {
   ctx.status = status;
   ctx.set(headers);
   // Without a body Koa would write the status in words.

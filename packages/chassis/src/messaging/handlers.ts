@@ -1,9 +1,19 @@
-// The types of a service's handlers and methods, which come from its broker.ts: one for each subscription, none more.
-import type { CloudEvent, EventDefinition, MethodDefinition } from '@warren/events';
-import type { ReadContext } from '../http/routes.ts';
-import { type BrokerDefinition, type EventQueue, requestQueues, versionsOf } from '../messaging/broker.ts';
-import type { BoundHandler, Handler } from '../messaging/consumer.ts';
-import type { Served } from '../rpc/serve.ts';
+// The handlers of a service's events. Their types come from its broker.ts: one for each queue, none more.
+import type { AnyEvent, CloudEvent, EventDefinition } from '@warren/events';
+import type { WorkContext } from '../context.ts';
+import { type BrokerDefinition, type EventQueue, versionsOf } from './broker.ts';
+
+/**
+ * Handles one event in a transaction: its effect, the events it emits and the tasks it schedules commit together, once per
+ * event, however often it is delivered. It does database work only; an external side effect is scheduled as a task. The
+ * transaction may be shared with other events, and is redone without them if one of them fails: no savepoints, no `set local`.
+ * Events may arrive in any order. An error means: roll back, and retry later.
+ */
+// biome-ignore lint/suspicious/noExplicitAny: see WorkContext
+export type Handler<Data extends object, Schema = any, Config = any> = (
+  event: CloudEvent<Data>,
+  work: WorkContext<Schema, Config>,
+) => Promise<void>;
 
 /** Handles one event; with `key` where it locks something else than the event's subject. */
 // biome-ignore lint/suspicious/noExplicitAny: see WorkContext
@@ -17,13 +27,6 @@ export type EventHandler<Data extends object = any, Schema = any, Config = any> 
       readonly key: (event: CloudEvent<Data>) => string;
       readonly handle: Handler<Data, Schema, Config>;
     };
-
-/** Handles one request over the broker. It only reads; it throws a problem as a route does, and the problem travels. */
-// biome-ignore lint/suspicious/noExplicitAny: see WorkContext
-export type MethodHandler<Request extends object, Response extends object, Schema = any, Config = any> = (
-  request: Request,
-  context: ReadContext<Schema, Config>,
-) => Promise<Response>;
 
 /** Of one version of an event, or of several in the order of broker.ts. */
 type HandlerOf<Event, Schema, Config> =
@@ -49,34 +52,17 @@ export type Handlers<Broker, Schema = any, Config = any> =
       }
     : object;
 
-/**
- * The methods of a service: for each that its broker.ts has in its queue of requests one, by its routing key.
- * @example
- * export const methods: Methods<typeof broker, OrderSchema> = {
- *   'order.list.v1': async ({ userId }, { database }) => ({ items: await latestOrders(database, userId, 100) }),
- * };
- */
-// biome-ignore lint/suspicious/noExplicitAny: see WorkContext
-export type Methods<Broker, Schema = any, Config = any> =
-  Broker extends BrokerDefinition<string, infer Declared>
-    ? MethodsIn<Extract<Declared[keyof Declared], { methods: object }>, Schema, Config>
-    : object;
-
-type MethodsIn<Queue extends { methods: object }, Schema, Config> = [Queue] extends [never]
-  ? object
-  : {
-      readonly [Key in keyof Queue['methods']]: Queue['methods'][Key] extends MethodDefinition<
-        infer Request,
-        infer Response
-      >
-        ? MethodHandler<Request, Response, Schema, Config>
-        : never;
-    };
-
 /** What `Handlers` of any broker.ts is at run time. */
 export type AnyHandlers = Readonly<Record<string, EventHandler | readonly EventHandler[]>>;
-// biome-ignore lint/suspicious/noExplicitAny: methods of different requests stand in one object
-export type AnyMethods = Readonly<Record<string, MethodHandler<any, any>>>;
+
+/** A handler and the event that it handles. */
+export interface BoundHandler {
+  event: AnyEvent;
+  // biome-ignore lint/suspicious/noExplicitAny: handlers of different events stand in one list
+  handle: Handler<any, any, any>;
+  // biome-ignore lint/suspicious/noExplicitAny: as above
+  key?: (event: CloudEvent<any>) => string;
+}
 
 /** The handlers of one queue, each with the version of the event that it handles. */
 export function bindHandlers(queue: EventQueue, handlers: AnyHandlers[string] | undefined): BoundHandler[] {
@@ -86,9 +72,3 @@ export function bindHandlers(queue: EventQueue, handlers: AnyHandlers[string] | 
     return typeof handler === 'function' ? { event, handle: handler } : { event, ...handler };
   });
 }
-
-/** The methods of a service, each with its handler. */
-export const bindMethods = (broker: BrokerDefinition | undefined, handlers: AnyMethods): Served[] =>
-  requestQueues(broker).flatMap(([, { methods }]) =>
-    Object.entries(methods).map(([key, method]) => ({ method, handle: handlers[key] as AnyMethods[string] })),
-  );

@@ -1,20 +1,21 @@
 import type { Connection } from 'amqplib/callback_api';
-import { Publisher } from '../messaging/publisher.ts';
+import { Publisher } from './publisher.ts';
 
-/** The one connection on which a service asks and answers; opened again when it was lost. */
-export class Line {
+/** One connection to publish on: opened by the first user, and opened again after it was lost. */
+export class SharedPublisher {
   readonly #connect: () => Promise<Connection>;
   #publisher: Promise<Publisher> | undefined;
   #closed = false;
   /** The broker has stopped reading from publishers. */
   blocked = false;
+  /** Called when `blocked` becomes true. */
   onBlocked: () => void = () => {};
 
   constructor(connect: () => Promise<Connection>) {
     this.#connect = connect;
   }
 
-  /** @throws when there is no broker */
+  /** @throws when the broker is unavailable, or after `close` */
   open(): Promise<Publisher> {
     this.#publisher ??= this.#open();
     return this.#publisher;
@@ -28,7 +29,7 @@ export class Line {
 
   async #open(): Promise<Publisher> {
     try {
-      if (this.#closed) throw new Error('closed');
+      if (this.#closed) throw new Error('the publisher is closed');
       const publisher = await Publisher.open(this.#connect);
       publisher.onClose = () => {
         this.#publisher = undefined;

@@ -1,34 +1,34 @@
-// Every event there was: a queue of the operator's records them, also while the test's own connections are broken.
+// Records all events in a queue of its own, also while the test's other connections are broken.
 
 import { managementOf, type TestBroker } from '@warren/testkit';
 import { type Channel, type ConsumeMessage, connect } from 'amqplib';
 
-const TAPE = 'e2e.tape';
-/** Events that are acknowledged at once. */
+const QUEUE = 'e2e.recorder';
+/** Events that are acknowledged together. */
 const BATCH = 500;
 
-export interface Taped {
+export interface RecordedEvent {
   type: string;
-  /** Of the aggregate that it is about. */
+  /** Id of the aggregate. */
   about: string;
   messageId: string;
   correlationId: string;
-  /** The message, to send it again. */
+  /** The message, for publishing it again. */
   routingKey: string;
   payload: string;
   properties: ConsumeMessage['properties'];
 }
 
-export interface Tape {
-  /** Begins to record. */
+export interface EventRecorder {
+  /** Starts recording. */
   open(): Promise<void>;
   /** All events so far. */
-  read(): Promise<Taped[]>;
-  /** The other queues of the vhost, but for those that only their owner may look at. */
+  read(): Promise<RecordedEvent[]>;
+  /** The other queues of the vhost, without exclusive ones. */
   otherQueues(): Promise<string[]>;
 }
 
-/** Name of the field that says whom or what an event is about. */
+/** The field with the aggregate's id, by the first word of the event's type. */
 const SUBJECT: Record<string, string> = {
   user: 'userId',
   session: 'sessionId',
@@ -37,18 +37,18 @@ const SUBJECT: Record<string, string> = {
   email: 'emailId',
 };
 
-export function createTape(broker: TestBroker): Tape {
+export function createEventRecorder(broker: TestBroker): EventRecorder {
   const api = () => managementOf({ url: broker.adminUrl, managementUrl: broker.managementUrl });
   const vhost = () => encodeURIComponent(broker.vhost);
-  const events: Taped[] = [];
+  const events: RecordedEvent[] = [];
 
   return {
     async open() {
-      await api().request('PUT', `queues/${vhost()}/${TAPE}`, {
+      await api().request('PUT', `queues/${vhost()}/${QUEUE}`, {
         durable: true,
         arguments: { 'x-queue-type': 'quorum' },
       });
-      await api().request('POST', `bindings/${vhost()}/e/events/q/${TAPE}`, { routing_key: '#' });
+      await api().request('POST', `bindings/${vhost()}/e/events/q/${QUEUE}`, { routing_key: '#' });
     },
 
     async read() {
@@ -56,7 +56,7 @@ export function createTape(broker: TestBroker): Tape {
       try {
         const channel = await connection.createChannel();
         await channel.prefetch(2 * BATCH);
-        const { messageCount } = await channel.checkQueue(TAPE);
+        const { messageCount } = await channel.checkQueue(QUEUE);
         events.push(...(await take(channel, messageCount)));
         await channel.close();
       } finally {
@@ -71,30 +71,32 @@ export function createTape(broker: TestBroker): Tape {
         `queues/${vhost()}?columns=name,exclusive`,
       );
       return (queues ?? [])
-        .filter(({ name, exclusive }) => name !== TAPE && !exclusive)
+        .filter(({ name, exclusive }) => name !== QUEUE && !exclusive)
         .map(({ name }) => name);
     },
   };
 }
 
-/** Takes the first messages of the tape off it; what comes after them returns to it with the end of the channel. */
-function take(channel: Channel, count: number): Promise<Taped[]> {
-  const taken: Taped[] = [];
+/** Consumes the first messages of the queue; unacknowledged ones return to it when the channel closes. */
+function take(channel: Channel, count: number): Promise<RecordedEvent[]> {
+  const taken: RecordedEvent[] = [];
   return new Promise((resolve, reject) => {
     if (count === 0) return resolve(taken);
     channel.once('error', reject);
-    channel.once('close', () => reject(new Error(`the tape broke after ${taken.length} of ${count} events`)));
+    channel.once('close', () =>
+      reject(new Error(`the recorder lost its channel after ${taken.length} of ${count} events`)),
+    );
     const onMessage = (message: ConsumeMessage | null) => {
       if (message === null || taken.length === count) return;
-      taken.push(taped(message));
+      taken.push(parse(message));
       if (taken.length % BATCH === 0 || taken.length === count) channel.ack(message, true);
       if (taken.length === count) resolve(taken);
     };
-    channel.consume(TAPE, onMessage).catch(reject);
+    channel.consume(QUEUE, onMessage).catch(reject);
   });
 }
 
-function taped({ content, fields, properties }: ConsumeMessage): Taped {
+function parse({ content, fields, properties }: ConsumeMessage): RecordedEvent {
   const payload = content.toString();
   const { type, data } = JSON.parse(payload);
   return {

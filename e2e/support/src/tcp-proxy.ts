@@ -1,20 +1,20 @@
-// The line between a service and what it needs: a TCP relay that a test can cut without touching either end.
+// A TCP proxy between a service and a server, which a test can cut or freeze without touching either.
 import { connect, createServer, type Server, type Socket } from 'node:net';
 
-export interface Cable {
-  /** The URL that was given, leading through here. */
+export interface TcpProxy {
+  /** The given URL, through this proxy. */
   url: string;
-  /** Connections break, and new ones are refused. */
+  /** Resets all connections, and refuses new ones. */
   cut(): Promise<void>;
-  /** Connections stay, and nothing moves on them any more; new ones are accepted and get no answer. */
+  /** Keeps all connections open, but forwards nothing; accepts new ones without a response. */
   freeze(): void;
-  /** As before; what was frozen moves on. */
-  mend(): Promise<void>;
+  /** Ends a cut or a freeze. */
+  restore(): Promise<void>;
   close(): Promise<void>;
 }
 
 /** @param url of a broker or a database on this machine */
-export async function openCable(url: string): Promise<Cable> {
+export async function openTcpProxy(url: string): Promise<TcpProxy> {
   const there = new URL(url);
   const sockets = new Set<Socket>();
   let frozen = false;
@@ -66,7 +66,7 @@ export async function openCable(url: string): Promise<Cable> {
       frozen = true;
       for (const socket of sockets) socket.pause();
     },
-    async mend() {
+    async restore() {
       frozen = false;
       for (const socket of sockets) socket.resume();
       if (server === undefined) await listen(port);
