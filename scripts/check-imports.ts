@@ -11,8 +11,9 @@ const inEvents = ['joi'];
 /** Our own packages that a directory's sources may import; its tests and benchmarks may import the testkit besides. */
 function mayImport(directory: string): string[] {
   if (directory === 'packages/events') return [];
+  if (directory === 'packages/edge') return ['@warren/chassis'];
   if (directory.startsWith('packages/')) return ['@warren/events'];
-  return ['@warren/chassis', '@warren/contracts', '@warren/events'];
+  return ['@warren/chassis', '@warren/contracts', '@warren/edge', '@warren/events'];
 }
 
 export function checkImports(): string[] {
@@ -81,7 +82,7 @@ function dependencies(directory: string): { name: string; development: boolean }
 }
 
 /** Of static, dynamic, type and `require` imports, and of exports from elsewhere. */
-function specifiers(file: string): { specifier: string; line: number }[] {
+export function specifiers(file: string): { specifier: string; line: number }[] {
   const source = read(file);
   const found: { specifier: string; line: number }[] = [];
   const visit = (node: unknown): void => {

@@ -8,7 +8,7 @@ import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { read, root } from './tree.ts';
 
-const packages = ['packages/events', 'packages/contracts', 'packages/chassis'];
+const packages = ['packages/events', 'packages/contracts', 'packages/chassis', 'packages/edge'];
 const run = promisify(execFile);
 
 if (import.meta.main) {

@@ -6,6 +6,7 @@ import { type FootprintResult, runFootprint } from './footprint.ts';
 import { runGrowth } from './growth.ts';
 import { type MessagingResult, runConsuming, runPublishing, runSaving } from './messaging.ts';
 import { compilePeers } from './peers.ts';
+import type { Results } from './report/results.ts';
 import {
   printFlow,
   printFootprint,
@@ -14,7 +15,7 @@ import {
   printRun,
   printSignUps,
 } from './report/screen.ts';
-import { type Results, write } from './report/write.ts';
+import { write } from './report/write.ts';
 import { REFERENCE, readSettings, type Settings } from './settings.ts';
 import { runSignUps, type SignUpResult, type SignUpSettings } from './sign-ups.ts';
 import { openStage, Refusal, type Stage } from './stage.ts';

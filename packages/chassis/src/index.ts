@@ -2,7 +2,7 @@
 export { Joi } from '@warren/events';
 export { type Generated, type Insertable, type Kysely, type Selectable, sql, type Transaction } from 'kysely';
 export { type Access, type Authorising, own } from './auth/access.ts';
-export { bytes, duration, port, url } from './config.ts';
+export { bytes, duration, port, positive, url } from './config.ts';
 export type { Logger, Origin, ScheduledTask, UnitsOfWork, WorkContext } from './context.ts';
 export { ConfigError, Problem, problem, WarrenError } from './errors.ts';
 export type { EdgeContext, EdgeHandler, EdgeTools } from './http/edge.ts';

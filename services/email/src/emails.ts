@@ -20,41 +20,9 @@ import {
 import type { EmailConfig } from './config.ts';
 import type { Message, Refusal } from './delivery.ts';
 import { linkFor } from './links.ts';
+import type { EmailSchema, Status } from './schema.ts';
 import { type TemplateName, templates } from './templates/index.ts';
 import { moneyText, oneLine, reasonText, timeText, unlinked } from './text.ts';
-
-export type Status = 'pending' | 'sent' | 'failed';
-
-export interface EmailSchema {
-  users: {
-    id: string;
-    name: string;
-    email: string;
-    /** Null until then; as good as always where nobody was asked. */
-    confirmed_at: Date | null;
-  };
-  emails: {
-    id: string;
-    user_id: string;
-    template: TemplateName;
-    /** What it is about: the user, the order or the payment. One e-mail of a template about each: unique. Of a confirmation that is sent again, an id of its own. */
-    reference: string;
-    /** What the template names besides the user. */
-    facts: object;
-    subject: string;
-    /** Absent while the user is not known yet: the e-mail waits. */
-    recipient: string | null;
-    status: Status;
-    refusal: string | null;
-    refusals: number;
-    created_at: Date;
-    sent_at: Date | null;
-    /** Waits until its address is confirmed; where it has failed, it waited in vain. */
-    unconfirmed: boolean;
-    /** When EMAILS_PER_HOUR lets it go. Null while it waits, and of an older version. */
-    slot_at: Date | null;
-  };
-}
 
 export const REASONS = ['unconfirmed', 'postponed', 'refused'] as const;
 

@@ -6,9 +6,9 @@ import {
   announceConfirmedOrder,
   announceReceivedOrder,
   announceRefund,
-  type EmailSchema,
   welcomeUser,
 } from './emails.ts';
+import type { EmailSchema } from './schema.ts';
 
 /** Every e-mail locks its user. */
 const key = ({ data }: { data: { userId: string } }) => data.userId;

@@ -13,9 +13,10 @@ import {
 import { uuid } from '@warren/events';
 import type { EmailConfig } from './config.ts';
 import { confirm, resend } from './confirmation.ts';
-import { type Email, type EmailSchema, emailsOf, REASONS } from './emails.ts';
+import { type Email, emailsOf, REASONS } from './emails.ts';
 import { readLink } from './links.ts';
 import { askPage, confirmedPage, refuse, resentPage, wantsPage } from './pages.ts';
+import type { EmailSchema } from './schema.ts';
 import { templates } from './templates/index.ts';
 
 const id = uuid().lowercase();

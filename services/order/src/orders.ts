@@ -21,7 +21,6 @@ import {
   type PaymentProcessed,
   toMinorUnits,
 } from '@warren/contracts';
-import { line } from '@warren/events';
 import type { OrderConfig } from './config.ts';
 import { type SagaEvent, type Status, transitions } from './saga.ts';
 
@@ -46,9 +45,6 @@ export interface OrderSchema {
 
 type Row = OrderSchema['orders'];
 type OrderWork = WorkContext<OrderSchema, OrderConfig>;
-
-/** One line of text. */
-export const productName = line(200);
 
 export interface NewOrder {
   /** Chosen by the client, so that it can order again without ordering twice. */

@@ -16,7 +16,8 @@ import {
 import { currency, money, type Order, type OrderCreated, toMinorUnits } from '@warren/contracts';
 import { uuid } from '@warren/events';
 import type { OrderConfig } from './config.ts';
-import { findOrder, type OrderSchema, ordersOf, placeOrder, productName } from './orders.ts';
+import { findOrder, type OrderSchema, ordersOf, placeOrder } from './orders.ts';
+import { productName } from './product.ts';
 
 const id = uuid().lowercase();
 

@@ -4,8 +4,7 @@ import { expect } from 'chai';
 import type { RecordedEvent } from '../event-recorder.ts';
 import { describeLast } from '../pending-request.ts';
 import { isStateful, type Name } from '../replica.ts';
-import type { System } from '../system.ts';
-import { type Auditor, count, type Due } from './auditor.ts';
+import { type Audited, type Auditor, count, type Due } from './auditor.ts';
 import { differences, none, told, unique } from './differences.ts';
 import { email } from './emails.ts';
 import { order, payment } from './orders.ts';
@@ -34,7 +33,7 @@ export interface Accounts {
 }
 
 /** What the last accounts of a system have found. */
-const repeatedBefore = new WeakMap<System, number>();
+const repeatedBefore = new WeakMap<Audited, number>();
 
 /**
  * Waits until nothing is under way any more, then asserts of the services of this system: everybody in the ledger has a 201, one
@@ -45,7 +44,7 @@ const repeatedBefore = new WeakMap<System, number>();
  * left in a queue.
  */
 export async function takeAccounts(
-  system: System,
+  system: Audited,
   { duplicates = false, asPriced = true, end = false, timeout = 30_000 }: AccountsOptions = {},
 ): Promise<Accounts> {
   const began = performance.now();
@@ -119,7 +118,7 @@ function checkEvents(recorded: readonly RecordedEvent[], due: readonly Due[]): v
 }
 
 /** Each of a service's queues has been declared once, and all that came to it was taken once. */
-async function checkInbox(system: System, service: Name, recorded: readonly RecordedEvent[]): Promise<void> {
+async function checkInbox(system: Audited, service: Name, recorded: readonly RecordedEvent[]): Promise<void> {
   const queues = await system.sql<{ name: string }>(service, 'select name from warren.queues');
   const inbox = await system.sql<{ consumer: string; n: number }>(
     service,

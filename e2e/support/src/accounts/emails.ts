@@ -1,6 +1,14 @@
 import { expect } from 'chai';
-import type { System } from '../system.ts';
-import { type Auditor, correlations, count, ordersOf, paymentsOf, tasks, userIds } from './auditor.ts';
+import {
+  type Audited,
+  type Auditor,
+  correlations,
+  count,
+  ordersOf,
+  paymentsOf,
+  tasks,
+  userIds,
+} from './auditor.ts';
 import { differences, none, told, unique } from './differences.ts';
 
 interface Email {
@@ -55,7 +63,7 @@ export const email: Auditor = {
   },
 };
 
-async function wanted(system: System): Promise<Pick<Email, 'template' | 'reference' | 'user_id'>[]> {
+async function wanted(system: Audited): Promise<Pick<Email, 'template' | 'reference' | 'user_id'>[]> {
   const welcomes = userIds(system).map((id) => ({ template: 'welcome', reference: id, user_id: id }));
   const ofOrders = (await ordersOf(system)).flatMap(({ id, user_id, status }) =>
     ['order-received', status === 'paid' ? 'order-confirmed' : 'order-cancelled'].map((template) => ({

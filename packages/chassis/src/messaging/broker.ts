@@ -1,5 +1,5 @@
 // What a service has on the broker, declared once, in Rascal's words. topology.ts expands it to Rascal configuration; the types of
-// a service's handlers and methods come from it (service/handlers.ts).
+// a service's handlers and methods come from it (handlers.ts, rpc/serve.ts).
 import type { AnyEvent, AnyMethod } from '@warren/events';
 import { WarrenError } from '../errors.ts';
 import type { Duration, RETRY_DELAYS } from './retry-delays.ts';

@@ -1,39 +1,74 @@
-// The door itself: who may come in, and where everything goes that the gateway does not answer itself.
-import type { IncomingMessage } from 'node:http';
+// The edge: who may come in, and where everything goes that the service does not answer itself.
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import { isIP, type Socket } from 'node:net';
-import { ConfigError, type EdgeHandler, type EdgeTools, Problem, problem } from '@warren/chassis';
+import {
+  ConfigError,
+  type EdgeContext,
+  type EdgeHandler,
+  type EdgeTools,
+  Problem,
+  problem,
+} from '@warren/chassis';
 import { type Bound, createRefuse } from './bounds.ts';
-import { clientOf, HOST, plainAddress, shareOf } from './clients.ts';
-import type { GatewayConfig } from './config.ts';
-import { createConnections } from './connections.ts';
-import { docsPage } from './docs.ts';
+import { type Client, clientOf, HOST, plainAddress, shareOf } from './clients.ts';
+import type { EdgeConfig } from './config.ts';
+import { type Connections, createConnections } from './connections.ts';
 import { createLimiter } from './limits.ts';
-import { destinationOf, readTarget, UPSTREAMS, type Upstream } from './paths.ts';
 import { createProxy, type UpstreamProxy } from './proxy.ts';
-import { createShares, type Shares } from './shares.ts';
+import { createShares } from './shares.ts';
+import { readTarget, type Target } from './target.ts';
 
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'];
 
-export function createFront(config: GatewayConfig, tools: EdgeTools): EdgeHandler {
+export interface EdgeOptions<Upstream extends string> {
+  config: EdgeConfig;
+  /** Origins such as `http://user:80`, by the name that problems give them. */
+  upstreams: Readonly<Record<Upstream, string>>;
+  /** Who answers a plain path; undefined when nobody does. */
+  destinationOf(path: string): Destination<Upstream> | undefined;
+  /** What is answered here. */
+  pages: {
+    /** Their name in metrics and logs */
+    route: string;
+    at(path: string): Page | undefined;
+  };
+}
+
+export interface Destination<Upstream extends string> {
+  upstream: Upstream;
+  /** Name in metrics and logs, e.g. `/users/*` */
+  route: string;
+}
+
+/** Answers GET and HEAD. */
+export type Page = (
+  request: IncomingMessage,
+  response: ServerResponse,
+  context: EdgeContext,
+) => Promise<void>;
+
+/** What is known of a request that was let in. */
+interface Admitted {
+  target: Target;
+  client: Client;
+}
+
+export function createEdge<Upstream extends string>(
+  options: EdgeOptions<Upstream>,
+  tools: EdgeTools,
+): EdgeHandler {
+  const { config, destinationOf, pages } = options;
   if (config.BODY_MEMORY < 4 * config.BODY_BUFFER)
     throw new ConfigError([
       'BODY_MEMORY: must be at least 4 times BODY_BUFFER, because one client may use a quarter of it',
     ]);
   const limiter = createLimiter(config.RATE_LIMIT);
-  const room = createShares(config.BODY_MEMORY);
   const heads = createShares(config.HEADER_MEMORY);
   const refuse = createRefuse(tools);
-  const addressOf = (socket: Socket) => plainAddress(socket.remoteAddress ?? '');
-  const connections = createConnections({
-    all: config.MAX_CONNECTIONS,
-    ofClient: config.MAX_CLIENT_CONNECTIONS,
-    clientOf(socket) {
-      const address = addressOf(socket);
-      return isIP(address) !== 0 && config.TRUST_PROXY(address, 0) ? undefined : shareOf(address);
-    },
-  });
-  const client = (request: IncomingMessage) => clientOf(request, config.TRUST_PROXY, config.PROXY_HEADER);
-  const proxies = new Map(UPSTREAMS.map((name) => [name, proxyTo(name, config, room)]));
+  const connections = connectionsOf(config);
+  const proxies = proxiesTo(options.upstreams, config);
+  /** From `onRequest` to `handleUnmatched`. */
+  const admitted = new WeakMap<IncomingMessage, Admitted>();
 
   return {
     onConnection(socket) {
@@ -44,7 +79,8 @@ export function createFront(config: GatewayConfig, tools: EdgeTools): EdgeHandle
     },
 
     onRequest(request, response) {
-      const { address } = client(request);
+      const client = clientOf(request, config.TRUST_PROXY, config.PROXY_HEADER);
+      const { address } = client;
       const leave = heads.take(shareOf(address), headSize(request));
       if (leave === undefined) {
         refuse('header_memory', address);
@@ -58,16 +94,18 @@ export function createFront(config: GatewayConfig, tools: EdgeTools): EdgeHandle
       const wait = limiter.take(shareOf(address));
       if (wait > 0) throw limited(wait);
       refuseAmbiguous(request);
-      if (!isOfTheWhole(request)) readTarget(request.url as string);
+      if (!isOfTheWhole(request))
+        admitted.set(request, { target: readTarget(request.url as string), client });
     },
 
     async handleUnmatched(request, response, context) {
-      const { path, query } = readTarget(request.url as string);
+      const { target, client } = admitted.get(request) as Admitted;
+      const { path, query } = target;
       const { method = '' } = request;
       if (!METHODS.includes(method)) throw notAllowed(path, METHODS);
-      const page = docsPage(path);
+      const page = pages.at(path);
       if (page !== undefined) {
-        context.route = '/docs';
+        context.route = pages.route;
         if (method !== 'GET' && method !== 'HEAD') throw notAllowed(path, ['GET', 'HEAD']);
         return page(request, response, context);
       }
@@ -77,12 +115,11 @@ export function createFront(config: GatewayConfig, tools: EdgeTools): EdgeHandle
       // So that invalid tokens end here. Which route needs one, its service knows.
       await context.authenticate();
       const proxy = proxies.get(destination.upstream) as UpstreamProxy;
-      const asking = client(request);
       try {
-        return await proxy.forward(request, response, { path, query, client: asking }, context);
+        return await proxy.forward(request, response, { path, query, client }, context);
       } catch (error) {
         const bound = error instanceof Problem ? BOUND_OF.get(error.code) : undefined;
-        if (bound !== undefined) refuse(bound, asking.address);
+        if (bound !== undefined) refuse(bound, client.address);
         throw error;
       }
     },
@@ -91,6 +128,39 @@ export function createFront(config: GatewayConfig, tools: EdgeTools): EdgeHandle
       await Promise.all([...proxies.values()].map((proxy) => proxy.close()));
     },
   };
+}
+
+const addressOf = (socket: Socket): string => plainAddress(socket.remoteAddress ?? '');
+
+const connectionsOf = (config: EdgeConfig): Connections =>
+  createConnections({
+    all: config.MAX_CONNECTIONS,
+    ofClient: config.MAX_CLIENT_CONNECTIONS,
+    clientOf(socket) {
+      const address = addressOf(socket);
+      return isIP(address) !== 0 && config.TRUST_PROXY(address, 0) ? undefined : shareOf(address);
+    },
+  });
+
+function proxiesTo(
+  upstreams: Readonly<Record<string, string>>,
+  config: EdgeConfig,
+): ReadonlyMap<string, UpstreamProxy> {
+  const room = createShares(config.BODY_MEMORY);
+  const proxies = Object.entries(upstreams).map(([name, origin]) => {
+    const proxy = createProxy({
+      name,
+      origin,
+      timeout: config.UPSTREAM_TIMEOUT,
+      connections: config.UPSTREAM_CONNECTIONS,
+      wait: config.UPSTREAM_WAIT,
+      bodyLimit: config.BODY_LIMIT,
+      bodyBuffer: config.BODY_BUFFER,
+      room,
+    });
+    return [name, proxy] as const;
+  });
+  return new Map(proxies);
 }
 
 /** `OPTIONS *` asks the server as a whole, and the chassis answers it. https://www.rfc-editor.org/rfc/rfc9110#section-9.3.7 */
@@ -107,18 +177,6 @@ const headSize = ({ url = '', rawHeaders }: IncomingMessage): number =>
 
 const crowdedByHeads = (): Problem =>
   problem(503, { code: 'gateway_busy', headers: { connection: 'close', 'retry-after': '1' } });
-
-const proxyTo = (name: Upstream, config: GatewayConfig, room: Shares): UpstreamProxy =>
-  createProxy({
-    name,
-    origin: config[`${name.toUpperCase() as Uppercase<Upstream>}_URL`],
-    timeout: config.UPSTREAM_TIMEOUT,
-    connections: config.UPSTREAM_CONNECTIONS,
-    wait: config.UPSTREAM_WAIT,
-    bodyLimit: config.BODY_LIMIT,
-    bodyBuffer: config.BODY_BUFFER,
-    room,
-  });
 
 /**
  * What Node's parser lets through and two servers may yet understand differently.
