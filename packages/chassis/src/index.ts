@@ -19,20 +19,13 @@ export {
 } from './http/pages.ts';
 export * from './http/routes.ts';
 export { newId } from './id.ts';
+export { type BrokerDefinition, defineBroker } from './messaging/broker.ts';
 export { HEADERS } from './messaging/failed-message-publisher.ts';
-export { type Handler, on, type Subscription, type SubscriptionOptions } from './messaging/handlers.ts';
+export type { EventHandler, Handler, Handlers } from './messaging/handlers.ts';
 export type { BrokerConfig } from './messaging/rascal/rascal.ts';
-export {
-  type BrokerSettings,
-  combine,
-  consumes,
-  defaultBrokerSettings,
-  publications,
-  receivesReplies,
-  serves,
-  sharedExchanges,
-} from './messaging/topology.ts';
-export { type RequestMethod, type RequestOptions, type RpcHandler, serve } from './rpc/serve.ts';
+export { RETRY_DELAYS } from './messaging/retry-delays.ts';
+export { rascalConfig } from './messaging/topology.ts';
+export type { MethodHandler, Methods, RequestMethod, RequestOptions } from './rpc/serve.ts';
 export { ROLES_HEADER, SUBJECT_HEADER } from './rpc/wire.ts';
 export { run } from './run.ts';
 export { defineService, type ServiceDescription } from './service/definition.ts';

@@ -17,7 +17,7 @@ export interface ReadContext<Schema = any, Config = any> {
   correlationId: string;
   /** Aborted at the request's deadline, and when the client has gone. */
   signal: AbortSignal;
-  /** Asks another service over the broker; the service's broker.ts `receivesReplies`. */
+  /** Calls a method of another service over the broker; broker.ts declares the subscription to its replies. */
   request: RequestMethod;
 }
 

@@ -32,7 +32,7 @@ export type RequestFor = (origin: Origin) => RequestMethod;
 export const rpcNotConfigured: RequestFor = () => async (method) => {
   throw new WarrenError(
     'invalid_service',
-    `cannot call ${method.method}: combine receivesReplies(…) into the vhost 'consume' of broker.ts`,
+    `cannot call ${method.method}: broker.ts has no subscription to replies, named SERVICE.reply`,
   );
 };
 
