@@ -1,13 +1,12 @@
 import { randomUUID } from 'node:crypto';
 import { fileURLToPath } from 'node:url';
 import {
+  defineBroker,
   defineService,
+  type MethodHandler,
   problem,
   type RunningService,
   type ServiceDescription,
-  serve,
-  serves,
-  sharedExchanges,
   start,
 } from '@warren/chassis';
 import { findUser, listOrders, listPayments, listSessions } from '@warren/contracts';
@@ -18,39 +17,41 @@ import { closeGateways, openGateway } from './gateway.ts';
 const STRANGER = randomUUID();
 const CREATED = '2026-01-01T00:00:00.000Z';
 
-/** A service that answers one method, and has nothing else. */
-const answering = (name: string, served: ReturnType<typeof serve>): ServiceDescription =>
+type Method = typeof findUser | typeof listSessions | typeof listOrders | typeof listPayments;
+
+/** A service that handles one method, and has nothing else. */
+// biome-ignore lint/suspicious/noExplicitAny: of each method another one
+const handling = (method: Method, handle: MethodHandler<{ userId: string }, any>): ServiceDescription =>
   defineService({
-    name,
+    name: method.service,
     version: '1.0.0',
-    broker: () => ({
-      vhosts: { publish: { exchanges: sharedExchanges() }, consume: serves(name, [served.method]) },
+    broker: defineBroker(method.service, {
+      vhosts: {
+        publish: {},
+        consume: {
+          subscriptions: {
+            [`${method.service}.rpc`]: {
+              methods: { [method.routingKey]: method },
+              prefetch: 1_100,
+              redeliveries: { limit: 10 },
+            },
+          },
+        },
+      },
     }),
-    methods: [served],
+    methods: { [method.routingKey]: handle },
   });
 
 const services = {
-  user: answering(
-    'user',
-    serve(findUser, async ({ userId }) => {
-      if (userId === STRANGER) throw problem(404, { code: 'user_unknown', detail: 'There is no such user.' });
-      return { id: userId, name: 'Zoë', email: 'zoe@example.com', createdAt: CREATED };
-    }),
-  ),
-  session: answering(
-    'session',
-    serve(listSessions, async ({ userId }) => ({
-      items: [{ id: randomUUID(), userId, status: 'active' as const, openedAt: CREATED, expiresAt: CREATED }],
-    })),
-  ),
-  order: answering(
-    'order',
-    serve(listOrders, async () => ({ items: [] })),
-  ),
-  payment: answering(
-    'payment',
-    serve(listPayments, async () => ({ items: [] })),
-  ),
+  user: handling(findUser, async ({ userId }) => {
+    if (userId === STRANGER) throw problem(404, { code: 'user_unknown', detail: 'There is no such user.' });
+    return { id: userId, name: 'Zoë', email: 'zoe@example.com', createdAt: CREATED };
+  }),
+  session: handling(listSessions, async ({ userId }) => ({
+    items: [{ id: randomUUID(), userId, status: 'active', openedAt: CREATED, expiresAt: CREATED }],
+  })),
+  order: handling(listOrders, async () => ({ items: [] })),
+  payment: handling(listPayments, async () => ({ items: [] })),
 };
 
 describe('the overview', () => {
