@@ -56,9 +56,10 @@ fix: install ## fix format and lint where it can be done automatically
 definitions: install ## generate the broker's definitions file from the services' broker.ts
 	@node scripts/definitions.ts
 
-docs: install ## generate the OpenAPI and AsyncAPI documents from the services' routes and broker.ts
+docs: install ## generate what the docs repeat of the code: OpenAPI, AsyncAPI, the tables of docs/reference
 	@node scripts/openapi.ts
 	@node scripts/asyncapi.ts
+	@node scripts/reference.ts
 
 charts: install ## generate each chart's values.schema.json and the table in its README
 	@node scripts/charts.ts

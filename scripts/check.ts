@@ -40,6 +40,7 @@ const checks: Record<string, () => Promise<string[]> | string[]> = {
     ...(await tool('redocly', ['lint', '--format=stylish', ...files('docs/reference/openapi/*.json')])),
   ],
   asyncapi: () => run(process.execPath, ['scripts/asyncapi.ts', '--check']),
+  reference: () => run(process.execPath, ['scripts/reference.ts', '--check']),
   alerts: checkAlerts,
   charts: async () => {
     const drift = await run(process.execPath, ['scripts/charts.ts', '--check']);

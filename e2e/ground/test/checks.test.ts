@@ -446,6 +446,60 @@ function faults(): Fault[] {
     ],
 
     [
+      'reference',
+      'a remedy that the page does not have',
+      (copy) => {
+        const file = 'packages/chassis/src/errors.ts';
+        return { [file]: copy.read(file).replace("remedy: '", "remedy: 'Planted. ") };
+      },
+      ['docs/reference/errors.md differs from the code: run `make docs`'],
+    ],
+    [
+      'reference',
+      'another default, another queue and another metric',
+      (copy) => ({
+        'services/session/src/config.ts': copy
+          .read('services/session/src/config.ts')
+          .replace("default('24h')", "default('23h')"),
+        'packages/chassis/src/telemetry/metrics.ts': copy
+          .read('packages/chassis/src/telemetry/metrics.ts')
+          .replace("'events_consumed_total'", "'events_taken_total'"),
+        'services/planted/package.json': '{ "name": "planted" }\n',
+        'services/planted/src/broker.ts':
+          "export const broker = () => ({ vhosts: { publish: { queues: { 'planted.rpc': {} } } } });\n",
+      }),
+      [
+        'docs/reference/configuration.md differs from the code',
+        'docs/reference/metrics.md differs from the code',
+        'docs/reference/broker.md differs from the code',
+      ],
+    ],
+    [
+      'reference',
+      'a variable that nobody describes',
+      (copy) => {
+        const file = 'services/session/src/config.ts';
+        return { [file]: copy.read(file).replace('.description(', '.note(') };
+      },
+      ['SESSION_TTL has no description'],
+    ],
+    [
+      'reference',
+      'a code that the page lacks, and one that no source file has',
+      (copy) => {
+        const page = 'docs/reference/errors.md';
+        return {
+          [user]: "export const planted = { code: 'user_planted' };\n",
+          [page]: copy.read(page).replace('`email_taken`', '`email_gone`'),
+        };
+      },
+      [
+        `docs/reference/errors.md does not have the code user_planted of ${user}`,
+        'docs/reference/errors.md does not have the code email_taken of services/user/src/routes.ts',
+        'docs/reference/errors.md has the code email_gone, which no source file has',
+      ],
+    ],
+    [
       'alerts',
       'an alert without a runbook',
       (copy) => {

@@ -7,7 +7,7 @@ import { FILL, prepare, startRelay, type TestRelay } from './fixtures/relay.ts';
 const EVENTS = 20_000;
 const AGGREGATES = 11;
 
-describe('the relay, with thousands of events on their way,', function () {
+describe('the relay, with thousands of events in flight,', function () {
   this.timeout(240_000);
   const broker = withBroker({ services: ['alpha'], private: true });
   const database = withDatabase({ private: true });

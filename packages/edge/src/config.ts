@@ -31,32 +31,67 @@ export interface EdgeConfig {
 /** The variables of the edge, for the config of the service that has it. */
 export const edgeConfig = {
   // Together with BODY_MEMORY, what they allow fits the 256 MiB that the chart gives a pod.
-  MAX_CONNECTIONS: Joi.number().integer().min(1).max(1_000_000).default(3_000),
-  MAX_CLIENT_CONNECTIONS: Joi.number().integer().min(1).max(1_000_000).default(500),
-  HEADER_MEMORY: bytes('16mb'),
-  // Longer than the services' own REQUEST_TIMEOUT, so that it is they who tell what takes long.
-  UPSTREAM_TIMEOUT: positive('15s'),
-  UPSTREAM_CONNECTIONS: Joi.number().integer().min(1).max(10_000).default(100),
-  UPSTREAM_WAIT: duration('1s'),
-  BODY_LIMIT: bytes('1mb'),
-  BODY_BUFFER: bytes('100kb'),
-  BODY_MEMORY: bytes('32mb'),
-  RATE_LIMIT: parsed(parseRate, 'must be off, or requests per time such as 100/1s or 5000/1m').default(
-    parseRate('100/1s'),
+  MAX_CONNECTIONS: Joi.number()
+    .integer()
+    .min(1)
+    .max(1_000_000)
+    .default(3_000)
+    .description('Connections from clients at once; with 16 KiB of headers each they must fit the memory.'),
+  MAX_CLIENT_CONNECTIONS: Joi.number()
+    .integer()
+    .min(1)
+    .max(1_000_000)
+    .default(500)
+    .description('Connections of one client at once; not of proxies that `TRUST_PROXY` names.'),
+  HEADER_MEMORY: bytes('16mb').description(
+    'For the headers of all requests without a response; one client has a quarter of it.',
   ),
+  // Longer than the services' own REQUEST_TIMEOUT, so that it is they who tell what takes long.
+  UPSTREAM_TIMEOUT: positive('15s').description(
+    "For a service to accept a connection, to begin its response, and between two parts of it; longer than the services' `REQUEST_TIMEOUT`.",
+  ),
+  UPSTREAM_CONNECTIONS: Joi.number()
+    .integer()
+    .min(1)
+    .max(10_000)
+    .default(100)
+    .description(
+      'Connections to each service. One client has a quarter of them at most; reads and writes two thirds each, bodies that still arrive a fifth.',
+    ),
+  UPSTREAM_WAIT: duration('1s').description('How long a request waits for a free connection to its service.'),
+  BODY_LIMIT: bytes('1mb'),
+  BODY_BUFFER: bytes('100kb').description(
+    "How much of a body is read before it takes a connection to a service; at least the services' `BODY_LIMIT`.",
+  ),
+  BODY_MEMORY: bytes('32mb').description(
+    'For all bodies that are so buffered; at least 4 times `BODY_BUFFER`.',
+  ),
+  RATE_LIMIT: parsed(parseRate, 'must be off, or requests per time such as 100/1s or 5000/1m')
+    .default(parseRate('100/1s'))
+    .meta({ default: '100/1s' })
+    .description('Requests per time for each client and replica, or `off`.'),
   TRUST_PROXY: parsed(
     parseTrust,
     'must be off, the number of proxies in front (1 to 10), or their addresses and networks such as 10.0.0.0/8,::1',
     // Joi calls a function to get a default.
-  ).default(() => parseTrust('off')),
-  PROXY_HEADER: Joi.valid(...PROXY_HEADERS).default('x-forwarded-for'),
+  )
+    .default(() => parseTrust('off'))
+    .meta({ default: 'off' })
+    .description(
+      'How many proxies are in front of the gateway, 1 to 10, or their addresses and networks such as `10.0.0.0/8,::1`.',
+    ),
+  PROXY_HEADER: Joi.valid(...PROXY_HEADERS)
+    .default('x-forwarded-for')
+    .description('The header in which the proxies name their clients; the other one is ignored.'),
 };
 
 /** Where an upstream is: an origin such as `http://user:80`. */
 export const upstreamUrl = (fallback: string): Joi.StringSchema =>
-  url('http').default(fallback).custom(originOf).messages({
-    'url.origin': 'must be an origin without a path, such as http://user:80',
-  });
+  url('http')
+    .default(fallback)
+    .custom(originOf)
+    .messages({ 'url.origin': 'must be an origin without a path, such as http://user:80' })
+    .description('Where that service is: an origin without a path.');
 
 function parsed<T>(parse: (text: string) => T | undefined, message: string): Joi.AnySchema<T> {
   return Joi.any()

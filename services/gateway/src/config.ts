@@ -25,7 +25,9 @@ export const config = {
   ORDER_URL: upstreamUrl('http://127.0.0.1:3003'),
   PAYMENT_URL: upstreamUrl('http://127.0.0.1:3004'),
   EMAIL_URL: upstreamUrl('http://127.0.0.1:3005'),
-  OVERVIEW_TIMEOUT: positive('2s'),
+  OVERVIEW_TIMEOUT: positive('2s').description(
+    'For all parts of an overview together; shorter than `REQUEST_TIMEOUT`.',
+  ),
 };
 
 /** Where each service is. */
