@@ -5,10 +5,10 @@ import { productName } from './product.ts';
 export interface OrderConfig {
   PORT: number;
   ADMIN_PORT: number;
-  /** How long an order waits for its payment, ms */
+  /** How long an order may wait for its payment, ms */
   PAYMENT_TIMEOUT: number;
   WELCOME_PRODUCT: string;
-  /** Minor units of EUR; in the environment an amount such as 1.00 */
+  /** Minor units of EUR; the environment has an amount such as 1.00 */
   WELCOME_PRICE: number;
 }
 

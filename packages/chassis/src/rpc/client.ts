@@ -3,9 +3,10 @@ import type { AnyMethod } from '@warren/events';
 import type { Logger, Origin } from '../context.ts';
 import { Problem, type ProblemOptions, WarrenError } from '../errors.ts';
 import { newId } from '../id.ts';
+import { onDelivery } from '../messaging/deliveries.ts';
 import type { Producers } from '../messaging/producers.ts';
 import type { PublishError } from '../messaging/publisher.ts';
-import type { AckOrNack, RascalMessage, RascalSession } from '../messaging/rascal/rascal.ts';
+import type { RascalMessage, RascalSession } from '../messaging/rascal/rascal.ts';
 import type { SharedPublisher } from '../messaging/shared-publisher.ts';
 import { RPC, replySubscription } from '../messaging/topology.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
@@ -69,7 +70,7 @@ export class RpcClient {
   attach(session: RascalSession, queue: string): void {
     this.#replyTo = queue;
     const subscription = replySubscription(this.#options.service);
-    const take = (message: RascalMessage, _content: unknown, ackOrNack: AckOrNack) => {
+    onDelivery(session, (message, ackOrNack) => {
       ackOrNack();
       const { correlationId } = message.properties;
       const waiting = typeof correlationId === 'string' ? this.#pending.get(correlationId) : undefined;
@@ -81,11 +82,7 @@ export class RpcClient {
       const { service } = waiting.method;
       if (this.#options.producers.refuse(message, subscription, [service]) === undefined)
         waiting.resolve(message);
-    };
-    session.on('message', take);
-    session.on('invalid_content', (_error: Error, message: RascalMessage, ackOrNack: AckOrNack) =>
-      take(message, undefined, ackOrNack),
-    );
+    });
   }
 
   /** The connection is gone, and with it the queue that the replies would come to. */

@@ -46,7 +46,7 @@ export function createRpc(messaging: Messaging, options: RpcOptions): Rpc {
   // What is drained may still wait for a reply.
   if (client !== undefined)
     messaging.subscribe(replySubscription(service), (session, queue) => client.attach(session, queue), {
-      last: true,
+      untilClose: true,
     });
   if (methods.length > 0) {
     const server = new RpcServer({ ...options, publisher, requestFor });

@@ -14,9 +14,10 @@ import { toProblem } from '../http/failures.ts';
 import type { ReadContext } from '../http/routes.ts';
 import { invalid } from '../http/validation.ts';
 import { newId } from '../id.ts';
+import { lossOf, onDelivery } from '../messaging/deliveries.ts';
 import type { Producers } from '../messaging/producers.ts';
 import type { PublishError } from '../messaging/publisher.ts';
-import type { AckOrNack, RascalMessage, RascalSession } from '../messaging/rascal/rascal.ts';
+import type { RascalMessage, RascalSession } from '../messaging/rascal/rascal.ts';
 import type { SharedPublisher } from '../messaging/shared-publisher.ts';
 import { RPC, requestQueue } from '../messaging/topology.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
@@ -85,22 +86,14 @@ export class RpcServer {
   }
 
   attach(session: RascalSession): void {
-    const lost = new AbortController();
-    for (const event of ['error', 'close', 'cancel']) session.on(event, () => lost.abort());
-    const take = (message: RascalMessage, _content: unknown, ackOrNack: AckOrNack) => {
-      const arrived = performance.now();
-      // After the connection is lost the broker has it back, and Rascal would take the attempt for an error.
-      const done = () => {
-        if (!lost.signal.aborted) ackOrNack();
-      };
-      this.#take(message, arrived, lost.signal)
+    const lost = lossOf(session);
+    onDelivery(session, (message, ackOrNack) => {
+      this.#take(message, performance.now(), lost)
         .catch((error) => this.#options.log.error({ err: error }, 'cannot handle an RPC request'))
-        .finally(done);
-    };
-    session.on('message', take);
-    session.on('invalid_content', (_error: Error, message: RascalMessage, ackOrNack: AckOrNack) =>
-      take(message, undefined, ackOrNack),
-    );
+        .finally(() => {
+          if (!lost.aborted) ackOrNack();
+        });
+    });
   }
 
   async #take(message: RascalMessage, arrived: number, lost: AbortSignal): Promise<void> {

@@ -461,7 +461,7 @@ async function whenAvailable(
       if (!isDatabaseUnavailable(error)) throw error;
       const problem = reasonOf(error);
       onProblem(problem);
-      if (!logged) log.warn({ err: error }, `the database is away: ${problem}; waiting for it`);
+      if (!logged) log.warn({ err: error }, `database unavailable: ${problem}; waiting for it`);
       await pause(delays.next(), signal);
     }
   }
