@@ -290,6 +290,36 @@ function faults(): Fault[] {
     ],
     [
       'imports',
+      'a folder of the chassis that imports one that it may not',
+      { 'packages/chassis/src/http/planted.ts': "\nimport '../rpc/server.ts';\n" },
+      ["packages/chassis/src/http/planted.ts:2 imports 'rpc/server.ts': http may import auth,"],
+    ],
+    [
+      'imports',
+      'a file of the chassis that everything imports, and that imports a folder',
+      (copy) => ({
+        'packages/chassis/src/socket.ts': `import './auth/caller.ts';\n${copy.read('packages/chassis/src/socket.ts')}`,
+      }),
+      ["packages/chassis/src/socket.ts:1 imports 'auth/caller.ts': socket.ts may import the files of base"],
+    ],
+    [
+      'imports',
+      'a folder of the chassis without a floor',
+      { 'packages/chassis/src/planted/planted.ts': "import '../errors.ts';\n" },
+      ['planted has no floor: add it to scripts/check-floors.ts'],
+    ],
+    [
+      'imports',
+      'files of the chassis that import each other in a circle, by types alone',
+      {
+        'packages/chassis/src/auth/planted.ts': "import type {} from './planted-b.ts';\n",
+        'packages/chassis/src/auth/planted-b.ts': "export type {} from './planted-c.ts';\n",
+        'packages/chassis/src/auth/planted-c.ts': "export type C = import('./planted.ts').C;\n",
+      },
+      ['auth/planted-b.ts → auth/planted-c.ts → auth/planted.ts → auth/planted-b.ts is a circle'],
+    ],
+    [
+      'imports',
       'a service that imports koa',
       { [user]: "import Koa from 'koa';\n" },
       ['only through @warren/chassis'],

@@ -1,4 +1,4 @@
-import { duration, Joi, port, url } from '@warren/chassis';
+import { Joi, port, positiveDuration, url } from '@warren/chassis';
 
 export interface EmailConfig {
   PORT: number;
@@ -110,12 +110,9 @@ export const config = {
   EMAIL_CONFIRMATION_KEY: whereConfirmed(keys.example('the output of: openssl rand -base64 32')).description(
     'Key that signs the links, at least 32 bytes; or two keys separated by a comma: the first signs, and both are accepted.',
   ),
-  EMAIL_CONFIRMATION_TTL: duration('7d')
-    .invalid(0)
-    .messages({ 'any.invalid': 'must be longer than 0' })
-    .description(
-      'How long a link is valid, and how long other e-mails wait for the confirmation before they fail.',
-    ),
+  EMAIL_CONFIRMATION_TTL: positiveDuration('7d').description(
+    'How long a link is valid, and how long other e-mails wait for the confirmation before they fail.',
+  ),
   PUBLIC_URL: whereConfirmed(publicUrl.example('https://shop.example.com')).description(
     'Public URL of the gateway, for the links.',
   ),

@@ -1,13 +1,13 @@
 // The request/reply of one service: who receivesReplies, who serves, and the line they share.
 import type { Auth } from '../auth/auth.ts';
 import type { Logger } from '../context.ts';
-import type { ReadContext } from '../http/routes.ts';
 import type { BrokerState, Messaging } from '../messaging/connection.ts';
 import type { Producers } from '../messaging/producers.ts';
 import { SharedPublisher } from '../messaging/shared-publisher.ts';
 import { replySubscription, requestQueue } from '../messaging/topology.ts';
+import { type ReadContext, type RequestFor, rpcNotConfigured } from '../request/context.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
-import { type RequestFor, RpcClient, rpcNotConfigured } from './client.ts';
+import { RpcClient } from './client.ts';
 import type { RpcHandler } from './serve.ts';
 import { RpcServer } from './server.ts';
 
