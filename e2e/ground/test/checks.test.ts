@@ -362,6 +362,15 @@ function faults(): Fault[] {
     ],
     [
       'imports',
+      'files that import each other, also for their types alone',
+      {
+        [user]: "import type { Another } from './another.ts';\n\nexport type Planted = Another;\n",
+        [another]: "export * from './planted.ts';\n",
+      },
+      [`a circle of imports: ${another} → ${user} → ${another}`],
+    ],
+    [
+      'imports',
       'events that import the chassis',
       { [events]: "import '@warren/chassis';\n" },
       ['packages/events may import no package of this repository'],
