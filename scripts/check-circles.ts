@@ -1,7 +1,9 @@
 // No file imports itself through others, types included: of two files that need each other, neither is read first.
-import { dirname, normalize } from 'node:path';
+import { targetOf } from './check-floors.ts';
 import { specifiers } from './check-imports.ts';
 import { directories, files } from './tree.ts';
+
+const ADVICE = 'move what they share into a file that both import';
 
 export function checkCircles(): string[] {
   const imports = new Map(
@@ -13,7 +15,7 @@ export function checkCircles(): string[] {
   const done = new Set<string>();
   const visit = (file: string, path: string[]): void => {
     const at = path.indexOf(file);
-    if (at >= 0) found.push(`a circle of imports: ${[...path.slice(at), file].join(' → ')}`);
+    if (at >= 0) found.push(`${[...path.slice(at), file].join(' → ')} is a circle: ${ADVICE}`);
     if (at >= 0 || done.has(file)) return;
     for (const next of imports.get(file) ?? []) visit(next, [...path, file]);
     done.add(file);
@@ -25,4 +27,4 @@ export function checkCircles(): string[] {
 const importedBy = (file: string): string[] =>
   specifiers(file)
     .filter(({ specifier }) => specifier.startsWith('.'))
-    .map(({ specifier }) => normalize(`${dirname(file)}/${specifier}`));
+    .map(({ specifier }) => targetOf(file, specifier));

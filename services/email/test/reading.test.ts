@@ -200,7 +200,7 @@ describe('the configuration of the mail server', () => {
       'smtp://shop:hush@mail?__proto__=true',
       'smtp://shop:587?hush@mail',
     ],
-    'is no URL': [
+    'is not a valid URL': [
       'smtp://shop:hush@',
       'smtp://:587',
       'smtp://shop:hush@mail:port',
