@@ -64,7 +64,7 @@ describe('a connection that is lost with deliveries in flight', function () {
     await pause(500);
     proxy.cut();
     await eventually(async () => expect(await handled()).to.equal(40), { timeout: 45_000 });
-    expect(count('broker recovered')).to.equal(1);
+    await eventually(() => expect(count('broker recovered')).to.equal(1), { timeout: 15_000 });
   });
 
   it('recovers when it is lost again at any moment of recovering', async () => {
