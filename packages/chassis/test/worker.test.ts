@@ -1,7 +1,9 @@
 import { eventually, openProxy, withDatabase } from '@warren/testkit';
 import { expect } from 'chai';
 import type { Kysely } from 'kysely';
-import { countPendingTasks, type Task, type Worker, WorkerRunner } from '../src/tasks/worker.ts';
+import { countPendingTasks } from '../src/tasks/pending.ts';
+import { WorkerRunner } from '../src/tasks/runner.ts';
+import type { Task, Worker } from '../src/tasks/worker.ts';
 import { createUnitsOfWork } from '../src/units-of-work.ts';
 import {
   NOTE,
