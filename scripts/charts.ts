@@ -13,7 +13,7 @@ const isService = (chart: string) =>
 for (const [file, wanted] of generated()) {
   if (existsSync(join(root, file)) && same(file, read(file), wanted)) continue;
   if (process.argv.includes('--check')) {
-    console.error(`${file} is not what it is generated from: write it anew with \`make charts\``);
+    console.error(`${file} is out of date: run \`make charts\``);
     process.exitCode = 1;
   } else {
     writeFileSync(join(root, file), wanted);

@@ -15,7 +15,7 @@ export async function checkAudit(): Promise<string[]> {
   for (const directory of ['.', ...directories()]) {
     const { vulnerabilities } = await audit(directory);
     if (vulnerabilities === undefined)
-      throw new NotRun('the npm registry in use here has no audit data, or cannot be reached');
+      throw new NotRun('the configured npm registry has no audit data or is unreachable');
     for (const [name, { severity, via }] of Object.entries(vulnerabilities)) {
       if (severity !== 'high' && severity !== 'critical') continue;
       const why = via.map((each) =>

@@ -68,7 +68,19 @@ const everything = {
   },
   metrics: {
     serviceMonitor: { enabled: true, labels: { release: 'prometheus' } },
-    rules: { enabled: true, labels: { release: 'prometheus' } },
+    rules: {
+      enabled: true,
+      labels: { release: 'prometheus' },
+      runbookBase: 'https://git.example.com/warren/blob/main/',
+      counters: [
+        {
+          metric: 'faults_total',
+          alert: 'Faults',
+          summary: 'a fault',
+          runbook: 'https://example.com/faults',
+        },
+      ],
+    },
   },
   serviceAccount: { annotations: { 'example.com/role': 'it' } },
   podAnnotations: { 'example.com/note': 'a note' },
@@ -182,6 +194,7 @@ const refusals: [chart: string, values: object, said: string][] = [
   ['gateway', { ingress: { hosts: ['shop.example.com'] } }, "'/ingress/hosts/0'"],
   ['gateway', { ingress: { hosts: [{ host: 'https://shop.example.com' }] } }, "'/ingress/hosts/0/host'"],
   ['gateway', { service: { type: 'ExternalName' } }, "'/service/type'"],
+  ['user', { metrics: { rules: { runbookBase: 'git.example.com' } } }, "'/metrics/rules/runbookBase'"],
   ['user', { secrets: [{ variable: 'SMTP_URL' }] }, "'/secrets/0'"],
   ['user', { chassis: { replicas: -1 } }, "'/replicas'"],
   ['rabbitmq', { replicas: -1 }, "'/replicas'"],
@@ -248,13 +261,15 @@ export async function checkCharts(): Promise<string[]> {
         writeFileSync(join(scratch, 'rendered', `${chart}-${title}.yaml`), output);
         if (!secretless) return [];
         if (/^kind: Secret$/m.test(output)) return [`${what} renders a Secret`];
-        return (await render()).output === output ? [] : [`${what} is rendered differently a second time`];
+        return (await render()).output === output ? [] : [`${what} renders differently the second time`];
       })),
       ...(await each([...refusals.entries()], async ([index, [chart, values, said]]) => {
         const { code, output } = await template(chart, `refused-${index}`, values);
         const what = `charts/${chart} with ${JSON.stringify(values)}`;
-        if (code === 0) return [`${what} is rendered: it must be refused`];
-        return output.includes(said) ? [] : [`${what} is refused without saying ${said}: ${output}`];
+        if (code === 0) return [`${what} is accepted, but must be refused`];
+        return output.includes(said)
+          ? []
+          : [`${what} is refused, but the message does not contain ${said}: ${output}`];
       })),
     );
     const rendered = async (chart: string, title: string, values: object, more: string[] = []) => {
@@ -266,7 +281,7 @@ export async function checkCharts(): Promise<string[]> {
     if (!(await isThere('kubeconform', '-v'))) {
       if (findings.length > 0) return findings;
       throw new NotRun(
-        `kubeconform is missing (${KUBECONFORM}): the charts were linted and rendered, not validated`,
+        `kubeconform is missing (${KUBECONFORM}): the charts were linted and rendered, but not validated`,
       );
     }
     for (const file of files('k8s/{*,monitoring/*,issuer/*}.yaml').filter(

@@ -11,8 +11,9 @@ const inEvents = ['joi'];
 /** Our own packages that a directory's sources may import; its tests and benchmarks may import the testkit besides. */
 function mayImport(directory: string): string[] {
   if (directory === 'packages/events') return [];
+  if (directory === 'packages/edge') return ['@warren/chassis'];
   if (directory.startsWith('packages/')) return ['@warren/events'];
-  return ['@warren/chassis', '@warren/contracts', '@warren/events'];
+  return ['@warren/chassis', '@warren/contracts', '@warren/edge', '@warren/events'];
 }
 
 export function checkImports(): string[] {
@@ -33,20 +34,20 @@ export function checkImports(): string[] {
 function faultOf(specifier: string, file: string, directory: string): string | undefined {
   if (specifier.startsWith('.')) return faultOfPath(normalize(`${dirname(file)}/${specifier}`), directory);
   if (specifier.startsWith('/') || specifier.startsWith('file:'))
-    return 'import by package name or relatively';
+    return 'use a package name or a relative path';
   if (specifier.startsWith('node:')) return undefined;
   const [packageName = specifier] = /^(@[^/]+\/)?[^/]+/.exec(specifier) ?? [];
   if (packageName.startsWith('@warren/') && specifier !== packageName)
-    return `import what ${packageName} exports, not its files`;
+    return `import the exports of ${packageName}, not its files`;
   return faultOfPackage(packageName, directory, /\/(test|bench)\//.test(file));
 }
 
 function faultOfPath(target: string, directory: string): string | undefined {
   if (target.startsWith(`${directory}/`)) return undefined;
   const service = /^services\/[^/]+/.exec(target)?.[0];
-  if (service && directory !== 'scripts') return `nothing imports ${service} but itself`;
+  if (service && directory !== 'scripts') return `only ${service} may import its own files`;
   if (isOfTheWhole(directory)) return undefined;
-  return `it leads out of ${directory}: what is shared is imported by its package's name`;
+  return `it is outside of ${directory}: import shared code by package name`;
 }
 
 /** Scripts, the benchmark and the tests of the whole may know everything but the inside of a service. */
@@ -56,15 +57,15 @@ function isOfTheWhole(directory: string): boolean {
 
 function faultOfPackage(name: string, directory: string, inTest: boolean): string | undefined {
   const service = directories('services').find((other) => name === nameOf(other));
-  if (service) return service === directory ? undefined : `nothing imports ${service} but itself`;
+  if (service) return service === directory ? undefined : `only ${service} may import its own files`;
   if (isOfTheWhole(directory) || name === nameOf(directory)) return undefined;
-  if (name === '@warren/testkit') return inTest ? undefined : 'the testkit is for tests and benchmarks';
+  if (name === '@warren/testkit')
+    return inTest ? undefined : 'only tests and benchmarks may import the testkit';
   if (name.startsWith('@warren/') && !mayImport(directory).includes(name))
-    return `${directory} may import ${mayImport(directory).join(' and ') || 'none of our packages'}`;
+    return `${directory} may import ${mayImport(directory).join(' and ') || 'no package of this repository'}`;
   if (directory.startsWith('services/') && (inChassis.includes(name) || name.startsWith('@koa/')))
-    return 'it reaches a service through @warren/chassis alone';
-  if (inEvents.includes(name) && directory !== 'packages/events')
-    return 'it is reached through @warren/events alone';
+    return 'a service uses it only through @warren/chassis';
+  if (inEvents.includes(name) && directory !== 'packages/events') return 'use it only through @warren/events';
   return undefined;
 }
 
@@ -81,7 +82,7 @@ function dependencies(directory: string): { name: string; development: boolean }
 }
 
 /** Of static, dynamic, type and `require` imports, and of exports from elsewhere. */
-function specifiers(file: string): { specifier: string; line: number }[] {
+export function specifiers(file: string): { specifier: string; line: number }[] {
   const source = read(file);
   const found: { specifier: string; line: number }[] = [];
   const visit = (node: unknown): void => {

@@ -10,11 +10,11 @@ export function checkLockfiles(): string[] {
   return [
     ...wanted
       .filter((file) => !lockfiles.includes(file))
-      .map((file) => `${file} is missing: \`make install\` writes it`),
+      .map((file) => `${file} is missing: run \`make install\` to create it`),
     ...lockfiles.flatMap((file) => [...hosts(file), ...gaps(file), ...stale(file)]),
     ...files('{,bench/,*/*/}.npmrc')
       .filter((file) => /registry *=|_auth/i.test(read(file)))
-      .map((file) => `${file} names a registry: that belongs into the machine's own settings`),
+      .map((file) => `${file} sets a registry: remove it, because the registry is a setting of the machine`),
   ];
 }
 
@@ -22,7 +22,7 @@ function hosts(file: string): string[] {
   const [, url] = /"resolved": *"((?:git\+)?(?:https?|ssh|git):\/\/[^"]*)"/.exec(read(file)) ?? [];
   return url
     ? [
-        `${file} names a host (${url}): put omit-lockfile-registry-resolved=true into the .npmrc beside it and write it again`,
+        `${file} contains a host (${url}): set omit-lockfile-registry-resolved=true in the .npmrc beside it, and regenerate it`,
       ]
     : [];
 }
@@ -37,7 +37,7 @@ function gaps(file: string): string[] {
     const missing = Object.keys(optionalDependencies).filter((name) => !locked.has(name));
     return missing.length > 0
       ? [
-          `${file} lacks what ${path.split('node_modules/').at(-1)} needs on other platforms (${missing.join(', ')}): write it again, or choose a version whose packages are all there`,
+          `${file} lacks packages that ${path.split('node_modules/').at(-1)} needs on other platforms (${missing.join(', ')}): regenerate it, or choose a version whose packages are all available`,
         ]
       : [];
   });
@@ -57,7 +57,7 @@ function stale(file: string): string[] {
     return said(manifest) === said(locked)
       ? []
       : [
-          `${file} is behind ${directory}/package.json: run npm install in ${dirname(file)}, and commit what it writes`,
+          `${file} is older than ${directory}/package.json: run npm install in ${dirname(file)}, and commit the result`,
         ];
   });
 }

@@ -1,9 +1,10 @@
-// Every check of this checkout, or those named:  node scripts/check.ts [types lint dead-code imports lockfiles definitions openapi asyncapi charts audit]
+// Every check of this checkout, or those named:  node scripts/check.ts [types lint dead-code imports lockfiles definitions openapi asyncapi alerts charts audit]
 // Prints a line a check, what it found under it, and the total; exits 1 when anything was found. A check whose tools are missing
 // here says so, and is counted as skipped.
 import { spawn } from 'node:child_process';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
+import { checkAlerts } from './check-alerts.ts';
 import { checkAudit } from './check-audit.ts';
 import { checkCharts } from './check-charts.ts';
 import { checkImports } from './check-imports.ts';
@@ -39,6 +40,8 @@ const checks: Record<string, () => Promise<string[]> | string[]> = {
     ...(await tool('redocly', ['lint', '--format=stylish', ...files('docs/reference/openapi/*.json')])),
   ],
   asyncapi: () => run(process.execPath, ['scripts/asyncapi.ts', '--check']),
+  reference: () => run(process.execPath, ['scripts/reference.ts', '--check']),
+  alerts: checkAlerts,
   charts: async () => {
     const drift = await run(process.execPath, ['scripts/charts.ts', '--check']);
     return drift.length > 0 ? drift : checkCharts();
@@ -54,9 +57,7 @@ const quiet = { ...process.env, REDOCLY_TELEMETRY: 'off', REDOCLY_SUPPRESS_UPDAT
 const asked = process.argv.slice(2);
 const unknown = asked.filter((name) => !(name in checks));
 if (unknown.length > 0) {
-  console.error(
-    `There is no check called ${unknown.join(', ')}: the checks are ${Object.keys(checks).join(', ')}.`,
-  );
+  console.error(`Unknown check: ${unknown.join(', ')}. The checks are ${Object.keys(checks).join(', ')}.`);
   process.exit(2);
 }
 
@@ -101,9 +102,7 @@ function run(command: string, args: string[]): Promise<string[]> {
   return new Promise((resolve, reject) => {
     child.on('error', reject);
     child.on('close', (code, signal) =>
-      resolve(
-        code === 0 ? [] : [output.trim() || `${args[0]} ended with ${signal ?? code} and said nothing`],
-      ),
+      resolve(code === 0 ? [] : [output.trim() || `${args[0]} failed with ${signal ?? code} and no output`]),
     );
   });
 }

@@ -23,7 +23,7 @@ const wanted = `${JSON.stringify(definitions, null, 2)}\n`;
 const faults = [...configs].flatMap(([service, config]) => faultsOf(service, config, definitions));
 if (process.argv.includes('--check')) {
   if (readIfThere(path) !== wanted)
-    faults.push(`${file} is not what the services' broker.ts say: write it anew with \`make definitions\``);
+    faults.push(`${file} differs from the services' broker.ts: run \`make definitions\``);
 } else if (faults.length === 0) {
   mkdirSync(dirname(path), { recursive: true });
   writeFileSync(path, wanted);
@@ -68,14 +68,14 @@ function faultsOf(
       mine.test(name) || (shared.includes(name) && exchange.assert === false)
         ? []
         : [
-            `services/${service}/src/broker.ts declares the exchange '${name}': a service declares \`${service}.*\`, and checks ${shared.join(', ')}`,
+            `services/${service}/src/broker.ts declares the exchange '${name}': a service may declare \`${service}.*\` and check ${shared.join(', ')}`,
           ],
     ),
     ...Object.keys(vhost.queues ?? {}).flatMap((name) =>
       mine.test(name)
         ? []
         : [
-            `services/${service}/src/broker.ts declares the queue '${name}': a service declares \`${service}.*\``,
+            `services/${service}/src/broker.ts declares the queue '${name}': a service may declare only \`${service}.*\``,
           ],
     ),
   ]);

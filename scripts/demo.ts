@@ -1,24 +1,24 @@
-// The whole of Warren on this machine: broker, databases, services, then a tour hop by hop. Stays up until Ctrl-C,
-// shows what happens, and breaks at the press of a key; ONCE=1 ends after the tour, with exit code 0 or 1. AMQP_URL and
-// DATABASE_URL are used where they are given. AUTH=jwt starts an issuer besides, and every request needs a token.
+// Starts all of Warren on this machine (broker, databases, services), then shows a tour hop by hop. It runs until Ctrl-C, shows
+// events and changes, and stops parts of itself at the press of a key. ONCE=1 exits after the tour, with code 0 or 1. AMQP_URL and
+// DATABASE_URL name servers to use instead of new ones. AUTH=jwt also starts a token issuer, and every request needs a token.
 import { randomBytes } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import {
+  adminClient,
   type Change,
   createDatabase,
   databaseExists,
   databaseUrl,
   dropDatabase,
   findDefinitions,
-  keep,
   loadDefinitions,
   managementOf,
-  operate,
   platformDefinitions,
-  removeKept,
+  registerCleanup,
+  runCleanups,
   startBroker,
   startDatabase,
   watchTransactions,
@@ -40,7 +40,7 @@ let ending: Promise<never> | undefined;
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, interrupt);
 
 function interrupt(): void {
-  // Again: at once. What is left then is removed by the testkit's keeper.
+  // A second signal exits at once; the testkit's cleanup process removes what is left.
   if (ending) process.exit(130);
   screen.line();
   void end(toured && !once ? 0 : 130);
@@ -67,7 +67,7 @@ async function demo(): Promise<void> {
 
   screen.title('Warren: starting');
   const scratch = mkdtempSync(join(tmpdir(), 'warren-demo-'));
-  const forget = keep({ type: 'directory', path: scratch });
+  const forget = registerCleanup({ type: 'directory', path: scratch });
   undo.push({
     what: 'logs',
     run() {
@@ -80,10 +80,10 @@ async function demo(): Promise<void> {
   const { vhost } = platform;
   const port = (name: string) => services.find((service) => service.name === name) as Service;
   const tokens = wantsTokens ? await startTokens(`http://localhost:${port('gateway').port}`) : undefined;
-  if (tokens === undefined) screen.step('you', 'may do everything in the name of everybody: AUTH=off');
+  if (tokens === undefined) screen.step('you', 'requests need no token: AUTH=off');
   else {
     undo.push({ what: 'issuer', run: () => tokens.close() });
-    screen.step('issuer', `${tokens.url}, of tokens (AUTH=jwt)`);
+    screen.step('issuer', `${tokens.url} issues tokens (AUTH=jwt)`);
   }
   const environment = (name: string): Record<string, string> => {
     const database = databases.url(name);
@@ -103,8 +103,8 @@ async function demo(): Promise<void> {
       const started = await startService(service, {
         env: environment(name),
         log: join(scratch, `${name}.log`),
-        onDeath: (how) => live(name, `${how}; it is started again`),
-        onReturn: () => live(name, 'is ready again'),
+        onDeath: (how) => live(name, `${how}; restarting`),
+        onReturn: () => live(name, 'ready again'),
         onWarning: (message) => live(name, message),
       });
       undo.push({ what: name, run: () => started.stop() });
@@ -115,7 +115,7 @@ async function demo(): Promise<void> {
 
   const listeners = new Set<(service: string, changes: Change[], at: number) => void>();
   for (const { name } of services.filter(({ hasDatabase }) => hasDatabase)) {
-    await lookOn(() =>
+    await keepOpen(() =>
       databases.watch(name, (changes, at) => {
         for (const listener of listeners) listener(name, changes, at);
       }),
@@ -142,7 +142,7 @@ async function demo(): Promise<void> {
   screen.line();
   screen.line(
     screen.bold(
-      `From the POST to the last e-mail of the sign-up: ${Math.round(ended.elapsed)} ms. From the start of the demo: ${total} s.`,
+      `From the POST to the last e-mail: ${Math.round(ended.elapsed)} ms. Total time of the demo: ${total} s.`,
     ),
   );
   if (once) await end(0);
@@ -154,7 +154,7 @@ async function demo(): Promise<void> {
     if (what) live(service, what, at - performance.timeOrigin);
   });
   await probe.close();
-  await lookOn(async () => {
+  await keepOpen(async () => {
     const opened = await vhost.probe('events', '#');
     opened.onEvent((event) => live('exchange', `${event.routingKey} from ${event.properties.appId}`));
     return opened;
@@ -163,13 +163,13 @@ async function demo(): Promise<void> {
   setInterval(() => {}, 60_000);
 }
 
-/** Opens a view of what happens, and again whenever it was lost with what it looks at. */
-async function lookOn(
+/** Opens a view of events or changes, and reopens it whenever its server was restarted. */
+async function keepOpen(
   open: () => Promise<{ ended: Promise<void>; close(): Promise<void> } | undefined>,
 ): Promise<void> {
   const view = await open();
   if (!view) return;
-  const closing = { what: 'looking on', run: view.close };
+  const closing = { what: 'view', run: view.close };
   undo.push(closing);
   void view.ended.then(async () => {
     const place = undo.indexOf(closing);
@@ -177,7 +177,7 @@ async function lookOn(
     while (!ending) {
       await wait(500);
       if (
-        await lookOn(open).then(
+        await keepOpen(open).then(
           () => true,
           () => false,
         )
@@ -187,7 +187,7 @@ async function lookOn(
   });
 }
 
-/** Says what can be broken with a key, and does it. */
+/** Lists the keys that stop or start something, and handles them. */
 function breakable(
   running: Running[],
   { userId, email, tokens }: Shown,
@@ -200,36 +200,36 @@ function breakable(
     taken.add(key);
     return {
       key,
-      does: `SIGKILL the ${service.name} service: it is started again`,
+      does: `SIGKILL the ${service.name} service; it restarts`,
       press: () => service.kill(),
     };
   });
   for (const [key, what, own, until] of [
-    ['b', 'broker', broker, 'sign-ups are answered, events wait'],
-    ['d', 'database', server, '503'],
+    ['b', 'broker', broker, 'sign-ups succeed, events wait'],
+    ['d', 'database', server, 'requests fail with 503'],
   ] as const) {
     if (!('kill' in own)) continue;
     let busy = false;
     const toggle = async () => {
       if (busy) return;
       busy = true;
-      live(what, own.running ? 'is killed' : 'is started');
+      live(what, own.running ? 'killing' : 'starting');
       await (own.running ? own.kill() : own.start());
-      live(what, own.running ? 'is back' : `is gone, and ${key} starts it again; until then: ${until}`);
+      live(what, own.running ? 'running again' : `stopped; press ${key} to restart it. Until then ${until}`);
       busy = false;
     };
     keys.push({
       key,
-      does: `SIGKILL the ${what}, again: start it`,
+      does: `SIGKILL the ${what}; press again to restart it`,
       press: () => void toggle().catch((error) => screen.fault(sentenceOf(error))),
     });
   }
   const guest = () => ({ name: 'A Guest', email: `guest.${randomBytes(3).toString('hex')}@example.com` });
   keys.push(
-    { key: 'n', does: 'a new sign-up', press: () => void send('/users/save', guest()) },
+    { key: 'n', does: 'sign up a new user', press: () => void send('/users/save', guest()) },
     {
       key: 'x',
-      does: 'an order that cannot be paid',
+      does: 'place an order that exceeds the payment limit',
       press: () =>
         void send('/orders', { userId, productName: 'A small island', price: 9_999_999.99 }, () =>
           tokens?.headers(email),
@@ -242,10 +242,10 @@ function breakable(
     for (const { key, does } of keys) screen.line(`  ${screen.bold(key)}  ${does}`);
   }
   screen.line();
-  screen.line(screen.bold('What happens is shown here. Ctrl-C stops all of it.'));
+  screen.line(screen.bold('Events and changes are shown here. Press Ctrl-C to stop everything.'));
 }
 
-/** Sends a request to the gateway, and shows what became of it. */
+/** Sends a request to the gateway, and shows the response. */
 async function send(
   path: string,
   body: object,
@@ -271,7 +271,7 @@ async function startPlatform(services: Service[]) {
   const since = performance.now();
   const names = services.map(({ name }) => name);
   const broker = await startBroker({
-    say: (line) => !line.startsWith('broker: ') && screen.step('broker', line),
+    log: (line) => !line.startsWith('broker: ') && screen.step('broker', line),
   });
   undo.push({ what: 'broker', run: () => broker.stop() });
   const given = Boolean(process.env.AMQP_URL);
@@ -286,7 +286,7 @@ async function startPlatform(services: Service[]) {
     disposable: !given,
   });
   if (given) undo.push({ what: 'vhost', run: () => loaded.remove() });
-  const vhost = operate(() => loaded);
+  const vhost = adminClient(() => loaded);
   undo.push({ what: 'connections', run: () => vhost.disconnect() });
   screen.step('broker', broker.description, performance.now() - since);
   return { broker, vhost };
@@ -296,7 +296,7 @@ async function startPlatform(services: Service[]) {
 async function startDatabases(services: Service[]) {
   const since = performance.now();
   const server = await startDatabase({
-    say: (line) => !line.startsWith('database: ') && screen.step('database', line),
+    log: (line) => !line.startsWith('database: ') && screen.step('database', line),
   });
   undo.push({ what: 'databases', run: () => server.stop() });
   const given = Boolean(process.env.DATABASE_URL);
@@ -310,7 +310,7 @@ async function startDatabases(services: Service[]) {
       continue;
     }
     const forget = given
-      ? keep({ type: 'database', server: server.url, name: database, role: database })
+      ? registerCleanup({ type: 'database', server: server.url, name: database, role: database })
       : () => {};
     if (given) {
       undo.push({ what: database, run: () => dropDatabase(server.url, database, database).then(forget) });
@@ -351,7 +351,9 @@ function addresses(
     screen.line(
       `    -d username=${email} -d password=${tokens.password} | sed 's/.*"access_token":"\\([^"]*\\).*/\\1/')`,
     );
-    screen.line(screen.faint('  the operator, who may read all, has the same password: username=operator'));
+    screen.line(
+      screen.faint('  the operator may read everything and has the same password: username=operator'),
+    );
   }
   screen.line(`  curl -i localhost:3000/users/save ${json} \\`);
   screen.line(`       -d '{"name":"Grace Hopper","email":"grace@example.com"}'`);
@@ -401,16 +403,16 @@ function end(code: number): Promise<never> {
       try {
         await run();
       } catch (error) {
-        screen.fault(`${what} could not be removed: ${sentenceOf(error)}`);
+        screen.fault(`cannot remove ${what}: ${sentenceOf(error)}`);
       }
     };
     await Promise.all(steps.filter(({ what }) => names.has(what)).map(stop));
     for (const step of steps.filter(({ what }) => !names.has(what))) await stop(step);
     // What was only just being started.
-    await removeKept();
+    await runCleanups();
     screen.line(
       screen.faint(
-        `Stopped in ${((performance.now() - since) / 1000).toFixed(1)} s; nothing is left running.`,
+        `Stopped in ${((performance.now() - since) / 1000).toFixed(1)} s; nothing is still running.`,
       ),
     );
     process.exit(code);

@@ -1,24 +1,24 @@
-// Documents that are made from code, and never by hand.
+// Documents that are generated from the code.
 import { spawn } from 'node:child_process';
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { files, root } from './tree.ts';
 
-/** The way to write them anew. */
-const MAKE = 'make docs';
-
 /**
- * Writes documents, and removes what else is in `directory`: the document of a service that is no more. With --check, says
- * what it would have changed, and changes nothing.
- * @param documents by path seen from the root
+ * Writes documents, and removes every other JSON file of `directory`: the document of a service that was removed. With
+ * --check it changes nothing, and says what it would have changed.
+ * @param documents by path from the root: JSON, or text as it is
  */
-export async function settle(documents: Map<string, object>, directory?: string): Promise<void> {
+export async function writeDocuments(
+  documents: Map<string, object | string>,
+  directory?: string,
+): Promise<void> {
   const check = process.argv.includes('--check');
   const faults: string[] = [];
   for (const [file, document] of documents) {
-    const wanted = await formatted(file, document);
+    const wanted = typeof document === 'string' ? document : await formatted(file, document);
     if (readIfThere(file) === wanted) continue;
-    if (check) faults.push(`${file} is not what the services say: write it anew with \`${MAKE}\``);
+    if (check) faults.push(`${file} is out of date: run \`make docs\``);
     else {
       mkdirSync(dirname(join(root, file)), { recursive: true });
       writeFileSync(join(root, file), wanted);
@@ -27,7 +27,7 @@ export async function settle(documents: Map<string, object>, directory?: string)
   }
   for (const file of directory === undefined ? [] : files(`${directory}/*.json`)) {
     if (documents.has(file)) continue;
-    if (check) faults.push(`${file} is of no service: remove it with \`${MAKE}\``);
+    if (check) faults.push(`${file} belongs to no service: run \`make docs\` to remove it`);
     else {
       rmSync(join(root, file));
       console.log(`${file} removed`);
@@ -50,7 +50,7 @@ function formatted(file: string, document: object): Promise<string> {
   return new Promise((resolve, reject) => {
     child.on('error', reject);
     child.on('close', (code) =>
-      code === 0 ? resolve(output) : reject(new Error(`biome could not format ${file}`)),
+      code === 0 ? resolve(output) : reject(new Error(`biome failed to format ${file}`)),
     );
   });
 }

@@ -1,5 +1,5 @@
-// A broker and a PostgreSQL that keep running for the tests of this checkout:  node scripts/keep-services.ts [--stop]
-// Started again, it prints which are running. `npm test` in any directory and `make test` use them.
+// Starts a broker and a PostgreSQL that keep running for the tests of this checkout:  node scripts/keep-services.ts [--stop]
+// If they are running, it prints which. `npm test` in any directory and `make test` use them.
 import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -14,7 +14,7 @@ import {
 } from '../packages/testkit/src/index.ts';
 import { root } from './tree.ts';
 
-/** ms: on a machine that has to install RabbitMQ first, minutes. */
+/** Installing RabbitMQ first takes minutes. */
 const START_TIMEOUT_MS = 300_000;
 const STOP_TIMEOUT_MS = 30_000;
 
@@ -44,25 +44,26 @@ async function start(): Promise<void> {
       await wait(100);
     }
   }
-  console.log(`${readFileSync(log, 'utf8').trim()}\nBoth keep running: make services STOP=1 stops them.`);
+  console.log(`${readFileSync(log, 'utf8').trim()}\nBoth keep running. Stop them with make services STOP=1.`);
 }
 
 async function stop(): Promise<void> {
   const kept = read();
   if (!kept) {
-    console.log('No broker and no database are kept for this checkout.');
+    console.log('No broker and no database are running for this checkout.');
     return;
   }
   process.kill(kept.pid, 'SIGTERM');
   const deadline = Date.now() + STOP_TIMEOUT_MS;
   while (isRunning(kept.pid)) {
-    if (Date.now() > deadline) throw new Error(`process ${kept.pid} does not end`);
+    if (Date.now() > deadline)
+      throw new Error(`process ${kept.pid} did not exit within ${STOP_TIMEOUT_MS / 1_000} s`);
     await wait(50);
   }
-  console.log('Broker and database are stopped.');
+  console.log('Stopped broker and database.');
 }
 
-/** The process that the servers belong to: should it end in any way, the testkit's keeper removes them. */
+/** Owns the servers: however this process ends, the testkit's cleanup process removes them. */
 async function keepRunning(): Promise<void> {
   const broker = await startBroker();
   const database = await startDatabase();
@@ -82,7 +83,7 @@ async function keepRunning(): Promise<void> {
   await Promise.all([broker.stop(), database.stop()]);
 }
 
-/** Of servers that run; what a crash has left is removed. */
+/** @returns the running servers; removes the file that a crash has left */
 function read(): KeptFile | undefined {
   if (!existsSync(file)) return undefined;
   const kept: KeptFile = JSON.parse(readFileSync(file, 'utf8'));

@@ -23,7 +23,7 @@ const names = (process.env.NAMES ?? '').split(',').map((name) => name.trim());
 const chosen = [...saga, ...guarantees].filter(({ name, file }) =>
   names.some((part) => name.includes(part) || file.includes(part)),
 );
-if (chosen.length === 0) refuse(`No mutant's name or file contains '${names.join("' or '")}'.`);
+if (chosen.length === 0) refuse(`No mutant has a name or file that contains '${names.join("' or '")}'.`);
 const atOnce = jobsAtOnce(2);
 for (const mutant of chosen) plant(mutant, read(mutant.file));
 
@@ -88,10 +88,14 @@ async function runPlanted(copy: Copy, mutant: Mutant): Promise<void> {
   const ranNoTest = ended.passed + ended.failures.length === 0 && ended.fault === 'ran no test';
   if (ended.failed > 0 && !ranNoTest) {
     passed += 1;
-    print('found', ended, `${name}\n${' '.repeat(16)}by ${ended.failures[0] ?? `a run that ${ended.fault}`}`);
+    print(
+      'found',
+      ended,
+      `${name}\n${' '.repeat(16)}by ${ended.failures[0] ?? `the run: it ${ended.fault}`}`,
+    );
   } else {
     failed += 1;
-    print('NOT FOUND', ended, `${name}: ${file}${ranNoTest ? ', for no test was run' : ''}`);
+    print('NOT FOUND', ended, `${name}: ${file}${ranNoTest ? ', because no test ran' : ''}`);
   }
 }
 

@@ -1,7 +1,7 @@
-// Writes what each service answers at /openapi.json, and the whole of it as the gateway does, into docs/reference/openapi.
-// With --check it only says whether the files are what the services say today.
+// Writes the OpenAPI document of each service, and the one of the whole that the gateway returns, to docs/reference/openapi.
+// With --check it only says which file differs.
 import { combineApis, describeApi } from '../packages/chassis/src/index.ts';
-import { settle } from './generated.ts';
+import { writeDocuments } from './generated.ts';
 import { serviceDescriptions } from './services.ts';
 import { read } from './tree.ts';
 
@@ -11,13 +11,13 @@ const services = await serviceDescriptions();
 const documents = services.map(({ name, version, routes = [], migrations }) =>
   describeApi({ name, version, routes, database: migrations !== undefined }),
 );
-// The gateway is the face of the whole, and names itself last.
+// The gateway comes last: its version is that of the whole.
 const [face] = documents.filter(({ info }) => info.title === 'gateway');
 const whole = combineApis([...documents.filter((document) => document !== face), ...(face ? [face] : [])], {
   title: 'Warren',
   version: face?.info.version ?? (JSON.parse(read('package.json')) as { version: string }).version,
 });
-await settle(
+await writeDocuments(
   new Map(
     [...documents, whole].map((document) => [
       `${directory}/${document.info.title.toLowerCase()}.json`,

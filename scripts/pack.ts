@@ -8,7 +8,7 @@ import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { read, root } from './tree.ts';
 
-const packages = ['packages/events', 'packages/contracts', 'packages/chassis'];
+const packages = ['packages/events', 'packages/contracts', 'packages/chassis', 'packages/edge'];
 const run = promisify(execFile);
 
 if (import.meta.main) {
@@ -103,7 +103,7 @@ async function compile(directory: string, stage: string): Promise<void> {
   );
   const tsc = join(root, 'node_modules', '.bin', 'tsc');
   await run(process.execPath, [tsc, '--pretty', 'false', '-p', project]).catch((cause) => {
-    throw new Error(`${directory} does not compile:\n${cause.stdout}`, { cause });
+    throw new Error(`cannot compile ${directory}:\n${cause.stdout}`, { cause });
   });
   rmSync(project);
 }

@@ -100,7 +100,7 @@ async function install(directory, width) {
     if (code !== 0) {
       const outdated = /npm error code EUSAGE/.test(output);
       if (!outdated || process.env.CI) throw failure(directory, 'npm ci', output);
-      console.log(`${name}  its lockfile does not fit its package.json: writing it anew`);
+      console.log(`${name}  its lockfile does not match its package.json: regenerating it`);
       await npmInstall(directory);
     }
   } else {
@@ -120,7 +120,7 @@ async function npmInstall(directory) {
 
 function failure(directory, command, output) {
   return new Error(
-    `${output.trim()}\n\`${command}\` failed in ${join(root, directory)}: what npm says stands above.`,
+    `${output.trim()}\n\`${command}\` failed in ${join(root, directory)}; see npm's output above.`,
   );
 }
 
@@ -142,9 +142,7 @@ function npm(directory, command) {
   child.stdout.on('data', (chunk) => (output += chunk));
   child.stderr.on('data', (chunk) => (output += chunk));
   return new Promise((resolve, reject) => {
-    child.on('error', (cause) =>
-      reject(new Error('npm cannot be run: it has to be on the PATH.', { cause })),
-    );
+    child.on('error', (cause) => reject(new Error('Cannot run npm: add it to the PATH.', { cause })));
     child.on('close', (code) => resolve({ code, output }));
   });
 }
@@ -170,7 +168,7 @@ async function lock(path) {
     if (holder && !isAlive(holder)) {
       rmSync(path, { force: true });
     } else if (!said) {
-      console.log('install: another installation runs in this checkout; waiting for it');
+      console.log('install: waiting for another installation in this checkout');
       said = true;
     }
   }

@@ -62,14 +62,14 @@ function chooseSuites(): string[] {
   const named = [...new Set(asked.map((name) => (isFile(name) ? suiteOf(name) : name)))];
   const unknown = named.filter((name) => !suites.includes(name));
   if (unknown.length > 0)
-    refuse(`There is no suite called ${unknown.join(', ')}: the suites are ${suites.join(', ')}.`);
+    refuse(`Unknown suite: ${unknown.join(', ')}. The suites are ${suites.join(', ')}.`);
   return named.length > 0 ? named : suites;
 }
 
 function jobsAsked(suite: string): Job[] {
   const files = asked.filter((name) => isFile(name) && suiteOf(name) === suite);
   const missing = files.find((file) => !existsSync(join(root, file)));
-  if (missing) refuse(`There is no file ${missing}.`);
+  if (missing) refuse(`The file ${missing} does not exist.`);
   // What the tests of a cluster find out about it, they find out once in a process.
   if (files.length === 0 && !inCluster) return jobsOf(suite, scriptOf(suite, script) as string);
   return [{ suite, files: files.map((file) => file.slice(suite.length + 1)), alone: false }];

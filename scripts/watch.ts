@@ -31,7 +31,9 @@ for (const parent of PARENTS) {
     timer = setTimeout(() => void runTouched(), SETTLE_MS);
   });
 }
-console.log('Watching packages, services and e2e. Ctrl-C ends this; make services STOP=1 stops the servers.');
+console.log(
+  'Watching packages, services and e2e. Press Ctrl-C to exit; make services STOP=1 stops the servers.',
+);
 
 async function runTouched(): Promise<void> {
   round += 1;

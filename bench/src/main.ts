@@ -1,11 +1,12 @@
 // Warren and its peers, measured in one run:  node src/main.ts  (see `make bench` and settings.ts)
 import { cpus } from 'node:os';
-import { removeKept } from '@warren/testkit';
+import { runCleanups } from '@warren/testkit';
 import { type FlowResult, runFlow } from './flow.ts';
 import { type FootprintResult, runFootprint } from './footprint.ts';
 import { runGrowth } from './growth.ts';
 import { type MessagingResult, runConsuming, runPublishing, runSaving } from './messaging.ts';
 import { compilePeers } from './peers.ts';
+import type { Results } from './report/results.ts';
 import {
   printFlow,
   printFootprint,
@@ -14,7 +15,7 @@ import {
   printRun,
   printSignUps,
 } from './report/screen.ts';
-import { type Results, write } from './report/write.ts';
+import { write } from './report/write.ts';
 import { REFERENCE, readSettings, type Settings } from './settings.ts';
 import { runSignUps, type SignUpResult, type SignUpSettings } from './sign-ups.ts';
 import { openStage, Refusal, type Stage } from './stage.ts';
@@ -24,7 +25,7 @@ const interrupt = new AbortController();
 for (const signal of ['SIGINT', 'SIGTERM'] as const)
   process.once(signal, () => {
     interrupt.abort();
-    void removeKept().then(() => process.exit(130));
+    void runCleanups().then(() => process.exit(130));
   });
 
 try {
@@ -35,7 +36,7 @@ try {
   if (error instanceof Refusal) console.error(error.message);
   process.exitCode = error instanceof Refusal ? 2 : 130;
 } finally {
-  await removeKept();
+  await runCleanups();
 }
 
 async function main(): Promise<number> {

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { orderCreated } from '@warren/contracts';
-import { keep, query } from '@warren/testkit';
+import { query, registerCleanup } from '@warren/testkit';
 import { connect, type Options } from 'amqplib';
 import pg from 'pg';
 import type { Usage } from '../peers/raw/usage.ts';
@@ -268,7 +268,7 @@ function publish(
 /** Its output goes to a file, as that of a service does. @returns the line of it that is the usage; all zero when there is none */
 async function runProgram(program: string, options: object): Promise<Usage> {
   const directory = mkdtempSync(join(tmpdir(), 'warren-bench-program-'));
-  const forget = keep({ type: 'directory', path: directory });
+  const forget = registerCleanup({ type: 'directory', path: directory });
   const file = join(directory, 'output');
   const output = openSync(file, 'w');
   try {

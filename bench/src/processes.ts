@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process';
 import { closeSync, openSync, readFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
-import { keep } from '@warren/testkit';
+import { registerCleanup } from '@warren/testkit';
 import type { Program } from './systems.ts';
 
 export interface Process {
@@ -39,7 +39,7 @@ export async function launch(
     child.once('error', () => resolve());
   });
   const pid = child.pid ?? 0;
-  const forget = keep({ type: 'processes', group: pid, signal: 'SIGKILL' });
+  const forget = registerCleanup({ type: 'processes', group: pid, signal: 'SIGKILL' });
 
   const stop = async () => {
     child.kill('SIGTERM');

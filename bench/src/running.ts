@@ -7,10 +7,10 @@ import {
   createDatabase,
   databaseUrl,
   dropDatabase,
-  keep,
   type Loaded,
   loadDefinitions,
   query,
+  registerCleanup,
 } from '@warren/testkit';
 import { connect } from 'amqplib';
 import { Front } from './front.ts';
@@ -60,7 +60,7 @@ export class RunningSystem {
     this.#slots = slotsOf(stage, system, replicas);
     this.#spare = stage.portsOf(this.#slots.length);
     this.#logs = mkdtempSync(join(tmpdir(), 'warren-bench-logs-'));
-    keep({ type: 'directory', path: this.#logs });
+    registerCleanup({ type: 'directory', path: this.#logs });
   }
 
   /** Resolves when all of it is ready. */

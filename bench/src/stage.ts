@@ -41,7 +41,7 @@ export async function openStage(): Promise<Stage> {
     for (const step of closing.splice(0).reverse()) await step();
   };
   try {
-    const broker = await startPrivateBroker({ env: {}, say: () => {} });
+    const broker = await startPrivateBroker({ env: {}, log: () => {} });
     closing.push(() => broker.stop());
     const database = await startPrivateDatabase();
     closing.push(() => database.stop());

@@ -12,7 +12,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { type Definitions, findDefinitions, keep } from '@warren/testkit';
+import { type Definitions, findDefinitions, registerCleanup } from '@warren/testkit';
 
 /** `same-work`: one INSERT, one INSERT, one UPDATE, two events. `product`: Warren's own services, saga, tasks and expiry included. */
 export type Work = 'same-work' | 'product';
@@ -174,7 +174,7 @@ function sameWorkOn(of: string): string {
   const made = homes.get(of);
   if (made !== undefined) return made;
   const home = mkdtempSync(join(tmpdir(), 'warren-bench-'));
-  keep({ type: 'directory', path: home });
+  registerCleanup({ type: 'directory', path: home });
   cpSync(join(bench, 'same-work'), home, { recursive: true });
   mkdirSync(join(home, 'node_modules/@warren'), { recursive: true });
   for (const shared of ['chassis', 'contracts', 'events'])

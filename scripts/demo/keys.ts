@@ -1,4 +1,4 @@
-// What can be broken with one key, while the demo stays up.
+// The keys of the demo: each stops or starts a part of it.
 import { emitKeypressEvents } from 'node:readline';
 
 export interface Key {
@@ -8,7 +8,7 @@ export interface Key {
   press(): unknown;
 }
 
-/** Listens on the terminal; elsewhere it does nothing and says false. */
+/** @returns false without a terminal */
 export function listenForKeys(keys: Key[], interrupt: () => void): boolean {
   const { stdin } = process;
   if (!stdin.isTTY || !process.stdout.isTTY) return false;
@@ -16,7 +16,7 @@ export function listenForKeys(keys: Key[], interrupt: () => void): boolean {
   stdin.setRawMode(true);
   stdin.resume();
   stdin.on('keypress', (_, pressed: { name?: string; ctrl?: boolean }) => {
-    // In this mode the terminal sends no signal by itself.
+    // In raw mode the terminal does not send SIGINT.
     if (pressed.ctrl && pressed.name === 'c') interrupt();
     else keys.find(({ key }) => key === pressed.name)?.press();
   });

@@ -1,10 +1,10 @@
-// News of a commit comes a few ms behind the answer that it gave.
+// Shows facts in order of time: a commit is reported a few ms after its response.
 import { setTimeout as wait } from 'node:timers/promises';
 
-/** How far behind, in ms. */
-const delay = 15;
+/** How long a fact may be delayed. */
+const MAX_DELAY_MS = 15;
 
-/** Shows each fact by its time, as soon as none can come that was before it. */
+/** Shows each fact once no earlier one can arrive. */
 export function inOrder<Fact>(show: (fact: Fact & { at: number }) => void) {
   const waiting: (Fact & { at: number })[] = [];
   return {
@@ -14,9 +14,9 @@ export function inOrder<Fact>(show: (fact: Fact & { at: number }) => void) {
       waiting.sort((one, other) => one.at - other.at);
       setTimeout(() => {
         for (const due of waiting.splice(0, waiting.indexOf(fact) + 1)) show(due);
-      }, delay);
+      }, MAX_DELAY_MS);
     },
-    /** Resolves when all of them have been shown. */
+    /** Resolves once all facts have been shown. */
     async shown(): Promise<void> {
       while (waiting.length > 0) await wait(5);
     },

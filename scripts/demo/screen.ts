@@ -1,15 +1,15 @@
-// What the demo looks like: a line a fact, in three columns: when, who, what.
+// Prints the demo: one line per fact, in three columns: time, name, text.
 import { stripVTControlCharacters } from 'node:util';
 
 export interface Screen {
   title(text: string): void;
-  /** A line of its own, with nothing in front of it. */
+  /** A line without columns. */
   line(text?: string): void;
-  /** Something about the way to a running system: `broker  RabbitMQ 4.3.6 …  4.1 s`. */
+  /** A step of the start: `broker  RabbitMQ 4.3.6 …  4.1 s`. */
   step(who: string, what: string, ms?: number): void;
   /** One hop of the tour, `ms` after its start. */
   hop(ms: number, who: string, what: string): void;
-  /** More about the hop above. */
+  /** Details of the hop above. */
   detail(what: string): void;
   fault(sentence: string): void;
   bold(text: string): string;
@@ -41,7 +41,7 @@ export function createScreen(out: NodeJS.WriteStream = process.stdout): Screen {
   const width = () => Math.max(60, out.isTTY ? out.columns : 100);
   const write = (text: string) => void out.write(`${text}\n`);
 
-  /** Cut where the screen ends: a wrapped line breaks the columns. */
+  /** Truncates a line to the screen, because a wrapped line breaks the columns. */
   const cut = (text: string, room: number) => {
     const plain = stripVTControlCharacters(text);
     return plain.length <= room ? text : `${plain.slice(0, room - 1)}…`;
@@ -74,7 +74,7 @@ export function createScreen(out: NodeJS.WriteStream = process.stdout): Screen {
   };
 }
 
-/** Lines of at most so many characters, broken at spaces. */
+/** Breaks text at spaces into lines of at most `room` characters. */
 function wrap(text: string, room: number): string[] {
   const lines: string[] = [];
   let rest = text;

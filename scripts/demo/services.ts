@@ -1,4 +1,4 @@
-// Every service of this checkout, as a process on its own ports, started again when it dies.
+// Runs every service of this checkout as a process on its own ports, and restarts it when it exits.
 import { createWriteStream, existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
@@ -15,12 +15,12 @@ export interface Service {
 
 export interface Running extends Service {
   stop(): Promise<void>;
-  /** SIGKILL, as of a crash; it is started again a second later. */
+  /** Sends SIGKILL, like a crash. The service restarts a second later. */
   kill(): void;
 }
 
-/** Names of the caller's environment that mean something else to a service. */
-const notOurs =
+/** Variables of the caller's environment that a service must not inherit. */
+const NOT_INHERITED =
   /^(npm_|MAKE|MFLAGS|NODE_OPTIONS$|(ADMIN_)?PORT(_FILE)?$|AMQP_|DATABASE_|INSTANCE$|ONCE$|AUTH(_|$))/;
 
 /** The services in services/, with the ports that their config.ts gives them. */
@@ -33,9 +33,7 @@ export function findServices(): Service[] {
       const defaultOf = (key: string) => {
         const [, digits] = new RegExp(`\\b${key}: port\\((\\d+)\\)`).exec(config) ?? [];
         if (!digits)
-          throw new Error(
-            `services/${name}/src/config.ts names no default ${key}: say ${key}: port(…) there`,
-          );
+          throw new Error(`services/${name}/src/config.ts has no default for ${key}: add ${key}: port(…)`);
         return Number(digits);
       };
       const hasDatabase = existsSync(join(home, name, 'migrations'));
@@ -44,28 +42,31 @@ export function findServices(): Service[] {
     .sort((one, other) => one.port - other.port);
 }
 
-/** One sentence about the first port that something else listens on. */
+/** @returns a sentence about the first port that is in use */
 export async function takenPort(services: Service[], issuer?: number): Promise<string | undefined> {
   if (issuer !== undefined && (await isTaken(issuer)))
-    return `Port ${issuer} is taken, and the issuer of tokens needs it: stop what listens there.`;
+    return `Port ${issuer} is in use, but the token issuer needs it: stop the process that listens on it.`;
   for (const { name, port, adminPort } of services) {
     if (await isTaken(port))
-      return `Port ${port} is taken, and the ${name} service needs it: stop what listens there.`;
+      return `Port ${port} is in use, but the ${name} service needs it: stop the process that listens on it.`;
     if (await isTaken(adminPort))
-      return `Port ${adminPort} is taken, and the ${name} service needs it for its metrics: stop what listens there.`;
+      return `Port ${adminPort} is in use, but the ${name} service needs it for its metrics: stop the process that listens on it.`;
   }
   return undefined;
 }
 
+/** Time for a graceful shutdown before SIGKILL. */
+const KILL_AFTER_MS = 7_000;
+
 export interface StartOptions {
   env: Record<string, string>;
-  /** Its output goes there. */
+  /** Path of the file for its output. */
   log: string;
-  /** It died by itself, and is started again. */
+  /** The process exited by itself, and restarts. */
   onDeath(how: string): void;
-  /** It is back. */
+  /** It is ready again. */
   onReturn(): void;
-  /** It logs something that is no everyday matter. */
+  /** It logged a warning or an error. */
   onWarning(message: string): void;
 }
 
@@ -79,7 +80,7 @@ export async function startService(
   let current = start();
 
   function start(): RunningProcess {
-    const passed = Object.entries(process.env).filter(([name]) => !notOurs.test(name));
+    const passed = Object.entries(process.env).filter(([name]) => !NOT_INHERITED.test(name));
     const running = startProcess({
       cwd: join(root, 'services', service.name),
       env: {
@@ -101,7 +102,7 @@ export async function startService(
   async function watch(): Promise<void> {
     const code = await current.ended;
     if (stopping) return;
-    onDeath(code === null ? 'was killed' : `ended with exit code ${code}`);
+    onDeath(code === null ? 'killed' : `exited with code ${code}`);
     await wait(1_000);
     if (stopping) return;
     current = start();
@@ -117,15 +118,15 @@ export async function startService(
     kill: () => current.signal('SIGKILL'),
     async stop() {
       stopping = true;
-      const patience = setTimeout(() => current.signal('SIGKILL'), 7_000);
+      const timer = setTimeout(() => current.signal('SIGKILL'), KILL_AFTER_MS);
       await current.kill('SIGTERM');
-      clearTimeout(patience);
+      clearTimeout(timer);
       output.end();
     },
   };
 }
 
-/** What a line of the log says, when it is a warning or worse. */
+/** The message of a log line, if its level is warn or higher. */
 function warningIn(line: string): string | undefined {
   try {
     const { level, msg, err } = JSON.parse(line) as {
@@ -133,7 +134,7 @@ function warningIn(line: string): string | undefined {
       msg: string;
       err?: { message?: string };
     };
-    // What keeps requests from being served is told once, in a line of its own.
+    // Failed requests have a common cause, which has its own log line.
     if (msg === 'request') return undefined;
     const grave = typeof level === 'number' ? level >= 40 : /warn|error|fatal/i.test(level);
     if (!grave) return undefined;

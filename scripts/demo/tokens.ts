@@ -1,14 +1,14 @@
-// With AUTH=jwt: an issuer on this machine, at which everybody signs up who wants a token.
+// With AUTH=jwt: a token issuer on this machine, where users sign up.
 import { randomBytes } from 'node:crypto';
 import type { Issuer } from '../../e2e/issuer/src/issuer.ts';
 
 export interface Tokens {
   url: string;
-  /** What every service is told of it. */
+  /** Environment variables for every service. */
   env: Record<string, string>;
-  /** Of whoever signs up here, and of the operator. */
+  /** Password of every account, including the operator. */
   password: string;
-  /** `authorization: Bearer …` of an account, by its e-mail address. @throws when the issuer refuses */
+  /** The `authorization` header of an account, by e-mail address. @throws when the issuer refuses */
   headers(email: string): Promise<Record<string, string>>;
   close(): Promise<void>;
 }
@@ -17,7 +17,7 @@ export const ISSUER_PORT = 4000;
 const AUDIENCE = 'warren';
 
 export async function startTokens(gateway: string): Promise<Tokens> {
-  // Installed by `make demo AUTH=jwt` alone.
+  // Installed only by `make demo AUTH=jwt`.
   const { startIssuer } = await import('../../e2e/issuer/src/issuer.ts');
   const password = randomBytes(9).toString('base64url');
   const issuer: Issuer = await startIssuer({
@@ -37,7 +37,8 @@ export async function startTokens(gateway: string): Promise<Tokens> {
       const form = new URLSearchParams({ grant_type: 'password', client_id: 'warren', username, password });
       const response = await fetch(`${url}/token`, { method: 'POST', body: form });
       const { access_token: token } = (await response.json()) as { access_token?: string };
-      if (token === undefined) throw new Error(`the issuer gave ${username} no token: ${response.status}`);
+      if (token === undefined)
+        throw new Error(`the issuer refused a token for ${username}: ${response.status}`);
       return { authorization: `Bearer ${token}` };
     },
     close: () => issuer.close(),

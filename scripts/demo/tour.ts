@@ -1,5 +1,5 @@
-// The tour: a sign-up and what comes of it, followed through every hop as it happens; then an event that comes twice, an order
-// that cannot be paid, and a question put to four services at once.
+// The tour: follows a sign-up through every hop as it happens; then a duplicate event, an order that exceeds the payment limit, and
+// a request to four services at once.
 import { randomUUID } from 'node:crypto';
 import {
   type Change,
@@ -16,7 +16,7 @@ export interface Stage {
   screen: Screen;
   /** With AUTH=jwt. */
   tokens: Tokens | undefined;
-  /** Hears all events. */
+  /** Receives all events. */
   probe: Probe;
   vhost: Vhost;
   /** Base URLs by service. */
@@ -31,14 +31,14 @@ export interface Tour {
   email: string;
   userId: string;
   orderId: string;
-  /** From the POST until the welcome order is paid and its customer has been told, in ms. */
+  /** Time from the POST to the last e-mail about the welcome order, in ms. */
   elapsed: number;
 }
 
-/** How long a hop may take, in ms. */
-const patience = 15_000;
+/** Time limit of a hop. */
+const HOP_TIMEOUT_MS = 15_000;
 
-/** Too much for one payment, whatever PAYMENT_LIMIT is. */
+/** Exceeds every PAYMENT_LIMIT. */
 const UNAFFORDABLE = 9_999_999.99;
 
 /** @throws one sentence about the hop that did not happen */
@@ -60,9 +60,9 @@ export async function tour({
   });
   const hop = (who: string, what: string, detail?: string) =>
     hops.add({ at: performance.now(), who, what, detail });
-  /** The next chapter, its clock at 0. */
+  /** Starts the next chapter, and its clock at 0. */
   const chapter = async (title: string) => {
-    await eventually(() => drained(seen), { timeout: patience });
+    await eventually(() => drained(seen), { timeout: HOP_TIMEOUT_MS });
     await hops.shown();
     screen.title(title);
     startedAt = performance.now();
@@ -72,7 +72,7 @@ export async function tour({
   const stopListening = onTransaction((service, changes, at) => {
     const first = !seen.some((one) => confirmations(one.changes).length > 0);
     seen.push({ service, changes });
-    // One confirmation shows what all are like.
+    // Shows only the first confirmation.
     const what = describe(changes, { confirmations: first });
     if (what) hops.add({ at: at - performance.timeOrigin, who: service, what });
   });
@@ -82,7 +82,7 @@ export async function tour({
   );
   const rpc = await vhost.probe('rpc', '#');
   rpc.onEvent(({ routingKey, properties }) =>
-    hop('rpc', properties.replyTo ? `${routingKey}?` : `the answer of ${properties.appId}`),
+    hop('rpc', properties.replyTo ? `request ${routingKey}` : `response from ${properties.appId}`),
   );
 
   const post = async (
@@ -96,25 +96,24 @@ export async function tour({
       method: 'POST',
       headers: { 'content-type': 'application/json', 'x-correlation-id': correlationId, ...headers },
       body: JSON.stringify(body),
-      signal: AbortSignal.timeout(patience),
+      signal: AbortSignal.timeout(HOP_TIMEOUT_MS),
     });
     const text = await response.text();
-    if (response.status !== 201)
-      throw new Error(`POST ${address} was answered with ${response.status}: ${text}`);
+    if (response.status !== 201) throw new Error(`POST ${address} returned ${response.status}: ${text}`);
     return JSON.parse(text);
   };
-  const heard = async (type: string, about: object): Promise<Recorded> => {
+  const published = async (type: string, about: object): Promise<Recorded> => {
     const matches = ({ body }: Recorded) =>
       body?.type === type && Object.entries(about).every(([key, value]) => body.data?.[key] === value);
     try {
-      return (await probe.waitFor(matches, { timeout: patience }))[0] as Recorded;
+      return (await probe.waitFor(matches, { timeout: HOP_TIMEOUT_MS }))[0] as Recorded;
     } catch (error) {
-      throw new Error(`No ${type} came to the exchange within ${patience / 1_000} s.`, { cause: error });
+      throw new Error(`No ${type} was published within ${HOP_TIMEOUT_MS / 1_000} s.`, { cause: error });
     }
   };
 
   try {
-    // The issuer signs up at the gateway, and so knows the id that belongs into its tokens.
+    // The issuer signs the user up at the gateway, and puts the user's id into its tokens.
     const user =
       tokens === undefined
         ? await post('/users/save', person)
@@ -122,49 +121,51 @@ export async function tour({
     const headers = await tokens?.headers(person.email);
     const userId = user.id as string;
     hop('you', `201 Created: ${userId}`);
-    const signUp = await heard('user.created', { userId });
-    await heard('session.opened', { userId });
-    const welcome = await heard('order.created', { userId });
+    const signUp = await published('user.created', { userId });
+    await published('session.opened', { userId });
+    const welcome = await published('order.created', { userId });
     const { orderId } = welcome.body.data;
-    await heard('payment.processed', { orderId });
-    await heard('order.confirmed', { orderId });
+    await published('payment.processed', { orderId });
+    await published('order.confirmed', { orderId });
     for (const template of ['welcome', 'order-received', 'order-confirmed'])
-      await heard('email.sent', { userId, template });
+      await published('email.sent', { userId, template });
     const elapsed = performance.now() - startedAt;
 
-    await chapter('The same user.created once more, as a broker delivers it after a crash');
-    hop('you', 'publish it again, under the same id');
+    await chapter('A duplicate: the same user.created again, as after a crash');
+    hop('you', 'publish it again with the same id');
     const before = await inbox.duplicates();
     await vhost.publish('events', signUp.routingKey, signUp.content, publishable(signUp));
     for (const service of ['session', 'order', 'email']) {
       await eventually(async () => ((await inbox.duplicates())[service] ?? 0) > (before[service] ?? 0), {
-        timeout: patience,
+        timeout: HOP_TIMEOUT_MS,
       }).catch(() => {
-        throw new Error(`the ${service} service did not count the repeated user.created as a duplicate`);
+        throw new Error(`The ${service} service did not count the repeated user.created as a duplicate.`);
       });
-      hop(service, 'known by its id in the inbox: acknowledged, counted, and nothing else');
+      hop(service, 'duplicate: the inbox contains its id, so it is only acknowledged and counted');
     }
 
-    await chapter('An order that cannot be paid');
+    await chapter('An order that exceeds the payment limit');
     const order = { userId, productName: 'A small island', price: UNAFFORDABLE };
     const placed = await post('/orders', order, { ...(headers && { headers }) });
     hop('you', `201 Created: ${placed.orderId}, ${placed.status}`);
-    await heard('payment.failed', { orderId: placed.orderId });
-    const cancelled = await heard('order.cancelled', { orderId: placed.orderId });
+    await published('payment.failed', { orderId: placed.orderId });
+    const cancelled = await published('order.cancelled', { orderId: placed.orderId });
     for (const template of ['order-received', 'order-cancelled']) {
       await eventually(
         () =>
           probe.events.filter(({ body }) => body?.type === 'email.sent' && body.data.template === template)
             .length >= (template === 'order-received' ? 2 : 1),
-        { timeout: patience },
+        { timeout: HOP_TIMEOUT_MS },
       ).catch(() => {
-        throw new Error(`No e-mail '${template}' was sent within ${patience / 1_000} s.`);
+        throw new Error(`No e-mail '${template}' was sent within ${HOP_TIMEOUT_MS / 1_000} s.`);
       });
     }
     if (cancelled.body.data.reason !== 'limit_exceeded')
-      throw new Error(`the order was cancelled because of '${cancelled.body.data.reason}'`);
+      throw new Error(
+        `The order was cancelled with the reason '${cancelled.body.data.reason}', not 'limit_exceeded'.`,
+      );
 
-    await chapter('All about one user, asked of four services over the broker');
+    await chapter('An overview of the user: requests to four services over the broker');
     hop('you', `GET ${url('gateway')}/overview/${userId}`);
     const overview = (await (
       await fetch(`${url('gateway')}/overview/${userId}`, { ...(headers && { headers }) })
@@ -173,15 +174,15 @@ export async function tour({
     check(overview);
     await hops.shown();
 
-    const astray = probe.events.filter(({ properties }) => properties.correlationId !== correlationId);
-    if (astray.length > 0)
+    const others = probe.events.filter(({ properties }) => properties.correlationId !== correlationId);
+    if (others.length > 0)
       throw new Error(
-        `the correlation id ${correlationId} got lost on the way: ${astray[0]?.routingKey} carries ${astray[0]?.properties.correlationId}`,
+        `The correlation id ${correlationId} was lost: ${others[0]?.routingKey} has ${others[0]?.properties.correlationId}.`,
       );
     screen.line();
     screen.line(
       screen.faint(
-        `Every one of the ${probe.events.length} events carried ${correlationId}, as all logs do.`,
+        `All ${probe.events.length} events and all log lines have the correlation id ${correlationId}.`,
       ),
     );
     return { email: person.email, userId, orderId, elapsed };
@@ -216,10 +217,10 @@ function check({ sessions, orders, payments, missing }: Overview): void {
     missing,
   ]);
   const wanted = JSON.stringify([['active'], ['paid', 'cancelled'], ['processed', 'failed'], []]);
-  if (found !== wanted) throw new Error(`the overview should show ${wanted}, and shows ${found}`);
+  if (found !== wanted) throw new Error(`The overview must show ${wanted}, but shows ${found}.`);
 }
 
-/** Every outbox row that was written has been deleted. */
+/** Whether every outbox row that was inserted has been deleted. */
 function drained(seen: { changes: Change[] }[]): boolean {
   const rows = seen.flatMap(({ changes }) => changes).filter(({ table }) => table === 'warren.outbox');
   const written = rows.filter(({ operation }) => operation === 'insert').length;
@@ -229,25 +230,24 @@ function drained(seen: { changes: Change[] }[]): boolean {
 const confirmations = (changes: Change[]): Change[] =>
   changes.filter(({ table, operation }) => table === 'warren.outbox' && operation === 'delete');
 
-/** A transaction in words: what was written together; nothing when it was the housekeeping of the chassis. */
+/** Describes what a transaction wrote; empty for maintenance of the chassis. */
 export function describe(changes: Change[], show: { confirmations: boolean }): string {
   const written = changes.filter(({ operation, table }) => operation === 'insert' || !table.includes('.'));
   const confirmed = show.confirmations ? confirmations(changes).map(({ row }) => row.type) : [];
   const done = changes
     .filter(({ table, operation }) => table === 'warren.tasks' && operation === 'delete')
-    .map(({ row }) => (row.attempts === '0' ? `${row.kind} taken back` : `${row.kind} done`));
+    .map(({ row }) => (row.attempts === '0' ? `${row.kind} unscheduled` : `${row.kind} done`));
   const parts = [];
   if (written.length > 0) parts.push(`commit: ${unique(written.map(inWords)).join(' + ')}`);
   if (done.length > 0) parts.push(done.join(', '));
-  if (confirmed.length > 0)
-    parts.push(`confirmed by the broker: outbox row of ${confirmed.join(', ')} deleted`);
+  if (confirmed.length > 0) parts.push(`broker confirmed ${confirmed.join(', ')}: outbox row deleted`);
   return parts.join('; ');
 }
 
 function inWords({ table, row, operation }: Change): string {
   if (table === 'warren.outbox') return `outbox(${row.type})`;
   if (table === 'warren.tasks') return `task(${row.kind})`;
-  if (table === 'simulator.books') return `the provider's books: ${row.kind} ${row.outcome}`;
+  if (table === 'simulator.books') return `payment provider: ${row.kind} ${row.outcome}`;
   const name = table.replace(/^warren\./, '');
   if (operation === 'delete') return `${name} deleted`;
   const about = [row.template, row.status].filter(Boolean).join(', ');
@@ -256,13 +256,13 @@ function inWords({ table, row, operation }: Change): string {
 
 const unique = (words: string[]): string[] => [...new Set(words)];
 
-/** The properties of a message that came, to publish it again. */
+/** The properties needed to publish a received message again. */
 function publishable({ properties }: Recorded) {
   const { messageId, type, appId, correlationId, contentType, timestamp, headers } = properties;
   return { messageId, type, appId, correlationId, contentType, timestamp, headers };
 }
 
-/** What the consumers of `user.created` say of repeated ones. */
+/** Reads how many duplicates the consumers of `user.created` counted. */
 function subscribersOf(adminUrl: (service: string) => string) {
   return {
     async duplicates(): Promise<Record<string, number>> {

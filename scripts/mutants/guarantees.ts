@@ -119,9 +119,10 @@ export const guarantees: Mutant[] = [
   },
   {
     ...relay,
+    file: `${src}/outbox/publishing.ts`,
     name: 'the relay deletes an event that is not confirmed',
-    find: 'inFlight.set(row.id, row);\n',
-    replace: 'inFlight.set(row.id, row);\n      done.push(row.id);\n',
+    find: 'this.#inFlight.set(row.id, row);\n',
+    replace: 'this.#inFlight.set(row.id, row);\n    this.#confirmed.push(row.id);\n',
     tests: ['test/relay-faults.test.ts'],
     title: 'loses none when the broker is killed',
   },
@@ -131,7 +132,7 @@ export const guarantees: Mutant[] = [
     name: 'a relay that has lost its database goes on publishing',
     find: 'this.publisher?.destroy();',
     replace: '',
-    title: 'stops publishing at once when its connection to the database is gone',
+    title: 'stops publishing at once when it loses its database connection',
   },
   {
     ...relay,
@@ -147,7 +148,7 @@ export const guarantees: Mutant[] = [
     name: 'a message that no queue took counts as confirmed',
     find: "if (where === there) settle(new PublishError('returned'",
     replace: "if (where === there) void settle, void (new PublishError('returned'",
-    title: 'waits for its ladder, rather than skip it',
+    title: 'waits for its retry ladder, rather than skip it',
   },
 
   // --- inbox, consumer, retries ---
@@ -196,7 +197,7 @@ export const guarantees: Mutant[] = [
     name: 'a retry does not come back to its queue',
     find: 'CC: [queue],',
     replace: 'CC: [],',
-    title: 'climbs the ladder when handling fails',
+    title: 'climbs the retry ladder when handling fails',
   },
   {
     ...failedMessages,

@@ -24,9 +24,12 @@ export interface Mutant {
 export function plant({ name, file, find, replace }: Mutant, text: string): string {
   const parts = text.split(find);
   if (parts.length !== 2)
-    throw new Error(`'${name}': the text to find occurs ${parts.length - 1} times in ${file}, not once`);
+    throw new Error(
+      `'${name}': the text to replace occurs ${parts.length - 1} times in ${file}; it must occur once`,
+    );
   const planted = parts.join(replace);
   const mistake = file.endsWith('.ts') ? parseSync(file, planted).errors[0] : undefined;
-  if (mistake) throw new Error(`'${name}': ${file} is not TypeScript with it: ${mistake.message}`);
+  if (mistake)
+    throw new Error(`'${name}': ${file} is not valid TypeScript with this fault: ${mistake.message}`);
   return planted;
 }

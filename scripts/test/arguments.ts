@@ -10,7 +10,7 @@ export const suiteOf = (file: string): string => file.split(/\/(?:src|test|migra
 export function jobsAtOnce(fallback = availableParallelism() + 2): number {
   const { JOBS } = process.env;
   if (!JOBS) return fallback;
-  if (!/^[1-9]\d*$/.test(JOBS)) refuse(`JOBS must be a whole number from 1, not ${JOBS}.`);
+  if (!/^[1-9]\d*$/.test(JOBS)) refuse(`JOBS must be a whole number of at least 1, not ${JOBS}.`);
   return Number(JOBS);
 }
 

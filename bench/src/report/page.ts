@@ -6,8 +6,8 @@ import type { SignUpResult } from '../sign-ups.ts';
 import { type Spread, spreadOf } from '../statistics.ts';
 import type { Work } from '../systems.ts';
 import { absolute, type Figure, figures, ratio } from './compare.ts';
+import type { Results } from './results.ts';
 import { type Bar, barChart } from './svg.ts';
-import type { Results } from './write.ts';
 
 type Flow = Results['flow'];
 

@@ -6,7 +6,7 @@ import type { MessagingResult } from '../messaging.ts';
 import type { SignUpResult } from '../sign-ups.ts';
 import type { Spread } from '../statistics.ts';
 import { absolute, figures, ratio } from './compare.ts';
-import type { Results } from './write.ts';
+import type { Results } from './results.ts';
 
 /** One line when a run has ended, and one for each fault. */
 export function printRun({ system, round, closed, open, faults }: FlowResult): void {

@@ -1,35 +1,9 @@
 // The results as JSON, and, where nothing was left out, as docs/performance.md with its plots.
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import type { FlowResult, FlowSettings } from '../flow.ts';
-import type { FootprintResult } from '../footprint.ts';
-import type { GrowthResult } from '../growth.ts';
-import type { MessagingResult } from '../messaging.ts';
-import type { SignUpResult } from '../sign-ups.ts';
-import { checkout, type Work } from '../systems.ts';
+import { checkout } from '../systems.ts';
 import { figuresOf, plotsOf } from './page.ts';
-
-export interface Results {
-  /** ISO 8601 */
-  date: string;
-  machine: { cores: number; processor: string; node: string };
-  broker: string;
-  database: string;
-  size: 'quick' | 'default' | 'full';
-  rounds: number;
-  flow: {
-    settings: FlowSettings;
-    /** Name of the system that ratios are to. */
-    reference: string;
-    systems: { name: string; title: string; work: Work }[];
-    runs: FlowResult[];
-  };
-  signUps?: SignUpResult[];
-  restarts?: SignUpResult[];
-  messaging?: MessagingResult[];
-  footprint?: FootprintResult[];
-  growth?: GrowthResult[];
-}
+import type { Results } from './results.ts';
 
 const RESULTS = 'bench/results';
 const PAGE = 'docs/performance.md';

@@ -18,6 +18,7 @@ spec:
 
 {{- define "chassis.prometheusrule" -}}
 {{- $of := printf "namespace=%q,service=%q" .Release.Namespace .name -}}
+{{- $base := .Values.metrics.rules.runbookBase | default "" -}}
 apiVersion: monitoring.coreos.com/v1
 kind: PrometheusRule
 {{ include "chassis.metadata" . }}
@@ -33,7 +34,8 @@ spec:
           for: 2m
           labels: {severity: critical, service: {{ .name }}, namespace: {{ .Release.Namespace | quote }}}
           annotations:
-            summary: No pod of {{ .name }} answers Prometheus.
+            summary: Prometheus cannot scrape any pod of {{ .name }}.
+            runbook_url: {{ printf "%sdocs/reference/alerts.md#warrenservicedown" $base | quote }}
         {{- if .Values.metrics.rules.errorRatio }}
         - alert: WarrenRequestsFail
           expr: >-
@@ -42,7 +44,8 @@ spec:
           for: 5m
           labels: {severity: critical, service: {{ .name }}, namespace: {{ .Release.Namespace | quote }}}
           annotations:
-            summary: {{ .name }} answers more than {{ mulf .Values.metrics.rules.errorRatio 100 }} % of its requests with 5xx.
+            summary: More than {{ mulf .Values.metrics.rules.errorRatio 100 }} % of the requests to {{ .name }} fail with 5xx.
+            runbook_url: {{ printf "%sdocs/reference/alerts.md#warrenrequestsfail" $base | quote }}
         {{- end }}
         {{- if .Values.networkPolicy.public }}
         - alert: WarrenGatewayRefuses
@@ -50,7 +53,8 @@ spec:
           for: 5m
           labels: {severity: warning, service: {{ .name }}, namespace: {{ .Release.Namespace | quote }}}
           annotations:
-            summary: {{ printf "%s has refused clients for five minutes, because of its bound {{ $labels.bound }}; its log says whom." .name | quote }}
+            summary: {{ printf "%s has refused requests for five minutes because the limit {{ $labels.bound }} was reached. See its log." .name | quote }}
+            runbook_url: {{ printf "%sdocs/reference/alerts.md#warrengatewayrefuses" $base | quote }}
         {{- end }}
         {{- if .Values.amqp.enabled }}
         - alert: WarrenBrokerAway
@@ -58,12 +62,14 @@ spec:
           for: 2m
           labels: {severity: warning, service: {{ .name }}, namespace: {{ .Release.Namespace | quote }}}
           annotations:
-            summary: A pod of {{ .name }} has not been connected to RabbitMQ for two minutes; requests are answered, events wait.
+            summary: A pod of {{ .name }} has been disconnected from RabbitMQ for two minutes. Requests still succeed; events wait in the outbox.
+            runbook_url: {{ printf "%sdocs/reference/alerts.md#warrenbrokeraway" $base | quote }}
         - alert: WarrenMessageForged
           expr: sum by (queue, outcome) (increase(messages_forged_total{ {{- $of -}} }[15m])) > 0
           labels: {severity: critical, service: {{ .name }}, namespace: {{ .Release.Namespace | quote }}}
           annotations:
-            summary: {{ printf "A message to %s came from another broker user than its contract names ({{ $labels.queue }}, {{ $labels.outcome }}); the log says whose, code forged." .name | quote }}
+            summary: {{ printf "%s received a message from a broker user that may not publish it (queue {{ $labels.queue }}, outcome {{ $labels.outcome }}). See its log, code forged." .name | quote }}
+            runbook_url: {{ printf "%sdocs/reference/alerts.md#warrenmessageforged" $base | quote }}
         {{- end }}
         {{- if .Values.database.enabled }}
         - alert: WarrenDatabaseAway
@@ -71,13 +77,15 @@ spec:
           for: 2m
           labels: {severity: critical, service: {{ .name }}, namespace: {{ .Release.Namespace | quote }}}
           annotations:
-            summary: A pod of {{ .name }} has had no free connection to its database for two minutes, or cannot use it; the database is unavailable, or has too few.
+            summary: A pod of {{ .name }} has had no usable database connection for two minutes. The database is unavailable, or allows too few connections.
+            runbook_url: {{ printf "%sdocs/reference/alerts.md#warrendatabaseaway" $base | quote }}
         - alert: WarrenTasksFail
           expr: max by (kind) (tasks_pending{ {{- $of -}} }) > 0
           for: 15m
           labels: {severity: warning, service: {{ .name }}, namespace: {{ .Release.Namespace | quote }}}
           annotations:
-            summary: {{ printf "Tasks %s of %s have been waiting for a quarter of an hour; where they fail, last_error in warren.tasks says why." "{{ $labels.kind }}" .name | quote }}
+            summary: {{ printf "Tasks %s of %s have been overdue for 15 minutes. See last_error in warren.tasks." "{{ $labels.kind }}" .name | quote }}
+            runbook_url: {{ printf "%sdocs/reference/alerts.md#warrentasksfail" $base | quote }}
         {{- end }}
         {{- if and .Values.amqp.enabled .Values.database.enabled }}
         {{- if .Values.metrics.rules.outboxAge }}
@@ -86,24 +94,28 @@ spec:
           expr: max(outbox_oldest_age_seconds{ {{- $of -}} }) > {{ $age }}
           labels: {severity: warning, service: {{ .name }}, namespace: {{ .Release.Namespace | quote }}}
           annotations:
-            summary: An event of {{ .name }} has waited for its publication for more than {{ $age }} s.
+            summary: An event of {{ .name }} has waited in the outbox for more than {{ $age }} s.
+            runbook_url: {{ printf "%sdocs/reference/alerts.md#warreneventswait" $base | quote }}
         {{- end }}
         - alert: WarrenEventParked
           expr: max(outbox_parked{ {{- $of -}} }) > 0
           labels: {severity: warning, service: {{ .name }}, namespace: {{ .Release.Namespace | quote }}}
           annotations:
-            summary: RabbitMQ will never take an event of {{ .name }}; it is parked in the outbox.
+            summary: RabbitMQ permanently refuses an event of {{ .name }}. The event is parked in the outbox.
+            runbook_url: {{ printf "%sdocs/reference/alerts.md#warreneventparked" $base | quote }}
         - alert: WarrenEventsHeld
           expr: max by (key) (outbox_held{ {{- $of -}} }) > 0
           for: 5m
           labels: {severity: warning, service: {{ .name }}, namespace: {{ .Release.Namespace | quote }}}
           annotations:
-            summary: {{ printf "A queue has rejected events %s of %s for five minutes; it is full, or a policy limits it." "{{ $labels.key }}" .name | quote }}
+            summary: {{ printf "A queue has rejected events %s of %s for five minutes, because it is full or limited by a policy." "{{ $labels.key }}" .name | quote }}
+            runbook_url: {{ printf "%sdocs/reference/alerts.md#warreneventsheld" $base | quote }}
         - alert: WarrenEventsDead
           expr: sum by (queue) (increase(events_consumed_total{ {{- $of -}} ,outcome="dead"}[10m])) > 0
           labels: {severity: warning, service: {{ .name }}, namespace: {{ .Release.Namespace | quote }}}
           annotations:
-            summary: {{ printf "%s has given an event up; it lies in {{ $labels.queue }}.dlq." .name | quote }}
+            summary: {{ printf "%s could not handle an event. The event is in {{ $labels.queue }}.dlq." .name | quote }}
+            runbook_url: {{ printf "%sdocs/reference/alerts.md#warreneventsdead" $base | quote }}
         {{- end }}
         {{- range .Values.metrics.rules.counters }}
         - alert: {{ .alert }}
@@ -111,5 +123,8 @@ spec:
           labels: {severity: warning, service: {{ $.name }}, namespace: {{ $.Release.Namespace | quote }}}
           annotations:
             summary: {{ .summary | quote }}
+            {{- with .runbook }}
+            runbook_url: {{ ternary . (printf "%s%s" $base .) (contains "://" .) | quote }}
+            {{- end }}
         {{- end }}
 {{- end }}

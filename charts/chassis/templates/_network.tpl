@@ -68,7 +68,7 @@ spec:
         - port: {{ include "chassis.portOf" . }}
     {{- end }}
     {{- if .Values.auth.enabled }}
-    # The keys of the issuer.
+    # The keys of the token issuer.
     - ports:
         - port: {{ include "chassis.portOf" .Values.auth.jwksUrl }}
       {{- with .Values.auth.to }}
@@ -90,7 +90,7 @@ spec:
 {{- regexFind ":[0-9]+$" $url.host | trimPrefix ":" | default (eq $url.scheme "https" | ternary "443" "80") }}
 {{- end }}
 
-{{/* The way to the cluster's names; 169.254.0.0/16 is where a node's own cache of them listens. */}}
+{{/* Egress to the cluster's DNS; NodeLocal DNSCache listens in 169.254.0.0/16. */}}
 {{- define "chassis.dns" -}}
 - ports:
     - port: 53
@@ -140,7 +140,7 @@ spec:
           averageUtilization: {{ . }}
   {{- end }}
   behavior:
-    # A pod that goes drains first; one at a time leaves the others room for what it did.
+    # Removes one pod at a time: a pod drains first, and the others take over its load.
     scaleDown:
       {{- if not (kindIs "invalid" .Values.autoscaling.scaleDownAfter) }}
       stabilizationWindowSeconds: {{ .Values.autoscaling.scaleDownAfter }}

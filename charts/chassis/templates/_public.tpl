@@ -28,7 +28,7 @@ spec:
     {{- end }}
 {{- end }}
 
-{{/* Without the port of /metrics, which stays inside. */}}
+{{/* Without the port of /metrics, which is not public. */}}
 {{- define "chassis.publicservice" -}}
 apiVersion: v1
 kind: Service
@@ -41,7 +41,7 @@ metadata:
 spec:
   type: {{ .Values.service.type }}
   {{- if eq .Values.service.type "LoadBalancer" }}
-  # Clients keep their addresses: each has a rate limit of its own.
+  # Keeps the clients' addresses, because rate limits are per client.
   externalTrafficPolicy: Local
   {{- end }}
   selector:

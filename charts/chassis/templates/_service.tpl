@@ -1,6 +1,6 @@
 {{/*
-A service, whole. The only line of its chart's templates:  {{ include "chassis" . }}
-Its values are the library's defaults with the chart's own laid over them.
+All objects of a service. The only line of its chart's templates:  {{ include "chassis" . }}
+Its values are the library's defaults, overridden by those of the chart and of the user.
 */}}
 {{- define "chassis" -}}
 {{- $values := deepCopy .Values.chassis -}}
@@ -22,7 +22,7 @@ Its values are the library's defaults with the chart's own laid over them.
 {{- end }}
 {{- end }}
 
-{{/* Lays values over defaults, in place. One that is null removes its default; one for a whole map removes all that is in it. */}}
+{{/* Overrides defaults with values, in place. Null removes a default; null for a map removes everything in it. */}}
 {{- define "chassis.override" -}}
 {{- range $key, $value := .values }}
 {{- $default := get $.defaults $key }}
@@ -38,7 +38,7 @@ Its values are the library's defaults with the chart's own laid over them.
 {{- end }}
 {{- end }}
 
-{{/* Removes what a map holds, in place, but the maps in it. */}}
+{{/* Removes the scalars of a map and of the maps in it, in place. */}}
 {{- define "chassis.empty" -}}
 {{- $map := . }}
 {{- range $key, $value := $map }}
@@ -50,7 +50,7 @@ Its values are the library's defaults with the chart's own laid over them.
 {{- end }}
 {{- end }}
 
-{{/* Values that a schema cannot refuse. */}}
+{{/* Refuses values that a schema cannot express. */}}
 {{- define "chassis.refuse" -}}
 {{- with .Values.shutdown }}
 {{- if and .grace .drainDelay (ge (int .drainDelay) (int .grace)) }}
@@ -77,16 +77,16 @@ Its values are the library's defaults with the chart's own laid over them.
 {{- $opened := not .Values.ingress.enabled | not | ternary "ingress.enabled" (ne (.Values.service.type | default "ClusterIP") "ClusterIP" | ternary "service.type" "") }}
 {{- with .Values.networkPolicy }}
 {{- if and $opened .enabled (not .public) (not .ingress) }}
-{{- fail (printf "%s: networkPolicy lets nobody in from outside: set networkPolicy.public, or rules in networkPolicy.ingress" $opened) }}
+{{- fail (printf "%s: networkPolicy allows no requests from outside the cluster: set networkPolicy.public, or rules in networkPolicy.ingress" $opened) }}
 {{- end }}
 {{- end }}
-{{- /* Only where there is a cluster to ask: it has a ServiceAccount called default in every namespace. */}}
+{{- /* Only if a cluster is available: then every namespace has a ServiceAccount called default. */}}
 {{- if lookup "v1" "ServiceAccount" .Release.Namespace "default" }}
 {{- $namespace := .Release.Namespace }}
 {{- range include "chassis.secrets" . | fromYamlArray }}
 {{- $secret := lookup "v1" "Secret" $namespace .secret }}
 {{- if not $secret }}
-{{- fail (printf "%s: there is no Secret %q in the namespace %q: %s" .from .secret $namespace .remedy) }}
+{{- fail (printf "%s: the Secret %q does not exist in the namespace %q: %s" .from .secret $namespace .remedy) }}
 {{- else if not (hasKey ($secret.data | default dict) .key) }}
 {{- fail (printf "%s: the Secret %q in the namespace %q has no key %q" .from .secret $namespace .key) }}
 {{- end }}
@@ -94,7 +94,7 @@ Its values are the library's defaults with the chart's own laid over them.
 {{- end }}
 {{- end }}
 
-{{/* Every variable that comes from a Secret: [{variable, secret, key, from, remedy}]. */}}
+{{/* All variables that come from a Secret: [{variable, secret, key, from, remedy}]. */}}
 {{- define "chassis.secrets" -}}
 {{- $values := .Values }}
 {{- $name := .name }}
@@ -105,7 +105,7 @@ Its values are the library's defaults with the chart's own laid over them.
   secret: {{ $part.existingSecret | default (printf "%s-%s" $name (index . 1)) }}
   key: {{ $part.key | default "url" }}
   from: {{ index . 1 }}.existingSecret
-  remedy: {{ empty $part.existingSecret | not | ternary "make it first" (printf "have it made: helm upgrade %s charts/%s --reset-then-reuse-values --set services.%s.enabled=true" (index . 2) (index . 2) $name) | quote }}
+  remedy: {{ empty $part.existingSecret | not | ternary "create it first" (printf "let the chart create it: helm upgrade %s charts/%s --reset-then-reuse-values --set services.%s.enabled=true" (index . 2) (index . 2) $name) | quote }}
 {{- end }}
 {{- end }}
 {{- range .Values.secrets }}
@@ -113,7 +113,7 @@ Its values are the library's defaults with the chart's own laid over them.
   secret: {{ .secret }}
   key: {{ .key }}
   from: secrets
-  remedy: make it first
+  remedy: create it first
 {{- end }}
 {{- with .Values.trust }}
 {{- if .existingSecret }}
@@ -121,7 +121,7 @@ Its values are the library's defaults with the chart's own laid over them.
   secret: {{ .existingSecret }}
   key: {{ .key | default "ca.crt" }}
   from: trust.existingSecret
-  remedy: make it first
+  remedy: create it first
 {{- end }}
 {{- end }}
 {{- end }}

@@ -1,4 +1,4 @@
-{{/* `helm test`: every path answers 200 through the Service, or 401 where it needs a token. The image is the service's own. */}}
+{{/* `helm test`: every path returns 200 through the Service, or 401 if it needs a token. Uses the service's own image. */}}
 {{- define "chassis.test" -}}
 {{- $urls := list (printf "http://%s:9000/readyz" .name) (printf "http://%s:9000/metrics" .name) -}}
 {{- range .Values.test.paths }}{{ $urls = append $urls (printf "http://%s%s" $.name .) }}{{ end -}}

@@ -2,7 +2,7 @@
 What every chart does with values that people write. `make charts` copies this file into charts/rabbitmq and charts/postgresql, under their names.
 */}}
 
-{{/* A scalar as text, as it was written. A number of a values file is a float64, which Go prints as 1e+06. */}}
+{{/* A scalar as text. Numbers of a values file are float64, which Go prints as 1e+06. */}}
 {{- define "chassis.text" -}}
 {{- if kindIs "string" . }}{{ . }}{{ else }}{{ toJson . }}{{ end -}}
 {{- end }}
@@ -15,7 +15,7 @@ What every chart does with values that people write. `make charts` copies this f
 {{- mulf (float64 $number) (get $factors (trimPrefix $number $text)) | int64 }}
 {{- end }}
 
-{{/* A map of texts, such as labels, without the keys that are null. */}}
+{{/* A map of texts, such as labels, without null values. */}}
 {{- define "chassis.texts" -}}
 {{- range $key, $value := . }}
 {{- if not (kindIs "invalid" $value) }}
@@ -24,7 +24,7 @@ What every chart does with values that people write. `make charts` copies this f
 {{- end }}
 {{- end }}
 
-{{/* A map as YAML, without the keys that are null, and the maps that are empty without them. */}}
+{{/* A map as YAML, without null values and without maps that become empty. */}}
 {{- define "chassis.yaml" -}}
 {{- $map := deepCopy (. | default dict) }}
 {{- include "chassis.withoutNulls" $map }}
@@ -51,7 +51,7 @@ annotations:
 {{- end }}
 {{- end }}
 
-{{/* Annotations of pods: the chart's own, those by which Prometheus finds them, and the values', of which each holds over one before it. */}}
+{{/* Annotations of pods: the chart's own, those for Prometheus, and those of the values; later ones override earlier ones. */}}
 {{- define "chassis.podAnnotations" -}}
 {{- $annotations := .of }}
 {{- if .Values.metrics.annotations }}
@@ -64,8 +64,8 @@ annotations:
 {{- end }}
 
 {{/*
-An image: (dict "Values" .Values "repository" "warren/user" "tag" "1.0.0"), the last two where image.repository and image.tag are empty.
-`global.imageRegistry` stands before a repository that names no registry itself.
+An image: (dict "Values" .Values "repository" "warren/user" "tag" "1.0.0"), where repository and tag are the defaults.
+`global.imageRegistry` is prepended if the repository names no registry.
 */}}
 {{- define "chassis.imageOf" -}}
 {{- $image := .Values.image }}
@@ -88,7 +88,7 @@ imagePullPolicy: {{ . }}
 {{- end }}
 {{- end }}
 
-{{/* Secrets to pull images with: those of `global` and the chart's own, each a name or {name}. */}}
+{{/* Secrets for pulling images: those of `global` and of the chart, each a name or {name}. */}}
 {{- define "chassis.pullSecrets" -}}
 {{- $names := list }}
 {{- range concat ((.Values.global).imagePullSecrets | default list) (.Values.imagePullSecrets | default list) }}
@@ -102,12 +102,12 @@ imagePullSecrets:
 {{- end }}
 {{- end }}
 
-{{/* Items of `env`: (dict "extra" .Values.extraEnv "own" (list "PORT")). A name that stands there twice is refused: which one holds is chance. */}}
+{{/* Items of `env`: (dict "extra" .Values.extraEnv "own" (list "PORT")). A duplicate name is refused, because its value would be undefined. */}}
 {{- define "chassis.extraEnv" -}}
 {{- $names := .own }}
 {{- range .extra }}
 {{- if has .name $names }}
-{{- fail (printf "extraEnv: %s is set by the chart, or twice" .name) }}
+{{- fail (printf "extraEnv: %s is set by the chart already, or listed twice" .name) }}
 {{- end }}
 {{- $names = append $names .name }}
 - name: {{ .name }}
@@ -121,7 +121,7 @@ imagePullSecrets:
 {{- end }}
 {{- end }}
 
-{{/* How pods with these labels are spread, which stand in every constraint that selects no others: (dict "constraints" list "labels" dict). */}}
+{{/* Spread constraints of pods; these labels are the default `labelSelector`: (dict "constraints" list "labels" dict). */}}
 {{- define "chassis.spread" -}}
 {{- with .constraints }}
 topologySpreadConstraints:
@@ -133,7 +133,7 @@ topologySpreadConstraints:
 {{- end }}
 {{- end }}
 
-{{/* Where a pod may run, and how soon. */}}
+{{/* Scheduling: nodes, tolerations, affinity and priority. */}}
 {{- define "chassis.scheduling" -}}
 {{- with .Values.priorityClassName }}
 priorityClassName: {{ . }}
@@ -148,7 +148,7 @@ tolerations:
 {{- end }}
 {{- end }}
 
-{{/* From where Prometheus may come: the release's own namespace, and those of `networkPolicy.prometheus`. */}}
+{{/* NetworkPolicy peers of Prometheus: the release's own namespace and those of `networkPolicy.prometheus`. */}}
 {{- define "chassis.prometheus" -}}
 {{- $prometheus := .Values.networkPolicy.prometheus | default dict }}
 {{- $pods := printf "podSelector:\n  matchLabels:%s" (include "chassis.texts" $prometheus.labels | trim | default "{}" | nindent 4) }}

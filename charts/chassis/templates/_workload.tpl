@@ -14,7 +14,7 @@ data:
   {{- include "chassis.config" . | trim | nindent 2 }}
 {{- end }}
 
-{{/* The environment, without the variables that are null. */}}
+{{/* The environment, without null variables. */}}
 {{- define "chassis.config" -}}
 {{- $variables := dict "LOG_LEVEL" .Values.logLevel }}
 {{- range $variable, $seconds := dict "SHUTDOWN_GRACE" .Values.shutdown.grace "DRAIN_DELAY" .Values.shutdown.drainDelay }}
@@ -110,7 +110,7 @@ spec:
             periodSeconds: 1
             timeoutSeconds: 3
             failureThreshold: 60
-          # Waits for its database and, the first time, for its queues. A broker that is away later takes no pod out of service.
+          # Ready needs the database and, at the first start, the queues. A later outage of the broker does not make a pod unready.
           readinessProbe:
             httpGet:
               path: /readyz

@@ -1,5 +1,5 @@
-# A role and a database for each service of which there is a password, on a running server; no service may connect to
-# another's database. All of it can be done again at any time; what the server holds besides is left alone.
+# Creates a role and a database for each service that has a password; no service may connect to another's database.
+# Idempotent; all other objects of the server are left unchanged.
 set -euo pipefail
 
 umask 077
@@ -8,11 +8,11 @@ printf '*:*:*:postgres:%s\n' "$(sed 's/[\\:]/\\&/g' /credentials/password)" >"$P
 deadline=$((SECONDS + ${TIMEOUT:?}))
 until failure=$(psql -qXAt -d postgres -c 'select 1' 2>&1 >/dev/null); do
   if [[ $failure == *'password authentication failed'* ]]; then
-    echo "PostgreSQL does not know 'postgres' by the password of its Secret: set it with alter role" >&2
+    echo "PostgreSQL refused the password of 'postgres' in its Secret: set that password with alter role" >&2
     exit 1
   fi
   if ((SECONDS > deadline)); then
-    echo "PostgreSQL was not there within $TIMEOUT s: $failure" >&2
+    echo "PostgreSQL was not available within $TIMEOUT s: $failure" >&2
     exit 1
   fi
   sleep 1
@@ -26,12 +26,12 @@ for directory in /credentials/services/*/; do
     -v file="$directory/password" <<'SQL'
 \set password `cat :file`
 select format('create role %I login', :'role') where not exists (select from pg_roles where rolname = :'role') \gexec
--- The password goes over the wire in the clear, but never into the log.
+-- The statement contains the password, so it must not be logged.
 set log_min_error_statement = panic;
 alter role :"role" with login nosuperuser nocreatedb nocreaterole password :'password';
 select format('create database %I owner %I', :'database', :'role')
   where not exists (select from pg_database where datname = :'database') \gexec
 revoke connect on database :"database" from public;
-\echo :role has its database :database
+\echo :role owns the database :database
 SQL
 done

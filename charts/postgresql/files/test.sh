@@ -1,4 +1,4 @@
-# helm test: each service reaches its own database, and none of the others.
+# helm test: each service can connect to its own database and to no other.
 set -euo pipefail
 
 umask 077
@@ -12,10 +12,10 @@ for directory in "${services[@]}"; do
   for other in "${services[@]}"; do
     database=warren_$(basename "$other" | tr - _)
     if answer=$(psql -qXAt -U "$service" -d "$database" -c 'select current_user' 2>&1); then
-      [[ $other == "$directory" && $answer == "$service" ]] || { echo "$service may connect to $database" >&2; exit 1; }
+      [[ $other == "$directory" && $answer == "$service" ]] || { echo "$service can connect to $database, which belongs to another service" >&2; exit 1; }
     else
       [[ $other != "$directory" && $answer == *'permission denied for database'* ]] || { echo "$service, $database: $answer" >&2; exit 1; }
     fi
   done
-  echo "$service: its own database, and no other"
+  echo "$service: can connect only to its own database"
 done

@@ -27,7 +27,7 @@ metadata:
 {{ .Values.auth.existingSecret | default (printf "%s-admin" .Chart.Name) }}
 {{- end }}
 
-{{/* {service: Secret}, of those that are not turned off. */}}
+{{/* {service: Secret} of the enabled services. */}}
 {{- define "postgresql.services" -}}
 {{- $services := dict }}
 {{- range $name, $service := .Values.services }}
@@ -39,13 +39,13 @@ metadata:
 {{- toJson $services }}
 {{- end }}
 
-{{/* Refuses a Secret that is missing or lacks a key, where there is a cluster to ask: (dict "root" $ "from" "auth.existingSecret" "secret" "x" "keys" (list "password")). */}}
+{{/* Refuses a Secret that is missing or lacks a key, if a cluster is available: (dict "root" $ "from" "auth.existingSecret" "secret" "x" "keys" (list "password")). */}}
 {{- define "postgresql.require" -}}
 {{- $namespace := .root.Release.Namespace }}
 {{- if lookup "v1" "ServiceAccount" $namespace "default" }}
 {{- $secret := lookup "v1" "Secret" $namespace .secret }}
 {{- if not $secret }}
-{{- fail (printf "%s: there is no Secret %q in the namespace %q: make it first" .from .secret $namespace) }}
+{{- fail (printf "%s: the Secret %q does not exist in the namespace %q: create it first" .from .secret $namespace) }}
 {{- end }}
 {{- range .keys }}
 {{- if not (hasKey ($secret.data | default dict) .) }}
@@ -55,7 +55,7 @@ metadata:
 {{- end }}
 {{- end }}
 
-{{/* Refuses volumes other than those of the StatefulSet that is there, where there is a cluster to ask: Kubernetes would, too, and not say why. */}}
+{{/* Refuses volumes that differ from those of the existing StatefulSet, if a cluster is available: Kubernetes refuses them without a reason. */}}
 {{- define "postgresql.volumes" -}}
 {{- with lookup "apps/v1" "StatefulSet" .Release.Namespace .Chart.Name }}
 {{- $claim := dict }}
@@ -64,20 +64,20 @@ metadata:
 {{- $size := $persistence.size | default "2Gi" }}
 {{- $way := "keep it, or replace the StatefulSet and keep its pods: docs/how-to/production-values.md#volumes" }}
 {{- if ne (empty $claim) (not $persistence.enabled) }}
-{{- fail (printf "persistence.enabled: the StatefulSet that is there has it otherwise, and Kubernetes does not change it: %s" $way) }}
+{{- fail (printf "persistence.enabled: differs from the existing StatefulSet, and Kubernetes cannot change it: %s" $way) }}
 {{- end }}
 {{- if $claim }}
 {{- if ne (include "postgresql.bytes" $size) (include "postgresql.bytes" $claim.resources.requests.storage) }}
-{{- fail (printf "persistence.size: the StatefulSet that is there has %s, and Kubernetes does not change it to %s: %s" $claim.resources.requests.storage $size $way) }}
+{{- fail (printf "persistence.size: the existing StatefulSet has %s, and Kubernetes cannot change it to %s: %s" $claim.resources.requests.storage $size $way) }}
 {{- end }}
 {{- if and $persistence.storageClass (ne $persistence.storageClass ($claim.storageClassName | default "")) }}
-{{- fail (printf "persistence.storageClass: the StatefulSet that is there has %q, and Kubernetes does not change it: %s" ($claim.storageClassName | default "") $way) }}
+{{- fail (printf "persistence.storageClass: the existing StatefulSet has %q, and Kubernetes cannot change it: %s" ($claim.storageClassName | default "") $way) }}
 {{- end }}
 {{- end }}
 {{- end }}
 {{- end }}
 
-{{/* The way to the cluster's names; 169.254.0.0/16 is where a node's own cache of them listens. */}}
+{{/* Egress to the cluster's DNS; NodeLocal DNSCache listens in 169.254.0.0/16. */}}
 {{- define "postgresql.dns" -}}
 - ports:
     - port: 53
@@ -92,7 +92,7 @@ metadata:
         cidr: 169.254.0.0/16
 {{- end }}
 
-{{/* A pod that runs one of the scripts with everyone's passwords: (dict "root" $ "script" "reconcile.sh" "component" "reconcile"). */}}
+{{/* A pod that runs one of the scripts with the passwords of all services: (dict "root" $ "script" "reconcile.sh" "component" "reconcile"). */}}
 {{- define "postgresql.scriptPod" -}}
 {{- with .root -}}
 restartPolicy: Never

@@ -1,5 +1,5 @@
-# The management API with nothing but bash.
-# request METHOD PATH [BODY]: sets $status and $answer; status 000 when nobody answers.
+# Calls the management API with bash only.
+# request METHOD PATH [BODY]: sets $status and $answer; the status is 000 when there is no response.
 host=${RABBITMQ_HOST:?} port=15672
 credentials=$(printf '%s:%s' "${RABBITMQ_USER:?}" "${RABBITMQ_PASSWORD:?}" | base64 -w0)
 

@@ -1,5 +1,5 @@
-# Gives a running broker what definitions.json says, and a user to each service of which there is a password.
-# All of it can be done again at any time; what the broker holds besides is left alone.
+# Applies definitions.json to a running broker, and creates a user for each service that has a password.
+# Idempotent; all other objects of the broker are left unchanged.
 set -euo pipefail
 source /scripts/api.sh
 
@@ -11,7 +11,7 @@ json() { # TEXT as a JSON string
 put() { # WHAT DEFINITIONS
   request POST definitions "$2"
   if [[ $status != 2* ]]; then
-    echo "RabbitMQ answered $status to $1: $answer" >&2
+    echo "cannot apply $1: RabbitMQ responded $status: $answer" >&2
     exit 1
   fi
   echo "$1: done"
@@ -23,11 +23,11 @@ until
   [[ $status == 200 && $(grep -o '"running":true' <<<"$answer" | wc -l) -ge ${REPLICAS:?} ]]
 do
   if [[ $status == 401 ]]; then
-    echo "RabbitMQ does not know the user '$RABBITMQ_USER' by the password of its Secret: set it with rabbitmqctl change_password" >&2
+    echo "RabbitMQ refused the password of '$RABBITMQ_USER' in its Secret: set that password with rabbitmqctl change_password" >&2
     exit 1
   fi
   if ((SECONDS > deadline)); then
-    echo "RabbitMQ was not there with $REPLICAS running nodes within $TIMEOUT s; the last answer was $status $answer" >&2
+    echo "RabbitMQ did not have $REPLICAS running nodes within $TIMEOUT s; last response: $status $answer" >&2
     exit 1
   fi
   sleep 1

@@ -1,4 +1,4 @@
-# helm test: the nodes run without alarm, the shared exchanges are there, and each service's user may log in.
+# helm test: the nodes run without alarms, the shared exchanges exist, and each service's user can log in.
 set -euo pipefail
 source /scripts/api.sh
 

@@ -27,7 +27,7 @@ metadata:
 {{ .Values.auth.existingSecret | default (printf "%s-admin" .Chart.Name) }}
 {{- end }}
 
-{{/* {service: Secret}: those of the definitions, and those of the values that are not turned off. */}}
+{{/* {service: Secret} of the services in the definitions and of the enabled ones in the values. */}}
 {{- define "rabbitmq.services" -}}
 {{- $services := dict }}
 {{- range (.Files.Get "files/definitions.json" | fromJson).users }}
@@ -44,7 +44,7 @@ metadata:
 {{- toJson $services }}
 {{- end }}
 
-{{/* Limits of each service's user: those of the values, else those of the definitions' first. */}}
+{{/* Limits of each service's user: from the values, otherwise from the first user of the definitions. */}}
 {{- define "rabbitmq.userLimits" -}}
 {{- $limits := (first (.Files.Get "files/definitions.json" | fromJson).users).limits }}
 {{- range $what, $limit := .Values.userLimits }}
@@ -53,14 +53,14 @@ metadata:
 {{- toJson $limits }}
 {{- end }}
 
-{{/* A pattern that matches these beginnings of routing keys; of none, one that matches no key. */}}
+{{/* A pattern that matches routing keys with these prefixes; without prefixes it matches nothing. */}}
 {{- define "rabbitmq.keys" -}}
 {{- if . }}^({{ join "|" . }}){{ else }}^${{ end }}
 {{- end }}
 
 {{/*
-What the broker is to hold, without its users: the generated file, with the permissions of the services that are turned on. One
-that the file does not know has those of the first, under its own name, and the routing keys that the values give it.
+The definitions for the broker, without users: the generated file, with the permissions of the enabled services. A service that is
+not in the file gets the permissions of the first one under its own name, with the routing keys from the values.
 */}}
 {{- define "rabbitmq.definitions" -}}
 {{- $file := .Files.Get "files/definitions.json" | fromJson }}
@@ -95,13 +95,13 @@ that the file does not know has those of the first, under its own name, and the 
 {{- mergeOverwrite (omit $file "users") $all | toPrettyJson }}
 {{- end }}
 
-{{/* Refuses a Secret that is missing or lacks a key, where there is a cluster to ask: (dict "root" $ "from" "auth.existingSecret" "secret" "x" "keys" (list "password")). */}}
+{{/* Refuses a Secret that is missing or lacks a key, if a cluster is available: (dict "root" $ "from" "auth.existingSecret" "secret" "x" "keys" (list "password")). */}}
 {{- define "rabbitmq.require" -}}
 {{- $namespace := .root.Release.Namespace }}
 {{- if lookup "v1" "ServiceAccount" $namespace "default" }}
 {{- $secret := lookup "v1" "Secret" $namespace .secret }}
 {{- if not $secret }}
-{{- fail (printf "%s: there is no Secret %q in the namespace %q: make it first" .from .secret $namespace) }}
+{{- fail (printf "%s: the Secret %q does not exist in the namespace %q: create it first" .from .secret $namespace) }}
 {{- end }}
 {{- range .keys }}
 {{- if not (hasKey ($secret.data | default dict) .) }}
@@ -111,7 +111,7 @@ that the file does not know has those of the first, under its own name, and the 
 {{- end }}
 {{- end }}
 
-{{/* One, where the values do not say. */}}
+{{/* Defaults to one. */}}
 {{- define "rabbitmq.replicas" -}}
 {{- .Values.replicas | default 1 | int }}
 {{- end }}
@@ -120,7 +120,7 @@ that the file does not know has those of the first, under its own name, and the 
 {{- .Values.terminationGracePeriodSeconds | default 120 | int }}
 {{- end }}
 
-{{/* Refuses volumes other than those of the StatefulSet that is there, where there is a cluster to ask: Kubernetes would, too, and not say why. */}}
+{{/* Refuses volumes that differ from those of the existing StatefulSet, if a cluster is available: Kubernetes refuses them without a reason. */}}
 {{- define "rabbitmq.volumes" -}}
 {{- with lookup "apps/v1" "StatefulSet" .Release.Namespace .Chart.Name }}
 {{- $claim := dict }}
@@ -129,20 +129,20 @@ that the file does not know has those of the first, under its own name, and the 
 {{- $size := $persistence.size | default "2Gi" }}
 {{- $way := "keep it, or replace the StatefulSet and keep its pods: docs/how-to/production-values.md#volumes" }}
 {{- if ne (empty $claim) (not $persistence.enabled) }}
-{{- fail (printf "persistence.enabled: the StatefulSet that is there has it otherwise, and Kubernetes does not change it: %s" $way) }}
+{{- fail (printf "persistence.enabled: differs from the existing StatefulSet, and Kubernetes cannot change it: %s" $way) }}
 {{- end }}
 {{- if $claim }}
 {{- if ne (include "rabbitmq.bytes" $size) (include "rabbitmq.bytes" $claim.resources.requests.storage) }}
-{{- fail (printf "persistence.size: the StatefulSet that is there has %s, and Kubernetes does not change it to %s: %s" $claim.resources.requests.storage $size $way) }}
+{{- fail (printf "persistence.size: the existing StatefulSet has %s, and Kubernetes cannot change it to %s: %s" $claim.resources.requests.storage $size $way) }}
 {{- end }}
 {{- if and $persistence.storageClass (ne $persistence.storageClass ($claim.storageClassName | default "")) }}
-{{- fail (printf "persistence.storageClass: the StatefulSet that is there has %q, and Kubernetes does not change it: %s" ($claim.storageClassName | default "") $way) }}
+{{- fail (printf "persistence.storageClass: the existing StatefulSet has %q, and Kubernetes cannot change it: %s" ($claim.storageClassName | default "") $way) }}
 {{- end }}
 {{- end }}
 {{- end }}
 {{- end }}
 
-{{/* The way to the cluster's names; 169.254.0.0/16 is where a node's own cache of them listens. */}}
+{{/* Egress to the cluster's DNS; NodeLocal DNSCache listens in 169.254.0.0/16. */}}
 {{- define "rabbitmq.dns" -}}
 - ports:
     - port: 53
@@ -157,7 +157,7 @@ that the file does not know has those of the first, under its own name, and the 
         cidr: 169.254.0.0/16
 {{- end }}
 
-{{/* A pod that runs one of the scripts with everyone's passwords: (dict "root" $ "script" "reconcile.sh" "component" "reconcile"). */}}
+{{/* A pod that runs one of the scripts with the passwords of all services: (dict "root" $ "script" "reconcile.sh" "component" "reconcile"). */}}
 {{- define "rabbitmq.scriptPod" -}}
 {{- $root := .root }}
 {{- with .root -}}

@@ -1,6 +1,6 @@
 {{/* A copy of charts/chassis/templates/_values.tpl under this chart's name, from `make charts`. */}}
 
-{{/* A scalar as text, as it was written. A number of a values file is a float64, which Go prints as 1e+06. */}}
+{{/* A scalar as text. Numbers of a values file are float64, which Go prints as 1e+06. */}}
 {{- define "rabbitmq.text" -}}
 {{- if kindIs "string" . }}{{ . }}{{ else }}{{ toJson . }}{{ end -}}
 {{- end }}
@@ -13,7 +13,7 @@
 {{- mulf (float64 $number) (get $factors (trimPrefix $number $text)) | int64 }}
 {{- end }}
 
-{{/* A map of texts, such as labels, without the keys that are null. */}}
+{{/* A map of texts, such as labels, without null values. */}}
 {{- define "rabbitmq.texts" -}}
 {{- range $key, $value := . }}
 {{- if not (kindIs "invalid" $value) }}
@@ -22,7 +22,7 @@
 {{- end }}
 {{- end }}
 
-{{/* A map as YAML, without the keys that are null, and the maps that are empty without them. */}}
+{{/* A map as YAML, without null values and without maps that become empty. */}}
 {{- define "rabbitmq.yaml" -}}
 {{- $map := deepCopy (. | default dict) }}
 {{- include "rabbitmq.withoutNulls" $map }}
@@ -49,7 +49,7 @@ annotations:
 {{- end }}
 {{- end }}
 
-{{/* Annotations of pods: the chart's own, those by which Prometheus finds them, and the values', of which each holds over one before it. */}}
+{{/* Annotations of pods: the chart's own, those for Prometheus, and those of the values; later ones override earlier ones. */}}
 {{- define "rabbitmq.podAnnotations" -}}
 {{- $annotations := .of }}
 {{- if .Values.metrics.annotations }}
@@ -62,8 +62,8 @@ annotations:
 {{- end }}
 
 {{/*
-An image: (dict "Values" .Values "repository" "warren/user" "tag" "1.0.0"), the last two where image.repository and image.tag are empty.
-`global.imageRegistry` stands before a repository that names no registry itself.
+An image: (dict "Values" .Values "repository" "warren/user" "tag" "1.0.0"), where repository and tag are the defaults.
+`global.imageRegistry` is prepended if the repository names no registry.
 */}}
 {{- define "rabbitmq.imageOf" -}}
 {{- $image := .Values.image }}
@@ -86,7 +86,7 @@ imagePullPolicy: {{ . }}
 {{- end }}
 {{- end }}
 
-{{/* Secrets to pull images with: those of `global` and the chart's own, each a name or {name}. */}}
+{{/* Secrets for pulling images: those of `global` and of the chart, each a name or {name}. */}}
 {{- define "rabbitmq.pullSecrets" -}}
 {{- $names := list }}
 {{- range concat ((.Values.global).imagePullSecrets | default list) (.Values.imagePullSecrets | default list) }}
@@ -100,12 +100,12 @@ imagePullSecrets:
 {{- end }}
 {{- end }}
 
-{{/* Items of `env`: (dict "extra" .Values.extraEnv "own" (list "PORT")). A name that stands there twice is refused: which one holds is chance. */}}
+{{/* Items of `env`: (dict "extra" .Values.extraEnv "own" (list "PORT")). A duplicate name is refused, because its value would be undefined. */}}
 {{- define "rabbitmq.extraEnv" -}}
 {{- $names := .own }}
 {{- range .extra }}
 {{- if has .name $names }}
-{{- fail (printf "extraEnv: %s is set by the chart, or twice" .name) }}
+{{- fail (printf "extraEnv: %s is set by the chart already, or listed twice" .name) }}
 {{- end }}
 {{- $names = append $names .name }}
 - name: {{ .name }}
@@ -119,7 +119,7 @@ imagePullSecrets:
 {{- end }}
 {{- end }}
 
-{{/* How pods with these labels are spread, which stand in every constraint that selects no others: (dict "constraints" list "labels" dict). */}}
+{{/* Spread constraints of pods; these labels are the default `labelSelector`: (dict "constraints" list "labels" dict). */}}
 {{- define "rabbitmq.spread" -}}
 {{- with .constraints }}
 topologySpreadConstraints:
@@ -131,7 +131,7 @@ topologySpreadConstraints:
 {{- end }}
 {{- end }}
 
-{{/* Where a pod may run, and how soon. */}}
+{{/* Scheduling: nodes, tolerations, affinity and priority. */}}
 {{- define "rabbitmq.scheduling" -}}
 {{- with .Values.priorityClassName }}
 priorityClassName: {{ . }}
@@ -146,7 +146,7 @@ tolerations:
 {{- end }}
 {{- end }}
 
-{{/* From where Prometheus may come: the release's own namespace, and those of `networkPolicy.prometheus`. */}}
+{{/* NetworkPolicy peers of Prometheus: the release's own namespace and those of `networkPolicy.prometheus`. */}}
 {{- define "rabbitmq.prometheus" -}}
 {{- $prometheus := .Values.networkPolicy.prometheus | default dict }}
 {{- $pods := printf "podSelector:\n  matchLabels:%s" (include "rabbitmq.texts" $prometheus.labels | trim | default "{}" | nindent 4) }}

@@ -1,9 +1,9 @@
 import { eventually } from '@warren/testkit';
 import { expect } from 'chai';
 import {
+  delayEvents,
   everyService,
   figure,
-  holdBack,
   type Mailbox,
   type Name,
   type Replica,
@@ -50,7 +50,7 @@ describe('events that come twice, late, and in the wrong order', () => {
     );
   /** Sends every event there was once more, in any order; how many these are. */
   const repeatAll = async () => {
-    const events = random.shuffle(await system.tape.read());
+    const events = random.shuffle(await system.recorder.read());
     for (const { routingKey, payload, properties } of events)
       await system.broker.publish('events', routingKey, payload, properties);
     return events.length;
@@ -80,8 +80,8 @@ describe('events that come twice, late, and in the wrong order', () => {
 
   it('an e-mail waits for its user, whatever its order has come to meanwhile', async function () {
     this.timeout(60_000);
-    const users = await holdBack(system, 'email', 'user.created');
-    const orders = await holdBack(system, 'email', 'order.created');
+    const users = await delayEvents(system, 'email', 'user.created');
+    const orders = await delayEvents(system, 'email', 'order.created');
     const waiting = () =>
       system.sql<{ template: string; status: string }>(
         'email',
@@ -102,8 +102,8 @@ describe('events that come twice, late, and in the wrong order', () => {
   it('users that order and session hear of late and in another order have their sessions and welcome orders', async function () {
     this.timeout(60_000);
     const held = [
-      await holdBack(system, 'order', 'user.created'),
-      await holdBack(system, 'session', 'user.created'),
+      await delayEvents(system, 'order', 'user.created'),
+      await delayEvents(system, 'session', 'user.created'),
     ];
     await doBusiness(113, 20, 0);
     for (const each of held) await each.release(random, 20);
@@ -114,7 +114,7 @@ describe('events that come twice, late, and in the wrong order', () => {
     this.timeout(60_000);
     await restart('order', { PAYMENT_TIMEOUT: '1500ms' });
     const before = await statuses('payment');
-    const held = await holdBack(system, 'payment', 'order.created');
+    const held = await delayEvents(system, 'payment', 'order.created');
     await doBusiness(114, 10, 10);
     await eventually(async () => expect((await statuses('payment')).void).to.equal(20), { timeout: 30_000 });
     await held.release(random, 20);
@@ -133,7 +133,7 @@ describe('events that come twice, late, and in the wrong order', () => {
     this.timeout(60_000);
     await restart('order', {});
     const before = await statuses('payment');
-    const held = await holdBack(system, 'order', 'payment.processed');
+    const held = await delayEvents(system, 'order', 'payment.processed');
     await doBusiness(115, 10, 10, 0);
     const { processed = 0 } = before;
     await eventually(

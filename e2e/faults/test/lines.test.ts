@@ -2,29 +2,29 @@ import { eventually } from '@warren/testkit';
 import { expect } from 'chai';
 import {
   type Attempt,
-  type Cable,
   figure,
   isProblem,
-  openCable,
+  openTcpProxy,
   percentile,
   type Replica,
   seeded,
+  type TcpProxy,
   withSystem,
 } from '../../support/src/index.ts';
 
 // Both ends live; what is between them fails.
 describe('a line that fails under load', () => {
   const system = withSystem();
-  const brokers: Cable[] = [];
-  const databases: Cable[] = [];
+  const brokers: TcpProxy[] = [];
+  const databases: TcpProxy[] = [];
   let user: Replica;
   let session: Replica;
 
   before('services on lines that can be cut', async function () {
     this.timeout(60_000);
     for (const service of ['user', 'session'] as const) {
-      const broker = await openCable(`${system.broker.url(service)}?heartbeat=1`);
-      const database = await openCable(system.databaseUrl(service));
+      const broker = await openTcpProxy(`${system.broker.url(service)}?heartbeat=1`);
+      const database = await openTcpProxy(system.databaseUrl(service));
       brokers.push(broker);
       databases.push(database);
       const env = { AMQP_URL: broker.url, DATABASE_URL: database.url, REQUEST_TIMEOUT: '2s' };
@@ -34,7 +34,7 @@ describe('a line that fails under load', () => {
     }
     await connected(1);
   });
-  after(() => Promise.all([...brokers, ...databases].map((cable) => cable.close())));
+  after(() => Promise.all([...brokers, ...databases].map((proxy) => proxy.close())));
 
   const connected = (wanted: 0 | 1) =>
     eventually(
@@ -67,7 +67,7 @@ describe('a line that fails under load', () => {
       await more(Math.round(random.between(20, 60)));
       await Promise.all(brokers.map((line) => line.cut()));
       await more(Math.round(random.between(1, 20)));
-      await Promise.all(brokers.map((line) => line.mend()));
+      await Promise.all(brokers.map((line) => line.restore()));
     }
     await connected(1);
     await stop();
@@ -86,7 +86,7 @@ describe('a line that fails under load', () => {
     await connected(0);
     figure('noticed after', Date.now() - frozen, 'ms');
     await more(40);
-    await Promise.all(brokers.map((line) => line.mend()));
+    await Promise.all(brokers.map((line) => line.restore()));
     await connected(1);
     await more(20);
     await stop();
@@ -107,7 +107,7 @@ describe('a line that fails under load', () => {
         await more(40);
         await Promise.all(databases.map((line) => line[fail]()));
         await more(fail === 'cut' ? 20 : 160);
-        await Promise.all(databases.map((line) => line.mend()));
+        await Promise.all(databases.map((line) => line.restore()));
       }
       await more(40);
       await stop();
@@ -145,7 +145,7 @@ describe('a line that fails under load', () => {
         expect(replica.process.logs.filter(({ msg }) => /database is away/.test(msg))).to.have.length(1);
     });
     expect((await user.readyz()).status).to.equal(503);
-    await Promise.all(databases.map((line) => line.mend()));
+    await Promise.all(databases.map((line) => line.restore()));
     await Promise.all([user.ready(), session.ready()]);
     const { stop, more } = start(85);
     await more(20);

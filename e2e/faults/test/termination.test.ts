@@ -4,13 +4,13 @@ import { expect } from 'chai';
 import pg from 'pg';
 import {
   type Attempt,
-  type Cable,
   createClient,
   figure,
   isProblem,
-  openCable,
+  openTcpProxy,
   type Replica,
   signUpOnce,
+  type TcpProxy,
   withSystem,
 } from '../../support/src/index.ts';
 
@@ -20,11 +20,11 @@ const PROMPT = 10_000;
 describe('SIGTERM', () => {
   const system = withSystem();
   const client = createClient();
-  const cables: Cable[] = [];
+  const proxies: TcpProxy[] = [];
 
   after(async () => {
     client.close();
-    for (const cable of cables) await cable.close();
+    for (const proxy of proxies) await proxy.close();
   });
 
   afterEach('nothing runs on into the next test', () => system.end('SIGKILL'));
@@ -41,10 +41,10 @@ describe('SIGTERM', () => {
     eventually(async () => expect((await replica.readyz()).body.status).to.equal('draining'), {
       interval: 10,
     });
-  const cableTo = async (url: string) => {
-    const cable = await openCable(url);
-    cables.push(cable);
-    return cable;
+  const proxyTo = async (url: string) => {
+    const proxy = await openTcpProxy(url);
+    proxies.push(proxy);
+    return proxy;
   };
 
   describe('with another replica beside it', () => {
@@ -161,9 +161,9 @@ describe('SIGTERM', () => {
     });
 
     it('while it waits for its database at the start ends at once', async () => {
-      const cable = await cableTo(system.databaseUrl('user'));
-      await cable.cut();
-      const user = await system.replica('user', { DATABASE_URL: cable.url });
+      const proxy = await proxyTo(system.databaseUrl('user'));
+      await proxy.cut();
+      const user = await system.replica('user', { DATABASE_URL: proxy.url });
       user.start();
       await eventually(() => user.process.logs.some(({ msg }) => /database is away/.test(msg)));
       expect((await user.readyz()).status).to.equal(503);
@@ -270,8 +270,8 @@ describe('SIGTERM', () => {
       this.timeout(60_000);
       const env = { SHUTDOWN_GRACE: '8' };
       const lines = {
-        user: await cableTo(system.broker.url('user')),
-        session: await cableTo(system.broker.url('session')),
+        user: await proxyTo(system.broker.url('user')),
+        session: await proxyTo(system.broker.url('session')),
       };
       const user = await system.run('user', { ...env, AMQP_URL: lines.user.url });
       const session = await system.run('session', { ...env, AMQP_URL: lines.session.url });
@@ -290,7 +290,7 @@ describe('SIGTERM', () => {
         expect(ended.code).to.equal(0);
         figure('ended after', ended.ms, 'ms');
       }
-      for (const line of [lines.user, lines.session]) await line.mend();
+      for (const line of [lines.user, lines.session]) await line.restore();
       user.start();
       session.start();
       await system.accounts({ duplicates: true, end: true });
@@ -300,8 +300,8 @@ describe('SIGTERM', () => {
       this.timeout(60_000);
       const env = { SHUTDOWN_GRACE: '8', REQUEST_TIMEOUT: '3s' };
       const lines = {
-        user: await cableTo(system.databaseUrl('user')),
-        session: await cableTo(system.databaseUrl('session')),
+        user: await proxyTo(system.databaseUrl('user')),
+        session: await proxyTo(system.databaseUrl('session')),
       };
       const user = await system.run('user', { ...env, DATABASE_URL: lines.user.url });
       const session = await system.run('session', { ...env, DATABASE_URL: lines.session.url });
@@ -316,7 +316,7 @@ describe('SIGTERM', () => {
         figure(`ended with ${ended.code} after`, ended.ms, 'ms');
         if (away === 'cut') expect(ended.code).to.equal(0);
       }
-      for (const line of [lines.user, lines.session]) await line.mend();
+      for (const line of [lines.user, lines.session]) await line.restore();
       user.start();
       session.start();
       await load.stop();

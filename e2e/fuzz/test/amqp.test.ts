@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { eventually, managementOf } from '@warren/testkit';
 import { expect } from 'chai';
 import fc from 'fast-check';
-import { createClient, type Name, type Taped } from '../../support/src/index.ts';
+import { createClient, type Name, type RecordedEvent } from '../../support/src/index.ts';
 import { withHouse } from './support/house.ts';
 import { createLedger } from './support/ledger.ts';
 import { bodyOf, type Odd, oddMessages } from './support/messages.ts';
@@ -56,7 +56,7 @@ target('amqp', ({ property }) => {
   const client = createClient();
   const ledger = createLedger(house.system.broker, house.of);
   let publisher: Publisher;
-  let templates: Taped[];
+  let templates: RecordedEvent[];
   let known: string;
 
   before('events to make others of', async function () {
@@ -67,10 +67,10 @@ target('amqp', ({ property }) => {
     known = await signUp();
     await declinedOrder(known);
     templates = await eventually(async () => {
-      const byKey = new Map((await house.system.tape.read()).map((taped) => [taped.routingKey, taped]));
+      const byKey = new Map((await house.system.recorder.read()).map((event) => [event.routingKey, event]));
       for (const key of ['user.created.v1', 'order.cancelled.v1', 'payment.processed.v1', 'email.sent.v1'])
         expect([...byKey.keys()]).to.include(key);
-      return [...byKey].sort(([one], [other]) => (one < other ? -1 : 1)).map(([, taped]) => taped);
+      return [...byKey].sort(([one], [other]) => (one < other ? -1 : 1)).map(([, event]) => event);
     }, PATIENCE);
   });
   after(async () => {
@@ -148,7 +148,7 @@ target('amqp', ({ property }) => {
     anonymous ? {} : { userId: userOf(house.system.broker.url(service)) };
 
   async function publishEvent(odd: Odd): Promise<void> {
-    const { routingKey, payload, properties } = templates[odd.template % templates.length] as Taped;
+    const { routingKey, payload, properties } = templates[odd.template % templates.length] as RecordedEvent;
     const service = routingKey.split('.')[0] as Name;
     const id = randomUUID();
     const { contentType, type, appId, correlationId, timestamp } = properties;

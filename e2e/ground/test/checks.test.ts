@@ -16,7 +16,7 @@ describe('make check', function () {
 
   it('says which checks there are when asked for one that there is not', async () => {
     const { code, output } = await copy.run('scripts/check.ts', 'spelling');
-    expect(output).to.contain('There is no check called spelling: the checks are types, lint,');
+    expect(output).to.contain('Unknown check: spelling. The checks are types, lint,');
     expect(code).to.equal(2);
   });
 
@@ -59,7 +59,7 @@ describe('make check', function () {
 
   it('charts: finds an unknown field, a value that is not refused, a changed number and a null that removes nothing', async function () {
     if (!runs('helm', 'version') || !runs('kubeconform', '-v')) {
-      console.log('      passed over: helm or kubeconform is not installed here');
+      console.log('      skipped: helm or kubeconform is not installed');
       this.skip();
     }
     const workload = 'charts/chassis/templates/_workload.tpl';
@@ -81,7 +81,7 @@ describe('make check', function () {
     };
     const { code, output } = await copy.with(planted, () => copy.run('scripts/check.ts', 'charts'));
     expect(output).to.contain('FAIL charts');
-    expect(output).to.contain('charts/rabbitmq with {"planted":1} is rendered: it must be refused');
+    expect(output).to.contain('charts/rabbitmq with {"planted":1} is accepted, but must be refused');
     expect(output).to.contain('does not say - "max_connections=1000000"');
     expect(output).to.contain('charts/rabbitmq: tls.only is not removed by null (set)');
     expect(output).to.match(/Deployment.*livelinessProbe/);
@@ -208,13 +208,13 @@ function faults(): Fault[] {
       'imports',
       'a service that imports another by path',
       { [user]: "import '../../session/src/sessions.ts';\n" },
-      [`${user}:1 imports '../../session/src/sessions.ts': nothing imports services/session but itself`],
+      [`${user}:1 imports '../../session/src/sessions.ts': only services/session may import its own files`],
     ],
     [
       'imports',
       'a service that imports another by name',
       { [user]: "import 'session';\n" },
-      [`${user}:1 imports 'session': nothing imports services/session but itself`],
+      [`${user}:1 imports 'session': only services/session may import its own files`],
     ],
     [
       'imports',
@@ -244,37 +244,37 @@ function faults(): Fault[] {
       'imports',
       'a service that reaches into a package by path',
       { [user]: "import '../../../packages/chassis/src/index.ts';\n" },
-      ['it leads out of services/user'],
+      ['it is outside of services/user'],
     ],
     [
       'imports',
       "a service that imports a package's files",
       { [user]: "import '@warren/chassis/src/index.ts';\n" },
-      ['import what @warren/chassis exports, not its files'],
+      ['import the exports of @warren/chassis, not its files'],
     ],
     [
       'imports',
       'a service that imports koa',
       { [user]: "import Koa from 'koa';\n" },
-      ['through @warren/chassis alone'],
+      ['only through @warren/chassis'],
     ],
     [
       'imports',
       'a service that imports joi',
       { [user]: "import Joi from 'joi';\n" },
-      ['through @warren/events alone'],
+      ['only through @warren/events'],
     ],
     [
       'imports',
       'a service that imports the testkit',
       { [user]: "import '@warren/testkit';\n" },
-      ['the testkit is for tests and benchmarks'],
+      ['only tests and benchmarks may import the testkit'],
     ],
     [
       'imports',
       'a chassis that knows a service',
       { [chassis]: "import '../../../services/user/src/users.ts';\n" },
-      ['nothing imports services/user but itself'],
+      ['only services/user may import its own files'],
     ],
     [
       'imports',
@@ -290,9 +290,15 @@ function faults(): Fault[] {
     ],
     [
       'imports',
+      "an edge that knows the shop's events",
+      { 'packages/edge/src/planted.ts': "import '@warren/contracts';\n" },
+      ["imports '@warren/contracts': packages/edge may import @warren/chassis"],
+    ],
+    [
+      'imports',
       'events that import the chassis',
       { [events]: "import '@warren/chassis';\n" },
-      ['packages/events may import none of our packages'],
+      ['packages/events may import no package of this repository'],
     ],
 
     [
@@ -303,7 +309,7 @@ function faults(): Fault[] {
           .read('services/user/package-lock.json')
           .replace('"integrity":', '"resolved": "https://registry.example/chai.tgz",\n      "integrity":'),
       }),
-      ['services/user/package-lock.json names a host (https://registry.example/chai.tgz)'],
+      ['services/user/package-lock.json contains a host (https://registry.example/chai.tgz)'],
     ],
     [
       'lockfiles',
@@ -313,7 +319,9 @@ function faults(): Fault[] {
         delete lockfile.packages['node_modules/@biomejs/cli-darwin-arm64'];
         return { 'package-lock.json': JSON.stringify(lockfile) };
       },
-      ['package-lock.json lacks what @biomejs/biome needs on other platforms (@biomejs/cli-darwin-arm64)'],
+      [
+        'package-lock.json lacks packages that @biomejs/biome needs on other platforms (@biomejs/cli-darwin-arm64)',
+      ],
     ],
     [
       'lockfiles',
@@ -329,7 +337,7 @@ function faults(): Fault[] {
         manifest.dependencies.planted = '^1.0.0';
         return { 'packages/events/package.json': JSON.stringify(manifest) };
       },
-      ['services/user/package-lock.json is behind packages/events/package.json'],
+      ['services/user/package-lock.json is older than packages/events/package.json'],
     ],
     [
       'lockfiles',
@@ -337,7 +345,7 @@ function faults(): Fault[] {
       (copy) => ({
         'services/user/.npmrc': `${copy.read('services/user/.npmrc')}registry=https://registry.example\n`,
       }),
-      ['services/user/.npmrc names a registry'],
+      ['services/user/.npmrc sets a registry'],
     ],
 
     [
@@ -347,7 +355,7 @@ function faults(): Fault[] {
         'services/planted/package.json': '{ "name": "planted" }\n',
         'services/planted/src/broker.ts': 'export const broker = () => ({ vhosts: { publish: {} } });\n',
       },
-      ["charts/rabbitmq/files/definitions.json is not what the services' broker.ts say", 'make definitions'],
+      ["charts/rabbitmq/files/definitions.json differs from the services' broker.ts", 'make definitions'],
     ],
     [
       'definitions',
@@ -356,7 +364,7 @@ function faults(): Fault[] {
         const file = 'charts/rabbitmq/files/definitions.json';
         return { [file]: copy.read(file).replace('"configure": "^user', '"configure": ".*') };
       },
-      ["is not what the services' broker.ts say"],
+      ["differs from the services' broker.ts"],
     ],
     [
       'definitions',
@@ -378,8 +386,8 @@ function faults(): Fault[] {
         };
       },
       [
-        'docs/reference/openapi/session.json is not what the services say: write it anew with `make docs`',
-        'docs/reference/openapi/warren.json is not what the services say',
+        'docs/reference/openapi/session.json is out of date: run `make docs`',
+        'docs/reference/openapi/warren.json is out of date',
       ],
     ],
     [
@@ -389,14 +397,14 @@ function faults(): Fault[] {
         'services/planted/package.json': '{ "name": "planted" }\n',
         'services/planted/src/service.ts': "export const service = { name: 'planted', version: '1' };\n",
       },
-      ['docs/reference/openapi/planted.json is not what the services say'],
+      ['docs/reference/openapi/planted.json is out of date'],
     ],
     [
       'openapi',
       'a document of a service that is no more, which keeps to no standard either',
       { 'docs/reference/openapi/gone.json': '{ "openapi": "3.1.0", "info": { "title": "gone" } }\n' },
       [
-        'docs/reference/openapi/gone.json is of no service: remove it with `make docs`',
+        'docs/reference/openapi/gone.json belongs to no service: run `make docs` to remove it',
         'The field `version` must be present',
       ],
     ],
@@ -407,7 +415,7 @@ function faults(): Fault[] {
         const file = 'docs/reference/asyncapi.json';
         return { [file]: copy.read(file).replace('Published by user', 'Published by nobody') };
       },
-      ['docs/reference/asyncapi.json is not what the services say: write it anew with `make docs`'],
+      ['docs/reference/asyncapi.json is out of date: run `make docs`'],
     ],
     [
       'asyncapi',
@@ -418,7 +426,7 @@ function faults(): Fault[] {
           [file]: copy.read(file).replace("consumes('session', [userCreated]", "consumes('session', []"),
         };
       },
-      ['docs/reference/asyncapi.json is not what the services say'],
+      ['docs/reference/asyncapi.json is out of date'],
     ],
     [
       'asyncapi',
@@ -435,6 +443,91 @@ function faults(): Fault[] {
       'what keeps to no standard',
       (copy) => ({ 'package.json': copy.read('package.json').replace('"version": "0.1.0"', '"version": 1') }),
       ['docs/reference/asyncapi.json: info.version'],
+    ],
+
+    [
+      'reference',
+      'a remedy that the page does not have',
+      (copy) => {
+        const file = 'packages/chassis/src/errors.ts';
+        return { [file]: copy.read(file).replace("remedy: '", "remedy: 'Planted. ") };
+      },
+      ['docs/reference/errors.md differs from the code: run `make docs`'],
+    ],
+    [
+      'reference',
+      'another default, another queue and another metric',
+      (copy) => ({
+        'services/session/src/config.ts': copy
+          .read('services/session/src/config.ts')
+          .replace("default('24h')", "default('23h')"),
+        'packages/chassis/src/telemetry/metrics.ts': copy
+          .read('packages/chassis/src/telemetry/metrics.ts')
+          .replace("'events_consumed_total'", "'events_taken_total'"),
+        'services/planted/package.json': '{ "name": "planted" }\n',
+        'services/planted/src/broker.ts':
+          "export const broker = () => ({ vhosts: { publish: { queues: { 'planted.rpc': {} } } } });\n",
+      }),
+      [
+        'docs/reference/configuration.md differs from the code',
+        'docs/reference/metrics.md differs from the code',
+        'docs/reference/broker.md differs from the code',
+      ],
+    ],
+    [
+      'reference',
+      'a variable that nobody describes',
+      (copy) => {
+        const file = 'services/session/src/config.ts';
+        return { [file]: copy.read(file).replace('.description(', '.note(') };
+      },
+      ['SESSION_TTL has no description'],
+    ],
+    [
+      'reference',
+      'a code that the page lacks, and one that no source file has',
+      (copy) => {
+        const page = 'docs/reference/errors.md';
+        return {
+          [user]: "export const planted = { code: 'user_planted' };\n",
+          [page]: copy.read(page).replace('`email_taken`', '`email_gone`'),
+        };
+      },
+      [
+        `docs/reference/errors.md does not have the code user_planted of ${user}`,
+        'docs/reference/errors.md does not have the code email_taken of services/user/src/routes.ts',
+        'docs/reference/errors.md has the code email_gone, which no source file has',
+      ],
+    ],
+    [
+      'alerts',
+      'an alert without a runbook',
+      (copy) => {
+        const file = 'charts/rabbitmq/templates/monitoring.yaml';
+        return { [file]: copy.read(file).replace(/^ +runbook_url:.*\n/m, '') };
+      },
+      ['charts/rabbitmq/templates/monitoring.yaml: the alert RabbitMQNodesAway has no runbook'],
+    ],
+    [
+      'alerts',
+      'an alert whose runbook does not exist',
+      (copy) => {
+        const file = 'docs/reference/alerts.md';
+        return { [file]: copy.read(file).replace('### WarrenTasksFail', '### WarrenTasksWait') };
+      },
+      [
+        'the runbook docs/reference/alerts.md#warrentasksfail of the alert WarrenTasksFail does not exist',
+        'docs/reference/alerts.md describes WarrenTasksWait, which is not an alert of a chart',
+      ],
+    ],
+    [
+      'alerts',
+      'an alert on a counter without a runbook',
+      (copy) => {
+        const file = 'charts/order/values.yaml';
+        return { [file]: copy.read(file).replace(/^ +runbook:.*\n/m, '') };
+      },
+      ['charts/order/values.yaml: the alert WarrenPaymentUnfit has no runbook'],
     ],
   ];
 }

@@ -21,7 +21,7 @@ describe('make demo', function () {
 
   it('shows its whole tour, ends with 0, and leaves no database behind', async () => {
     const { code, output } = await run();
-    expect(output).to.contain('An order that cannot be paid');
+    expect(output).to.contain('An order that exceeds the payment limit');
     expect(output).to.match(/200 OK: Ada Lovelace; sessions active; .*nothing missing/s);
     expect(code, output).to.equal(0);
     expect(

@@ -19,9 +19,9 @@ describe('make mutants', () => {
     const mutant = { name: 'a fault', file: 'a.ts', find: 'one', suite: 's', tests: [] };
     const refusal = (text: string, replace: string) => () => plant({ ...mutant, replace } as Mutant, text);
     expect(refusal('none', 'two')).to.not.throw();
-    expect(refusal('', 'two')).to.throw('occurs 0 times in a.ts, not once');
-    expect(refusal('one one', 'two')).to.throw('occurs 2 times in a.ts, not once');
-    expect(refusal('one', 'two(')).to.throw('a.ts is not TypeScript with it');
+    expect(refusal('', 'two')).to.throw('occurs 0 times in a.ts; it must occur once');
+    expect(refusal('one one', 'two')).to.throw('occurs 2 times in a.ts; it must occur once');
+    expect(refusal('one', 'two(')).to.throw('a.ts is not valid TypeScript with this fault');
   });
 
   for (const mutant of mutants) {

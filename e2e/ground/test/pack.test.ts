@@ -37,7 +37,7 @@ describe('the packages, packed', function () {
   after(() => rmSync(away, { recursive: true, force: true }));
 
   it('hold compiled JavaScript and no sources', () => {
-    for (const name of ['events', 'contracts', 'chassis']) {
+    for (const name of ['events', 'contracts', 'chassis', 'edge']) {
       const { exports, dependencies, scripts } = JSON.parse(
         readFileSync(join(away, 'node_modules/@warren', name, 'package.json'), 'utf8'),
       );

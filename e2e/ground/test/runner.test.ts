@@ -92,7 +92,7 @@ describe('make test', function () {
     process.env.JOBS = 'many';
     try {
       const { code, output } = await runSuite("it('holds', () => {});\n");
-      expect(output).to.contain('JOBS must be a whole number from 1, not many.');
+      expect(output).to.contain('JOBS must be a whole number of at least 1, not many.');
       expect(code).to.equal(2);
     } finally {
       delete process.env.JOBS;

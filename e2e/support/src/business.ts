@@ -1,8 +1,8 @@
 // Sign-ups and orders by a fixed number of clients, each of whom waits for the answer and repeats what failed.
 import { setTimeout as wait } from 'node:timers/promises';
-import { type Attempt, attempt, isPassing, persist, type Wish } from './asking.ts';
 import { createClient, type HttpClient } from './http.ts';
-import { newSignUp, PATHS, type SignUp, signUpSurely } from './load.ts';
+import { newSignUp, PATHS, type SignUp, signUpUntilAnswered } from './load.ts';
+import { type Attempt, attempt, isTransient, type PendingRequest, retry } from './pending-request.ts';
 import { type Random, seeded } from './random.ts';
 import type { Authorize } from './tokens.ts';
 
@@ -10,7 +10,7 @@ import type { Authorize } from './tokens.ts';
 export const PAYMENT_LIMIT = 1_000;
 
 /** One order that somebody wants to place, however often that takes. */
-export interface Placed extends Wish {
+export interface Placed extends PendingRequest {
   content: { userId: string; productName: string; price: number; currency?: string; orderId?: string };
   /** The body of the first 201 or 200. */
   order?: { orderId: string; userId: string; productName: string; price: number; currency: string };
@@ -67,7 +67,7 @@ export function startBusiness(options: BusinessOptions): Business {
     const id = `${seed}-${begun.signUps++}`;
     const one = newSignUp(id, random.pick(PATHS), true);
     ledger.push(one);
-    await signUpSurely(client, one, target, performance.now(), abandoned.signal);
+    await signUpUntilAnswered(client, one, target, performance.now(), abandoned.signal);
     if (one.user !== undefined) customers.push(one.user.id);
   };
   const order = async () => {
@@ -152,13 +152,13 @@ const orderSurely = (
   abandoned: AbortSignal,
   headers?: Record<string, string>,
 ): Promise<void> =>
-  persist(
+  retry(
     async (from) => {
       const made = await attempt(client, one, one.content, target(), from, headers);
       if (made.answer?.status === 201 || made.answer?.status === 200) one.order ??= made.answer.body;
       return made;
     },
-    (last) => isPassing(last) || isTooEarly(last),
+    (last) => isTransient(last) || isTooEarly(last),
     performance.now(),
     abandoned,
   );

@@ -1,11 +1,12 @@
-// Sign-ups at a fixed rate, whatever the answers: a slow service gets more requests at once, not fewer.
-import { attempt, isPassing, persist, type Wish } from './asking.ts';
+// Sends sign-ups at a fixed rate, independent of the responses: a slow service gets more concurrent requests, not fewer.
+
 import { createClient, type HttpClient } from './http.ts';
+import { attempt, isTransient, type PendingRequest, retry } from './pending-request.ts';
 import { seeded } from './random.ts';
 import type { Authorize } from './tokens.ts';
 
-/** One person who wants to sign up, however often that takes. */
-export interface SignUp extends Wish {
+/** A sign-up, with all its attempts. */
+export interface SignUp extends PendingRequest {
   name: string;
   email: string;
   /** The body of the 201. */
@@ -13,22 +14,22 @@ export interface SignUp extends Wish {
 }
 
 export interface LoadOptions {
-  /** Sign-ups a second. */
+  /** Sign-ups per second. */
   rate: number;
   seed: number;
-  /** Base URLs to spread the requests over; asked before each. */
+  /** Base URLs to spread the requests over; called before each request. */
   targets: () => readonly string[];
-  /** How many of them send an Idempotency-Key, 0 to 1; those repeat a request that failed. Default 1. */
+  /** Share of sign-ups that send an Idempotency-Key and repeat failed requests, 0 to 1. Default 1. */
   keyed?: number;
   authorize?: Authorize;
-  /** Every one is added to these as it begins. */
+  /** Every sign-up is added to it when it begins. */
   ledger: SignUp[];
 }
 
 export interface Load {
-  /** Sends no new sign-ups; resolves when every one has its answer. */
+  /** Starts no more sign-ups; resolves once each has its response. */
   stop(): Promise<SignUp[]>;
-  /** Sends nothing more at all, and waits for nothing. */
+  /** Stops at once, without waiting for responses. */
   abandon(): void;
   signUps: SignUp[];
 }
@@ -53,7 +54,7 @@ export function startLoad(options: LoadOptions): Load {
       ledger.push(signUp);
       const due = began + sent * (1_000 / rate);
       const target = () => random.pick(targets());
-      const work = signUpSurely(client, signUp, target, due, abandoned.signal);
+      const work = signUpUntilAnswered(client, signUp, target, due, abandoned.signal);
       underWay.add(work);
       void work.then(() => underWay.delete(work));
     }
@@ -78,7 +79,7 @@ export function startLoad(options: LoadOptions): Load {
   };
 }
 
-/** One sign-up, of its own; entered into the ledger. */
+/** Sends a single sign-up, and adds it to the ledger. */
 export async function signUpOnce(
   client: HttpClient,
   ledger: SignUp[],
@@ -104,17 +105,17 @@ export function newSignUp(id: string, path: string, keyed: boolean): SignUp {
   };
 }
 
-/** Tries until there is an answer that is final. Who has no key cannot tell whether a failed request had its effect. */
-export const signUpSurely = (
+/** Repeats a sign-up until its response is final. Without a key it is not repeated, because a failed request may have succeeded. */
+export const signUpUntilAnswered = (
   client: HttpClient,
   signUp: SignUp,
   target: () => string,
   due: number,
   abandoned: AbortSignal,
 ): Promise<void> =>
-  persist(
+  retry(
     (from) => trySignUp(client, signUp, target(), from),
-    (last) => signUp.key !== undefined && isPassing(last),
+    (last) => signUp.key !== undefined && isTransient(last),
     due,
     abandoned,
   );

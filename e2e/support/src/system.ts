@@ -1,18 +1,12 @@
 // The whole, as a test sees it: a broker with restricted users, a database for each service, and processes.
-import {
-  query,
-  startIssuer,
-  type TestBroker,
-  type TestIssuer,
-  withBroker,
-  withDatabase,
-} from '@warren/testkit';
+import { query, startIssuer, type TestIssuer, withBroker, withDatabase } from '@warren/testkit';
 import { type Accounts, type AccountsOptions, takeAccounts } from './accounts/accounts.ts';
+import type { Audited } from './accounts/auditor.ts';
 import { type Business, type BusinessOptions, type Placed, startBusiness } from './business.ts';
+import { createEventRecorder } from './event-recorder.ts';
 import { type Load, type LoadOptions, type SignUp, startLoad } from './load.ts';
 import { type Mailbox, openMailbox } from './mailbox.ts';
 import { createReplica, everyService, isStateful, type Name, type Replica } from './replica.ts';
-import { createTape, type Tape } from './tape.ts';
 import { type Authorize, noTokens, tokensOf } from './tokens.ts';
 
 export interface SystemOptions {
@@ -30,28 +24,17 @@ export interface SystemOptions {
   env?: Record<string, string>;
 }
 
-export interface System {
-  services: readonly Name[];
-  broker: TestBroker;
+export interface System extends Audited {
   /** The server of all databases; `stop`, `kill` and `start` where it is private. */
   databaseServer: { stop(): Promise<void>; kill(): Promise<void>; start(): Promise<void> };
   /** @throws {Error} when the service has none */
   databaseUrl(service: Name): string;
   /** The same database, as a user with every right. */
   adminUrl(service: Name): string;
-  sql<Row extends object = Record<string, unknown>>(
-    service: Name,
-    text: string,
-    values?: unknown[],
-  ): Promise<Row[]>;
-  /** With `mail`: what has come to the mail server. */
-  mailbox: Mailbox | undefined;
   /** With `auth`. */
   issuer: TestIssuer;
   /** The token that a request needs; none without `auth`. */
   authorize: Authorize;
-  /** Every event there was. */
-  tape: Tape;
   /**
    * An address for a process that is not started yet. `env` comes over the system's. A gateway leads to the first replica that
    * each other service has when it is started.
@@ -61,14 +44,8 @@ export interface System {
   run(service: Name, env?: Record<string, string>): Promise<Replica>;
   /** One of each service, all of them started and ready. */
   runAll(env?: Partial<Record<Name, Record<string, string>>>): Promise<Record<Name, Replica>>;
-  /** Everybody who has signed up, or tried to. */
-  ledger: SignUp[];
-  /** Every order that was placed, or tried to, but for the welcome orders. */
-  orders: Placed[];
   load(options: Omit<LoadOptions, 'ledger'>): Load;
   business(options: Omit<BusinessOptions, 'ledger' | 'orderLedger'>): Business;
-  /** Sends a signal (default SIGTERM) to all that runs, and waits for the exit codes. */
-  end(signal?: NodeJS.Signals): Promise<(number | null)[]>;
   /** Waits until all has arrived, and counts it; see {@link takeAccounts}. */
   accounts(options?: AccountsOptions): Promise<Accounts>;
 }
@@ -89,7 +66,7 @@ export function withSystem(options: SystemOptions = {}): System {
   const services = options.services ?? ['user', 'session'];
   const broker = withBroker({ services: [...services], private: options.privateBroker });
   const database = withDatabase({ private: options.privateDatabase });
-  const tape = createTape(broker);
+  const recorder = createEventRecorder(broker);
   const databases = new Map<Name, string>();
   const replicas: Replica[] = [];
   const ledger: SignUp[] = [];
@@ -98,11 +75,11 @@ export function withSystem(options: SystemOptions = {}): System {
   let mailbox: Mailbox | undefined;
   let issuer: TestIssuer | undefined;
 
-  before('a tape of all events, a database for each service, a mail server', async () => {
+  before('an event recorder, a database for each service, a mail server', async () => {
     const [first, ...others] = services.filter(isStateful);
     if (first !== undefined) databases.set(first, database.url);
     for (const service of others) databases.set(service, await database.another());
-    await tape.open();
+    await recorder.open();
     if (options.mail) mailbox = await openMailbox();
     if (options.auth) issuer = await startIssuer();
   });
@@ -175,7 +152,7 @@ export function withSystem(options: SystemOptions = {}): System {
     get mailbox() {
       return mailbox;
     },
-    tape,
+    recorder,
     async replica(service, env = {}) {
       const replica = await createReplica(service, () => ({
         AMQP_URL: broker.url(service),

@@ -92,6 +92,7 @@ const NO_PORT = Object.fromEntries(
 export const url = (...schemes: [string, ...string[]]): Joi.StringSchema => {
   const starts = schemes.map((scheme) => `${scheme}://`).join(' or ');
   return Joi.string()
+    .meta({ type: 'URL' })
     .custom((value: string, helpers) => {
       if (!schemes.some((scheme) => value.toLowerCase().startsWith(`${scheme}://`)))
         return helpers.error(/^\s*\w+\s*=/.test(value) ? 'url.settings' : 'url.scheme');
@@ -153,43 +154,90 @@ function parseDelays(text: string): readonly RetryDelay[] | undefined {
   return different && delays.every(({ ms }) => ms > 0 && ms <= LONGEST_DELAY) ? delays : undefined;
 }
 
-const positive = (fallback: string): Joi.AnySchema<number> =>
+/** A length of time that is not 0. */
+export const positive = (fallback: string): Joi.AnySchema<number> =>
   duration(fallback).invalid(0).messages({ 'any.invalid': 'must be longer than 0' });
 
-function chassisSchema(needs: { database: boolean; broker: boolean }): Joi.SchemaMap {
+/**
+ * What every service knows. The descriptions are those of docs/reference/configuration.md.
+ * @public
+ */
+export function chassisSchema(needs: { database: boolean; broker: boolean }): Joi.SchemaMap {
   const amqp = url('amqp', 'amqps').example('amqp://user:password@host:5672');
   const postgres = oneHost
     .concat(url('postgres', 'postgresql'))
     .example('postgres://user:password@host:5432/database');
   return {
-    PORT: port(3000),
-    ADMIN_PORT: port(9000),
+    PORT: port(3000).description('For HTTP; 0 takes any free port.'),
+    ADMIN_PORT: port(9000).description('For `/metrics`, `/livez` and `/readyz`; 0 takes any free port.'),
     LISTEN_HOST: Joi.string()
       .hostname()
       .messages({
         'string.hostname': 'must be an address or a host name, such as 127.0.0.1, or :: for all interfaces',
       })
-      .default('127.0.0.1'),
-    AMQP_URL: needs.broker ? amqp.required() : amqp,
-    DATABASE_URL: needs.database ? postgres.required() : postgres,
-    LOG_LEVEL: Joi.valid('trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent').default('info'),
-    SHUTDOWN_GRACE: duration('25s'),
-    DRAIN_DELAY: duration('0s'),
-    REQUEST_TIMEOUT: positive('10s'),
-    BODY_LIMIT: bytes('100kb'),
-    DATABASE_POOL: Joi.number().integer().min(1).max(1000).default(10),
-    INBOX_RETENTION: positive('30d'),
-    IDEMPOTENCY_RETENTION: positive('24h'),
-    RETRY_DELAYS: types.delays().default('1s,10s,1m'),
-    PRODUCER_CHECK: Joi.valid('enforce', 'report', 'off').default('enforce'),
-    OPERATORS: types.names().default([]),
-    OTEL_EXPORTER_OTLP_ENDPOINT: url('http', 'https'),
+      .default('127.0.0.1')
+      .description(
+        'Address or host name that both ports are bound to; in the images `::`, which is all interfaces, or those of IPv4 alone where IPv6 is missing.',
+      ),
+    AMQP_URL: (needs.broker ? amqp.required() : amqp).description(
+      '`amqp://user:password@host:5672/vhost`, or `amqps://`; without a vhost it is `/`.',
+    ),
+    DATABASE_URL: (needs.database ? postgres.required() : postgres).description(
+      "`postgres://user:password@host:5432/database`: the service's own database on PostgreSQL 15 to 18. One host, or a Unix socket (`postgres://user:password@/database?host=/var/run/postgresql`); several hosts and `target_session_attrs` are refused.",
+    ),
+    LOG_LEVEL: Joi.valid('trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent')
+      .default('info')
+      .description('The least severe level that is logged.'),
+    SHUTDOWN_GRACE: duration('25s').description(
+      "Time to finish after SIGTERM; shorter than the platform's own (Kubernetes: 30 s).",
+    ),
+    DRAIN_DELAY: duration('0s').description(
+      'How long the service still accepts requests after SIGTERM, while load balancers notice.',
+    ),
+    REQUEST_TIMEOUT: positive('10s').description(
+      'A request that takes longer is cancelled with its transaction and answered 503.',
+    ),
+    BODY_LIMIT: bytes('100kb').description('Largest request body; a larger one is answered 413.'),
+    DATABASE_POOL: Joi.number()
+      .integer()
+      .min(1)
+      .max(1000)
+      .default(10)
+      .description(
+        'Most database connections for requests at once; events, tasks and the relay have their own.',
+      ),
+    INBOX_RETENTION: positive('30d').description(
+      'How long the inbox remembers a message; older messages are dead-lettered. Longer than any dead-letter queue keeps a message.',
+    ),
+    IDEMPOTENCY_RETENTION: positive('24h').description(
+      'How long the response to an `Idempotency-Key` is kept.',
+    ),
+    RETRY_DELAYS: types
+      .delays()
+      .default('1s,10s,1m')
+      .description(
+        'The retry ladder: how long a failed message waits before each further attempt. Each is a queue `SERVICE.retry.DELAY`.',
+      ),
+    PRODUCER_CHECK: Joi.valid('enforce', 'report', 'off')
+      .default('enforce')
+      .description(
+        'For messages from another broker user than their contract names: `enforce` refuses them, `report` accepts and counts them, `off` does not check. The user of `AMQP_URL` contains the name of the service, or this is `off`; with the user `guest` it is `off`.',
+      ),
+    OPERATORS: types
+      .names()
+      .default([])
+      .description('Broker users, separated by commas, from whom every event is accepted: for replays.'),
+    OTEL_EXPORTER_OTLP_ENDPOINT: url('http', 'https').description(
+      'Where traces are sent, e.g. `http://localhost:4318`; without it tracing is not loaded.',
+    ),
     INSTANCE: Joi.string()
       .pattern(/^[\w.-]{1,128}$/)
       .messages({
         'string.pattern.base': 'must be at most 128 letters, digits, dots, dashes and underscores',
       })
-      .default(`${hostname()}-${process.pid}`),
+      .default(`${hostname()}-${process.pid}`)
+      .meta({ default: 'host name and process id' })
+      .description('Names this process to others: its connections, its reply queue.'),
     ...authSchema(),
   };
 }
@@ -198,16 +246,32 @@ function authSchema(): Joi.SchemaMap {
   const needed = (schema: Joi.Schema) => schema.when('AUTH', { is: 'off', otherwise: Joi.required() });
   const name = Joi.string().max(200);
   return {
-    AUTH: Joi.valid('off', 'jwt').default('off'),
-    AUTH_ISSUER: needed(url('http', 'https').example('https://id.example.com/realms/warren')),
-    AUTH_AUDIENCE: needed(name.example('warren')),
+    AUTH: Joi.valid('off', 'jwt')
+      .default('off')
+      .description(
+        '`jwt`: requests are authenticated by bearer tokens. `off`: every request is accepted, and the log says so at the start. If `AUTH_ISSUER` is set, `AUTH` must be set, too.',
+      ),
+    AUTH_ISSUER: needed(url('http', 'https').example('https://id.example.com/realms/warren')).description(
+      'The `iss` of the tokens, exactly as it is written there.',
+    ),
+    AUTH_AUDIENCE: needed(name.example('warren')).description('What the `aud` of a token must contain.'),
     AUTH_JWKS_URL: needed(
       url('http', 'https').example('https://id.example.com/realms/warren/protocol/openid-connect/certs'),
+    ).description(
+      'Where the issuer publishes its keys: `jwks_uri` of its `/.well-known/openid-configuration`.',
     ),
-    AUTH_SUBJECT_CLAIM: name.default('sub'),
-    AUTH_ROLES_CLAIM: name.default('roles'),
-    AUTH_KEYS_REFRESH: positive('5m'),
-    AUTH_GATEWAY: name.default('gateway'),
+    AUTH_SUBJECT_CLAIM: name.default('sub').description("The claim with Warren's id of the user."),
+    AUTH_ROLES_CLAIM: name
+      .default('roles')
+      .description(
+        'The claim with the roles, a list or words: its name, or a path with dots such as `realm_access.roles`.',
+      ),
+    AUTH_KEYS_REFRESH: positive('5m').description(
+      'How often the keys are fetched: while the issuer is available, a withdrawn key is accepted at most that long.',
+    ),
+    AUTH_GATEWAY: name
+      .default('gateway')
+      .description('The service that may name over the broker the user it asks for.'),
   };
 }
 

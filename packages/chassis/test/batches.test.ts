@@ -70,7 +70,7 @@ describe('pieces of work in one transaction', () => {
   const effects = async () =>
     (await database.admin<{ id: string }>('select id from effects order by id')).map(({ id }) => id);
 
-  it('run one after the other where they have one key, and at once where they have not', async () => {
+  it('run one after the other with the same key, and concurrently with different keys', async () => {
     const story: string[] = [];
     const told =
       (name: string) =>
@@ -85,7 +85,7 @@ describe('pieces of work in one transaction', () => {
     expect(story.indexOf('b2 begins')).to.be.above(story.indexOf('b1 ends'));
   });
 
-  it('count to the number of their events, where each adds one to the same row', async () => {
+  it('add up to their number when each adds one to the same row', async () => {
     await database.admin(`insert into counters values ('a', 0)`);
     const add = async ({ transaction }: WorkContext<Schema>) => {
       const row = await transaction
@@ -104,7 +104,7 @@ describe('pieces of work in one transaction', () => {
     expect(await database.admin('select n from counters')).to.deep.equal([{ n: 20 }]);
   });
 
-  it('leave their events in one transaction, those of one aggregate in the order of the emits', async () => {
+  it('write their events in one transaction, those of one aggregate in the order they were emitted', async () => {
     const emit = (aggregate: string, text: string) => async (work: WorkContext<Schema>) => {
       await work.emit(written, { noteId: NOTE, text }, { aggregate });
     };
@@ -137,7 +137,7 @@ describe('pieces of work in one transaction', () => {
       runs = [];
     });
 
-    it('are run in one write with the choice, when that chooses all of them', async () => {
+    it('run in one write with the choice when it chooses all of them', async () => {
       const all = ['a', 'b'].map(noting);
       pieces = () => all;
       let hasAnswered = false;
@@ -163,7 +163,7 @@ describe('pieces of work in one transaction', () => {
       expect(await effects()).to.deep.equal(['b']);
     });
 
-    it('blame nobody who fails only because it was done before', async () => {
+    it('name no culprit that fails only because it was done before', async () => {
       await database.admin(`insert into effects values ('a')`);
       const [a, b] = ['a', 'b'].map(noting) as [PieceOfWork<Schema>, PieceOfWork<Schema>];
       const fails = piece('c', () => Promise.reject(new Error('it was done before')));
@@ -172,7 +172,7 @@ describe('pieces of work in one transaction', () => {
       expect(await effects()).to.deep.equal(['a', 'b']);
     });
 
-    it('blame who fails although it was chosen, in the second transaction, too', async () => {
+    it('name a culprit that was chosen, in the second transaction, too', async () => {
       const a = noting('a');
       const fails = piece('b', () => Promise.reject(new Error('no')));
       pieces = () => [fails];
@@ -186,7 +186,7 @@ describe('pieces of work in one transaction', () => {
       expect(await effects()).to.deep.equal([]);
     });
 
-    it('are not run again when the choice itself fails', async () => {
+    it('do not run again when the choice itself fails', async () => {
       const first = async (run: (statement: { text: string }) => Promise<unknown>) => {
         await run({ text: 'select 1 / 0' });
         return [];
@@ -243,7 +243,7 @@ describe('pieces of work in one transaction', () => {
     expect(await effects()).to.deep.equal([]);
   });
 
-  it('name nobody where one lost a race, or where what they leave cannot be written', async () => {
+  it('name no culprit when one lost a race, or when their events cannot be written', async () => {
     const lost = await failureOf([
       piece('a', effect('a')),
       piece('b', async ({ transaction }) => {
@@ -267,7 +267,7 @@ describe('pieces of work in one transaction', () => {
     }
   });
 
-  it('take back what they have scheduled, and what was there before', async () => {
+  it('unschedule tasks that they have scheduled, and earlier ones', async () => {
     const tasks = async () =>
       (await database.admin<{ key: string }>('select key from warren.tasks order by key')).map(
         ({ key }) => key,
@@ -289,7 +289,7 @@ describe('pieces of work in one transaction', () => {
     expect(await database.admin('select data from warren.tasks')).to.deep.equal([{ data: { anew: true } }]);
   });
 
-  it('name what PostgreSQL could not keep where it is scheduled', async () => {
+  it('name a task that PostgreSQL cannot store when it is scheduled', async () => {
     for (const task of [
       { key: 'a\0' },
       { key: 'a', data: { text: 'a\0' } },
@@ -305,7 +305,7 @@ describe('pieces of work in one transaction', () => {
     );
   });
 
-  it('go on when a migration has added a column since their statements were prepared', async () => {
+  it('succeed when a migration has added a column since their statements were prepared', async () => {
     const read = () =>
       writer.units.run(origin, ({ transaction }) => transaction.selectFrom('counters').selectAll().execute());
     await read();
@@ -379,7 +379,7 @@ describe('acknowledging by range', () => {
     );
   });
 
-  it('does not go past a delivery that Rascal has not handed over', () => {
+  it('does not go past a delivery that Rascal has not passed on', () => {
     const sent: [number, boolean][] = [];
     const channel = {
       ack: ({ fields }: RascalMessage, allUpTo: boolean) => sent.push([fields.deliveryTag, allUpTo]),
@@ -480,7 +480,7 @@ describe('events in one batch', function () {
       for (const text of calls) expect(calls.filter((each) => each === text)).to.have.length.at.most(3);
     });
 
-  it('are handled one after the other where they have one subject, and each adds to what the one before left', async () => {
+  it('are handled one after the other with the same subject, and each sees the result of the one before', async () => {
     await database.admin('truncate notes');
     const note = newId();
     await enqueue(Array.from({ length: 30 }, (_, i) => eventOf(`${i},`, note)));
@@ -512,7 +512,7 @@ describe('events in one batch', function () {
     );
   });
 
-  it('fail alone where their key cannot be told', async () => {
+  it('fail alone when their `key` throws', async () => {
     const events = Array.from({ length: 8 }, (_, i) => eventOf(i === 2 ? 'keyless' : `${i}`));
     await enqueue(events);
     await launch(hear, {}, ({ data }) => {
@@ -526,7 +526,7 @@ describe('events in one batch', function () {
     expect(calls).not.to.include('keyless');
   });
 
-  it('are handled and kept in mind also with headers that somebody has made up', async () => {
+  it('are handled and remembered also with forged headers', async () => {
     const event = eventOf('x');
     await broker.publish('events', written.routingKey, event, {
       headers: { 'x-warren-attempts': 2_000_000, 'x-warren-failures': [{ error: 'a\0' }, 'text'] },
@@ -538,7 +538,7 @@ describe('events in one batch', function () {
     ]);
   });
 
-  it('are done while one of them hangs, which is then alone', async () => {
+  it('are handled while one of them hangs, which is then retried alone', async () => {
     const hangs = Promise.withResolvers<void>();
     const events = Array.from({ length: 8 }, (_, i) => eventOf(i === 2 ? 'hangs' : `${i}`));
     await enqueue(events);
@@ -552,7 +552,7 @@ describe('events in one batch', function () {
     await eventually(async () => expect(await heard()).to.deep.equal(ids(events)), LONG);
   });
 
-  it('are done once each by two replicas whose handlers lock in opposite orders', async () => {
+  it('are handled once each by two replicas whose handlers lock in opposite orders', async () => {
     await database.admin('truncate notes');
     const [a, b] = [newId(), newId()].sort() as [string, string];
     for (const id of [a, b]) await database.admin(`insert into notes values ($1, '')`, [id]);
@@ -571,7 +571,7 @@ describe('events in one batch', function () {
     expect(lengths.map(({ n }) => n)).to.deep.equal([60, 60]);
   });
 
-  it('are delivered again when the broker goes away before they are acknowledged, and have their effect once', async () => {
+  it('are redelivered when the broker is lost before they are acked, and have their effect once', async () => {
     const events = Array.from({ length: 40 }, (_, i) => eventOf(`${i}`));
     await enqueue(events);
     let cut = false;
@@ -686,7 +686,7 @@ describe('requests that share a transaction', function () {
   const kept = async () =>
     (await database.admin<{ text: string }>('select text from notes')).map(({ text }) => text).sort();
 
-  it('are answered each for itself: one that fails costs the others nothing', async () => {
+  it('get a response each: one that fails costs the others nothing', async () => {
     const texts = Array.from({ length: 40 }, (_, i) => `${i}`);
     texts[7] = 'fails';
     texts[23] = 'fails in PostgreSQL';
@@ -700,7 +700,7 @@ describe('requests that share a transaction', function () {
     expect(await kept()).to.deep.equal(texts.filter((text) => !text.startsWith('fails')).sort());
   });
 
-  it('are refused without a rollback where they have written nothing', async () => {
+  it('are refused without a rollback when they have written nothing', async () => {
     const id = newId();
     expect(await write({ id, text: 'first' })).to.equal(201);
     const before = calls;
@@ -713,7 +713,7 @@ describe('requests that share a transaction', function () {
     expect(calls - before).to.equal(40);
   });
 
-  it('go to one of many that want the same thing at once', async () => {
+  it('succeed for one of many that want the same thing at once', async () => {
     const id = newId();
     const answers = await Promise.all(Array.from({ length: 30 }, (_, i) => write({ id, text: `${i}` })));
     expect(answers.filter((status) => status === 201)).to.have.length(1);
@@ -721,7 +721,7 @@ describe('requests that share a transaction', function () {
     expect(await kept()).to.have.length(1);
   });
 
-  it('have one effect under one Idempotency-Key, whatever fails beside them', async () => {
+  it('have one effect under one Idempotency-Key when others in the transaction fail', async () => {
     const id = newId();
     const headers = { 'idempotency-key': newId() };
     const answers = await Promise.all([

@@ -104,7 +104,7 @@ describe('an event in any form that CloudEvents allows', function () {
     expect((await deadLetter())?.headers).to.include({ 'x-warren-reason': 'expired' });
   });
 
-  it('keeps its arrival as timestamp when it is retried and dead-lettered, if it has neither', async () => {
+  it('keeps its arrival as timestamp when it is retried and dead-lettered, if it has no time and no timestamp', async () => {
     const before = Math.floor(Date.now() / 1_000);
     const noteId = newId();
     failing.add(noteId);
@@ -116,7 +116,7 @@ describe('an event in any form that CloudEvents allows', function () {
       .and.be.within(before, Math.ceil(Date.now() / 1_000));
   });
 
-  it('is dead-lettered over an empty subject with the reason that is true', async () => {
+  it('is dead-lettered with the true reason when its subject is empty', async () => {
     await publish({ subject: '' });
     const headers = (await deadLetter())?.headers;
     expect(headers).to.include({ 'x-warren-reason': 'invalid_attribute' });

@@ -17,7 +17,7 @@ describe('a connection that is closed while it opens', function () {
   this.timeout(120_000);
   const broker = withBroker({ services: ['alpha'] });
 
-  it('leaves nothing behind that holds the process, at whatever moment that is', async () => {
+  it('leaves no timer behind that keeps the process alive, at any moment of opening', async () => {
     const timers = new Set<unknown>();
     const { setInterval, clearInterval } = globalThis;
     globalThis.setInterval = ((run: () => void, ms?: number) => {
@@ -76,7 +76,7 @@ describe('a service that has stopped', () => {
 
   before(publish); // to nobody; but the connection of the testkit, which has timers, is open from now on
 
-  it('leaves no timer behind that holds the process', async () => {
+  it('leaves no timer behind that keeps the process alive', async () => {
     await pause(0); // Mocha's own timer begins after a test has returned its promise
     const before = timers();
     const beta = await launch();
@@ -86,7 +86,7 @@ describe('a service that has stopped', () => {
     expect(timers()).to.equal(before);
   });
 
-  it('leaves none either after a message could not be forwarded, and its connection was lost', async () => {
+  it('leaves no timer behind after a failed message could not be published and its connection was lost', async () => {
     await pause(0);
     const before = timers();
     const admin = await connect(broker.adminUrl);

@@ -8,7 +8,7 @@ import { listener, written } from './fixtures/services.ts';
 
 const QUEUE = 'beta.alpha.written';
 
-describe('a service whose broker comes and goes', () => {
+describe('a service whose broker connections are lost', () => {
   after(() => beta?.stop());
   const broker = withBroker({ services: ['alpha', 'beta'] });
   const database = withDatabase();
@@ -83,7 +83,7 @@ describe('a service whose broker comes and goes', () => {
     expect(names.every((name) => name?.startsWith('beta '))).to.equal(true);
   });
 
-  it('is back by itself when its connections are closed by force, says so once, and stays ready', async () => {
+  it('reconnects by itself when its connections are closed by force, logs that once, and stays ready', async () => {
     await closeAll();
     const cut = Date.now();
 
@@ -99,7 +99,7 @@ describe('a service whose broker comes and goes', () => {
     expect(lines.filter(({ level }) => level === 'warn')).to.have.length(1);
   });
 
-  it('declares and hears its queue again when somebody deleted it', async () => {
+  it('declares and consumes its queue again when somebody deleted it', async () => {
     await broker.deleteQueue(QUEUE);
     await eventually(async () => expect(await broker.queueDepth(QUEUE)).to.equal(0));
     const before = await handled();
@@ -109,7 +109,7 @@ describe('a service whose broker comes and goes', () => {
     });
   });
 
-  it('says what to do when a queue has other arguments than broker.ts gives it', async () => {
+  it('logs what to do when a queue has other arguments than in broker.ts', async () => {
     await broker.deleteQueue(`${QUEUE}.dlq`);
     const { connect } = await import('amqplib');
     const admin = await connect(broker.adminUrl);
@@ -163,7 +163,7 @@ describe('a broker without the definitions', () => {
     await admin.close();
   };
 
-  it('is told in one sentence what to import, when the user may not make them', async () => {
+  it('makes a service log in one sentence what to import, when its user may not declare the exchanges', async () => {
     await withoutExchanges();
     await launch(broker.url('beta'));
     await eventually(() =>
@@ -173,7 +173,7 @@ describe('a broker without the definitions', () => {
     expect(lines).to.have.length(1);
   });
 
-  it('is given the exchanges by a service whose user may', async () => {
+  it('gets the exchanges from a service whose user may declare them', async () => {
     const service = await launch(broker.adminUrl, { PRODUCER_CHECK: 'off' });
     await eventually(() => expect(service.ready()).to.equal(true));
     await broker.publish('events', 'nobody.listens.v1', '{}');

@@ -42,7 +42,7 @@ describe('an event whose handling takes too long', function () {
   const consumed = async ({ metrics }: RunningService, outcome: string) =>
     (await metrics.eventsConsumed.get()).values.find(({ labels }) => labels.outcome === outcome)?.value;
 
-  it('waits in place when its database says nothing any more, and climbs the ladder when its handler is slow', async () => {
+  it('waits in place when its database stops answering, and is retried later when its handler is slow', async () => {
     let slow = false;
     line = await openProxy(databases.beta.url);
     const silent = await launch(listener('beta'), line.url);

@@ -74,7 +74,7 @@ describe('a consumer', () => {
       () => {},
     );
 
-  it('counts from zero, so that the first dead letter raises a rate', async () => {
+  it('starts its counters at zero, so that the first dead letter shows in a rate', async () => {
     const { values } = await metrics.eventsConsumed.get();
     expect(values.map(({ labels, value }) => [labels.outcome, value])).to.deep.equal([
       ['handled', 0],
@@ -85,7 +85,7 @@ describe('a consumer', () => {
     expect(values[0]?.labels).to.deep.include({ queue: QUEUE, type: 'alpha.written' });
   });
 
-  it('goes on while a broker that blocks publishers takes no dead letters', async () => {
+  it('goes on handling events while the broker blocks publishers and takes no dead letters', async () => {
     consumer.attach(session, new AbortController().signal);
     for (let poison = 0; poison < 5; poison += 1) deliver('poison');
     const data = { noteId: newId(), text: 'x' };

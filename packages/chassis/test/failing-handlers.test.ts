@@ -86,7 +86,7 @@ describe('a handler that fails in unusual ways', function () {
   }
 
   for (const what of [...Object.keys(failures), 'end the backend', 'swallow'])
-    it(`is retried and dead-lettered when it is: ${what}`, async () => {
+    it(`makes its event be retried and dead-lettered: ${what}`, async () => {
       const before = await handled();
       for (let i = 0; i < 6; i += 1) await publish(what);
       await publish('good');
@@ -94,7 +94,7 @@ describe('a handler that fails in unusual ways', function () {
       await eventually(async () => expect(await broker.queueDepth(DLQ)).to.equal(6), { timeout: 20_000 });
     });
 
-  it('is not reached by headers nested deeper than a stack; they cost no connection, and no neighbour', async () => {
+  it('never gets a message with headers nested deeper than the stack, which costs no connection and no other message', async () => {
     const before = await handled();
     complaints.length = 0;
     const code = `
@@ -126,7 +126,7 @@ describe('a handler that fails in unusual ways', function () {
     expect(complaints.filter((line) => line.includes('broker'))).to.deep.equal([]);
   });
 
-  it('takes a time that is none for what it is, and acknowledges once', async () => {
+  it('never gets an event with an invalid time, which is settled once', async () => {
     complaints.length = 0;
     await publish('good', { time: '2026-01-01T00:00:00+01' });
     await eventually(async () => expect(await broker.queueDepth(DLQ)).to.equal(1));

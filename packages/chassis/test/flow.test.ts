@@ -43,7 +43,7 @@ describe('one event, from a request to another service', () => {
     await Promise.all(running.splice(0).map((service) => service.stop()));
   });
 
-  it('arrives once at every service that listens, under the properties that DESIGN names', async () => {
+  it('arrives once at every service that subscribes, with the documented properties', async () => {
     const probe = await broker.probe('events');
     const beta = await launch(listener('beta'));
     const gamma = await launch(listener('gamma'));
@@ -79,7 +79,7 @@ describe('one event, from a request to another service', () => {
     );
   });
 
-  it('climbs the ladder when handling fails, and works when the handler does', async () => {
+  it('climbs the retry ladder when handling fails, and is handled when the handler succeeds', async () => {
     const attempts: number[] = [];
     const flaky = listener('beta', async (event, { transaction }) => {
       attempts.push(Date.now());
@@ -142,7 +142,7 @@ describe('one event, from a request to another service', () => {
     expect(Date.parse(last) - Date.parse(first)).to.be.within(480, 10_000);
   });
 
-  it('waits for its ladder, rather than skip it, when somebody deleted that', async () => {
+  it('waits for its retry ladder, rather than skip it, when somebody deleted that', async () => {
     const admin = await connect(broker.adminUrl);
     const channel = await admin.createChannel();
     let attempts = 0;

@@ -53,7 +53,7 @@ const ways: Record<string, (channel: ConfirmChannel) => Promise<Forgery> | Forge
   },
 };
 
-describe('an event that another than its producer publishes', function () {
+describe('an event that is not published by its producer', function () {
   this.timeout(60_000);
   after(async () => {
     await connection?.close();
@@ -175,7 +175,7 @@ describe('an event that another than its producer publishes', function () {
     expect(lines.filter(({ msg }) => msg === 'dead-lettered')).to.deep.equal([]);
   });
 
-  it('is accepted of the consumer itself and of an operator, who replays what was dead-lettered', async () => {
+  it('is accepted from the consumer itself, and from an operator who replays a dead letter', async () => {
     const id = await publish({ userId: undefined });
     await eventually(async () => expect(await deadLetter(id)).not.to.equal(undefined), { timeout: 30_000 });
     const { content, properties } = (await deadLetter(id)) as NonNullable<
@@ -199,7 +199,7 @@ describe('an event that another than its producer publishes', function () {
     });
   });
 
-  it('is none of another while passwords are rotated: NAME.next is NAME, as a producer and as a consumer', async () => {
+  it('is accepted while passwords are rotated: NAME.next counts as NAME, as a producer and as a consumer', async () => {
     await stopAll();
     const urls = { alpha: await secondUser('alpha'), beta: await secondUser('beta') };
     for (const url of [broker.url('beta'), urls.beta]) {
@@ -220,7 +220,7 @@ describe('an event that another than its producer publishes', function () {
     }
   });
 
-  it('with PRODUCER_CHECK=off, is handled', async () => {
+  it('is handled with PRODUCER_CHECK=off', async () => {
     await stopAll();
     await startBeta({ PRODUCER_CHECK: 'off' });
     await handled(await publish({ userId: undefined }));

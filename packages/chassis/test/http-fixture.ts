@@ -2,7 +2,7 @@
 import type { Auth } from '../src/auth/auth.ts';
 import type { UnitsOfWork } from '../src/context.ts';
 import { createHttp, type Http } from '../src/http/app.ts';
-import type { Front } from '../src/http/front.ts';
+import type { EdgeHandler } from '../src/http/edge.ts';
 import type { Route } from '../src/http/routes.ts';
 import { createLog, createMetrics, type Metrics } from '../src/telemetry/index.ts';
 
@@ -31,7 +31,7 @@ export interface WebOptions {
   routes: readonly Route[];
   units?: UnitsOfWork;
   auth?: Auth | undefined;
-  front?: Front;
+  edge?: EdgeHandler;
   timeout?: number;
   limit?: number;
   port?: number;
@@ -43,7 +43,7 @@ export async function openWeb({
   routes,
   units,
   auth,
-  front,
+  edge,
   timeout = 10_000,
   limit = 102_400,
   port: wanted = 0,
@@ -69,7 +69,7 @@ export async function openWeb({
     routes,
     units,
     auth,
-    front,
+    edge,
     config,
     log,
     metrics,

@@ -134,7 +134,7 @@ describe('a server that drains', () => {
     const { url, http } = await openWeb({ routes: [get('/fast', { access: 'public' }, async () => ({}))] });
     const agent = new Agent({ keepAlive: true });
     expect((await send(`${url}/fast`, agent)).headers.connection).to.equal('keep-alive');
-    http.retire();
+    http.closeAfterResponse();
     for (let n = 0; n < 2; n += 1) {
       const { statusCode, headers } = await send(`${url}/fast`, agent);
       expect(statusCode).to.equal(200);

@@ -5,7 +5,7 @@ import { expect } from 'chai';
 import { request } from 'undici';
 import type { UnitsOfWork } from '../src/context.ts';
 import { problem, WarrenError } from '../src/errors.ts';
-import { created, del, get, noContent, patch, post, put, type Route, reply } from '../src/http/routes.ts';
+import { created, del, get, noContent, patch, post, put, type Route, respond } from '../src/http/routes.ts';
 import { closeWebs, json, openWeb, type Web } from './http-fixture.ts';
 
 const id = Joi.string().guid();
@@ -35,9 +35,9 @@ const routes: Route[] = [
     async ({ body }) => created('/users/1', body),
   ),
   get('/users/:id', { access: 'public', params: { id } }, async ({ params }) => ({ id: params.id })),
-  put('/users/:id', { access: 'public', params: { id }, body: Joi.object() }, async () => reply(202)),
+  put('/users/:id', { access: 'public', params: { id }, body: Joi.object() }, async () => respond(202)),
   patch('/users/:id', { access: 'public', params: { id } }, async () =>
-    reply(200, { patched: true }, { etag: '"1"' }),
+    respond(200, { patched: true }, { etag: '"1"' }),
   ),
   del('/users/:id', { access: 'public', params: { id } }, async () => noContent()),
   get(

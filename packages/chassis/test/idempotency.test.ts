@@ -11,7 +11,7 @@ import { type Database, openDatabase } from '../src/database/database.ts';
 import { migrate } from '../src/database/migrate.ts';
 import { problem } from '../src/errors.ts';
 import { canonicalJson, digestOf, pruneIdempotencyKeys } from '../src/http/idempotency.ts';
-import { created, noContent, post, type Route, reply } from '../src/http/routes.ts';
+import { created, noContent, post, type Route, respond } from '../src/http/routes.ts';
 import { createLog } from '../src/telemetry/index.ts';
 import { createUnitsOfWork } from '../src/units-of-work.ts';
 import { closeWebs, json, openWeb, type WebOptions } from './http-fixture.ts';
@@ -41,7 +41,7 @@ describe('Idempotency-Key', function () {
         }>`insert into effects (name) values (${body.name}) returning id`.execute(transaction);
         const id = rows[0]?.id;
         if (body.name === 'refused') throw problem(409, { detail: 'No.' });
-        if (body.name === 'declined') return reply(422, { declined: true });
+        if (body.name === 'declined') return respond(422, { declined: true });
         return created(`/users/${id}`, { z: body.name, id, a: 'é\u0001' });
       },
     ),

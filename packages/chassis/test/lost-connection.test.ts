@@ -11,7 +11,7 @@ import { type RunningService, start } from '../src/service/start.ts';
 import { createLog } from '../src/telemetry/index.ts';
 import { hear, listener, written } from './fixtures/services.ts';
 
-describe('a connection that is lost with work in hand', function () {
+describe('a connection that is lost with deliveries in flight', function () {
   this.timeout(60_000);
   after(async () => {
     await beta?.stop();
@@ -59,7 +59,7 @@ describe('a connection that is lost with work in hand', function () {
     await eventually(() => expect(beta.ready()).to.equal(true));
   });
 
-  it('does not take the next one with it', async () => {
+  it('does not end the next connection', async () => {
     for (let i = 0; i < 40; i += 1) await publish();
     await pause(500);
     proxy.cut();
@@ -67,7 +67,7 @@ describe('a connection that is lost with work in hand', function () {
     expect(count('broker recovered')).to.equal(1);
   });
 
-  it('comes back, at whatever moment of its coming back it is lost again', async () => {
+  it('recovers when it is lost again at any moment of recovering', async () => {
     const connected = async () => {
       const body = (await (await fetch(`${beta.adminUrl}/readyz`)).json()) as { broker: string };
       expect(body.broker).to.equal('connected');
@@ -84,7 +84,7 @@ describe('a connection that is lost with work in hand', function () {
   });
 });
 
-describe('a farewell that is never answered', () => {
+describe('a close handshake that the broker never answers', () => {
   const broker = withBroker({ services: ['alpha'] });
   let proxy: Line;
   let connection: Connection;
@@ -96,14 +96,14 @@ describe('a farewell that is never answered', () => {
   });
   afterEach(() => proxy.close());
 
-  it('of a channel ends with its connection', async () => {
+  it('ends with the connection, for a channel', async () => {
     const used = withChannel(connection, async () => proxy.stall());
     await pause(50);
     proxy.cut();
     expect(await Promise.race([used.then(() => 'ended'), pause(2_000)])).to.equal('ended');
   });
 
-  it('may be said again, as Rascal does a minute after it has been forgotten', async () => {
+  it('may be repeated on a closed channel, as Rascal does a minute later', async () => {
     const channel = await promised<Channel>((done) => connection.createChannel(done));
     patchChannels(channel);
     proxy.cut();
@@ -111,7 +111,7 @@ describe('a farewell that is never answered', () => {
     await new Promise((resolve) => channel.close(() => resolve(undefined)));
   });
 
-  it('is no reason to throw at who opens a channel afterwards, as Rascal does before it knows', async () => {
+  it('makes opening a channel afterwards fail in its callback, not throw', async () => {
     patchChannels(await promised<Channel>((done) => connection.createChannel(done)));
     proxy.cut();
     await new Promise((resolve) => connection.once('close', resolve));
@@ -121,7 +121,7 @@ describe('a farewell that is never answered', () => {
     }
   });
 
-  it('of a connection ends with it', async () => {
+  it('ends with the connection, for the connection itself', async () => {
     proxy.stall();
     const closed = closeQuietly(connection);
     await pause(50);

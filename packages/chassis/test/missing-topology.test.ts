@@ -64,7 +64,7 @@ describe('a failed message whose retry topology somebody deleted', () => {
     ['binding', () => channel.unbindQueue('beta.retry.1s', 'beta.retry', '1s'), 'returned'],
     ['queue', () => channel.deleteQueue('beta.retry.1s'), 'returned'],
   ] as const)
-    it(`finds its ${what} declared again, as the publish that missed it tells`, async () => {
+    it(`finds its ${what} declared again, because the publish that missed it starts a check`, async () => {
       await remove();
 
       expect(await retry()).to.equal(reason);

@@ -5,7 +5,7 @@ import * as formats from 'ajv-formats';
 import { expect } from 'chai';
 import { WarrenError } from '../src/errors.ts';
 import { combineApis, describeApi, type OpenApiDocument } from '../src/http/openapi.ts';
-import { created, del, get, html, noContent, patch, post, type Route, reply } from '../src/http/routes.ts';
+import { created, del, get, html, noContent, patch, post, type Route, respond } from '../src/http/routes.ts';
 import { newId } from '../src/id.ts';
 import { problem } from '../src/index.ts';
 import { defineService } from '../src/service/definition.ts';
@@ -75,7 +75,7 @@ const routes: Route[] = [
       body: Joi.object({ text: Joi.string() }),
       responses: { 200: note, 418: null },
     },
-    async () => reply(418),
+    async () => respond(418),
   ),
   del('/notes/:id', { access: 'public', params: { id }, responses: { 204: null } }, async () => noContent()),
   get('/broken', { access: 'public' }, async () => {

@@ -22,7 +22,7 @@ interface Line {
   [field: string]: unknown;
 }
 
-describe('an outage of the broker, as whoever is on call sees it', () => {
+describe('an outage of the broker, as the person on call sees it', () => {
   const broker = withBroker({ services: ['alpha', 'beta'] });
   const database = withDatabase();
   const lines: Line[] = [];
@@ -82,7 +82,7 @@ describe('an outage of the broker, as whoever is on call sees it', () => {
     await line?.close();
   });
 
-  it('survives the loss of its connections, whichever goes first', async function () {
+  it('ends when the connections are lost in any order', async function () {
     this.timeout(60_000);
     for (let round = 0; round < 20; round += 1) {
       line.cut(round / 2);
@@ -92,7 +92,7 @@ describe('an outage of the broker, as whoever is on call sees it', () => {
     await hears();
   });
 
-  it('tells what ended the connection', async () => {
+  it('is logged with the reason that ended the connection', async () => {
     line.cut();
     await eventually(() => expect(lines.at(-1)?.msg).to.equal('broker recovered'));
     const [warning, ...more] = lines.filter(({ level }) => level === 'warn');
@@ -102,7 +102,7 @@ describe('an outage of the broker, as whoever is on call sees it', () => {
     expect(lines.at(-1)?.seconds).to.be.within(0, 20);
   });
 
-  it('tells that it is refused, although it had told that the broker is away', async function () {
+  it('is logged as a refusal, too, after it was logged as an outage', async function () {
     this.timeout(40_000);
     await api().request('DELETE', `permissions/${vhost()}/${user()}`);
     line.cut();
@@ -119,7 +119,7 @@ describe('an outage of the broker, as whoever is on call sees it', () => {
     expect(lines.map(({ level }) => level)).to.deep.equal(['warn', 'error', 'info']);
   });
 
-  it('binds its queue again when the exchange was deleted, and imported again', async function () {
+  it('ends with the queue bound again, when the exchange was deleted and imported again', async function () {
     this.timeout(60_000);
     await api().request('DELETE', `exchanges/${vhost()}/events`);
     await eventually(async () => expect((await readyz()).brokerProblem).to.match(/definitions\.json/));
@@ -134,7 +134,7 @@ describe('an outage of the broker, as whoever is on call sees it', () => {
     });
   });
 
-  it('declares its delay queue again when somebody deleted it', async function () {
+  it('ends with the delay queue declared again, when somebody deleted it', async function () {
     this.timeout(40_000);
     await broker.deleteQueue('beta.retry.1s');
     await eventually(async () => expect(await broker.queueDepth('beta.retry.1s')).to.equal(0));
@@ -145,10 +145,10 @@ describe('an outage of the broker, as whoever is on call sees it', () => {
   });
 });
 
-describe('a database that is away from the start', () => {
+describe('a database that is unavailable from the start', () => {
   const broker = withBroker({ services: ['alpha', 'beta'] });
 
-  it('is told of by a metric, too: there is no connection to it', async () => {
+  it('shows in a metric, too: there is no connection to it', async () => {
     const adminPort = await freePort();
     const stop = new AbortController();
     const starting = start(

@@ -34,7 +34,7 @@ describe('the outbox', function () {
       (error) => error,
     );
 
-  it('holds an event from the commit of its transaction on, and tells the relay then', async () => {
+  it('holds an event once its transaction has committed, and wakes the relay then', async () => {
     const inside: unknown[] = [];
     const id = await writer.units.run(origin, async ({ emit }) => {
       const id = await emit(written, { noteId: NOTE, text: 'x' }, { aggregate: 'a' });
@@ -60,7 +60,7 @@ describe('the outbox', function () {
     });
   });
 
-  it('holds nothing of a transaction that was rolled back', async () => {
+  it('holds no event of a transaction that was rolled back', async () => {
     const error = await failure(async ({ transaction, emit }) => {
       await transaction.insertInto('counters').values({ id: 'a', n: 1 }).execute();
       await emit(written, { noteId: NOTE, text: 'x' }, { aggregate: 'a' });
@@ -73,7 +73,7 @@ describe('the outbox', function () {
     expect(commits).to.equal(0);
   });
 
-  it('keeps the trace of the caller with the event', async () => {
+  it('stores the trace of the caller with the event', async () => {
     const traceparent = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01';
     await writer.units.run({ ...origin, traceparent }, ({ emit }) =>
       emit(written, { noteId: NOTE, text: 'x' }, { aggregate: 'a' }),
@@ -83,7 +83,7 @@ describe('the outbox', function () {
     expect(JSON.parse(row?.body as string).traceparent).to.equal(traceparent);
   });
 
-  describe('refuses, and the transaction with it,', () => {
+  describe('refuses, and rolls the transaction back,', () => {
     const attempt = (emit: Parameters<typeof failure>[0]) =>
       failure(async (work) => {
         await work.transaction.insertInto('counters').values({ id: 'a', n: 1 }).execute();
@@ -94,7 +94,7 @@ describe('the outbox', function () {
       expect(await counters()).to.have.length(0);
     });
 
-    it('an event that broker.ts does not publish', async () => {
+    it('an event that broker.ts does not declare', async () => {
       const foreign = defineEvent<{ x: number }>({
         type: 'beta.done',
         version: 1,
@@ -127,7 +127,7 @@ describe('the outbox', function () {
     });
   });
 
-  it('holds what JSON can say: U+0000, lone surrogates and all', async () => {
+  it('holds all text that JSON can express: U+0000, lone surrogates and all', async () => {
     for (const text of ['a\u0000b', '\ud800', '😀', '"\\', '\u2028'])
       await writer.units.run(origin, ({ emit }) => emit(written, { noteId: NOTE, text }, { aggregate: 'a' }));
     const texts = (await rows()).map(({ body }) => JSON.parse(body).data.text);
@@ -143,7 +143,7 @@ describe('the outbox', function () {
     expect(Buffer.byteLength((await rows())[1]?.body as string)).to.equal(MAX_EVENT_BYTES);
   });
 
-  it('counts what waits, what is parked, and how old the oldest is', async () => {
+  it('counts pending and parked events, and the age of the oldest', async () => {
     expect(await outboxStats(writer.database.kysely)).to.deep.equal({ pending: 0, oldestAge: 0, parked: 0 });
     await database.admin(FILL, [5, 5]);
     await database.admin(`update warren.outbox set parked_at = now() where aggregate in ('a0', 'a1')`);
@@ -158,7 +158,7 @@ describe('the outbox', function () {
   describe('with a relay', () => {
     const broker = withBroker({ services: ['alpha'] });
 
-    it('empties, and every event comes to the exchange with the properties that its row names', async () => {
+    it('empties, and every event reaches the exchange with the properties of its row', async () => {
       const probe = await broker.probe('events');
       const traceparent = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01';
       const relay = startRelay({ databaseUrl: database.url, brokerUrl: broker.url('alpha') });

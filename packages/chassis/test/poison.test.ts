@@ -10,7 +10,7 @@ const DAY = 86_400_000;
 const QUEUE = 'beta.alpha.written';
 const DLQ = `${QUEUE}.dlq`;
 
-describe('a message that is no event of the contract', () => {
+describe('a message that is not an event of the contract', () => {
   // Before the broker's own: hooks run in the order in which they are written.
   after(() => beta?.stop());
   const broker = withBroker({ services: ['alpha', 'beta'] });
@@ -144,20 +144,20 @@ describe('a message that is no event of the contract', () => {
     });
   }
 
-  it('reaches the dead-letter queue also under the name of another user', async () => {
+  it('reaches the dead-letter queue also with the user id of another user', async () => {
     await publish('hello');
 
     await eventually(async () => expect(await broker.queueDepth(DLQ)).to.equal(1));
     await broker.get(DLQ, { remove: true });
   });
 
-  it('is handled when it is an event with fields that nobody knows yet', async () => {
+  it('is handled when it is an event with unknown fields', async () => {
     const before = await handled();
     await publish(JSON.stringify(event({ extra: 1, data: { noteId: newId(), text: 'x', colour: 'red' } })));
     await eventually(async () => expect(await handled()).to.equal(before + 1));
   });
 
-  it('does not hold up 500 good ones around it', async () => {
+  it('does not delay 500 valid ones around it', async () => {
     const before = await handled();
     for (let i = 0; i < 500; i += 1) {
       if (i % 50 === 0) await publish('hello');
@@ -179,7 +179,7 @@ describe('a message that is no event of the contract', () => {
     expect(await handled()).to.equal(before + 1);
   });
 
-  it('has cost no connection in all of this', () => {
+  it('has ended no connection in all of these tests', () => {
     expect(complaints.filter((line) => JSON.parse(line).msg.startsWith('the broker'))).to.deep.equal([]);
   });
 });

@@ -19,7 +19,7 @@ function producersOf(user: string, { check = 'enforce' as ProducerCheck, service
   return { producers, accepts, lines };
 }
 
-describe("the producers that a service knows by its own user's name", () => {
+describe("the producers that a service derives from its own user's name", () => {
   const users: [string, string, string][] = [
     ['order', 'order', 'payment'],
     ['demo.order', 'demo.order', 'demo.payment'],
@@ -54,7 +54,7 @@ describe("the producers that a service knows by its own user's name", () => {
     expect(accepts('demo.session')).to.equal(false);
   });
 
-  it('are not checked where everybody is guest, which is logged once', () => {
+  it('are not checked when every service is guest, which is logged once', () => {
     for (const user of ['', 'guest']) {
       const { producers, accepts, lines } = producersOf(user);
       expect(producers.user).to.equal('guest');
@@ -65,7 +65,7 @@ describe("the producers that a service knows by its own user's name", () => {
     }
   });
 
-  it('cannot be known by a name that does not contain that of the service: the start ends with a sentence', () => {
+  it('cannot be derived from a name without that of the service: the start fails with a sentence', () => {
     for (const check of ['enforce', 'report'] as const)
       expect(() => producersOf('warren', { check })).to.throw(
         ConfigError,
@@ -74,7 +74,7 @@ describe("the producers that a service knows by its own user's name", () => {
     expect(producersOf('warren', { check: 'off' }).accepts('whoever')).to.equal(true);
   });
 
-  it('are checked unless the environment says otherwise', () => {
+  it('are checked by default', () => {
     const read = (env: Record<string, string>) =>
       loadConfig({ database: false, broker: true, env: { AMQP_URL: 'amqp://localhost', ...env } });
     expect(read({})).to.deep.include({ PRODUCER_CHECK: 'enforce', OPERATORS: [] });

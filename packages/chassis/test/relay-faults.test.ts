@@ -1,5 +1,5 @@
 import { setTimeout as wait } from 'node:timers/promises';
-import { eventually, managementOf, settling, withBroker, withDatabase } from '@warren/testkit';
+import { eventually, managementOf, QUORUM_QUEUE_FLUSH_MS, withBroker, withDatabase } from '@warren/testkit';
 import { connect } from 'amqplib';
 import { expect } from 'chai';
 import { FILL, prepare, startRelay, type TestRelay } from './fixtures/relay.ts';
@@ -7,7 +7,7 @@ import { FILL, prepare, startRelay, type TestRelay } from './fixtures/relay.ts';
 const EVENTS = 20_000;
 const AGGREGATES = 11;
 
-describe('the relay, with thousands of events on their way,', function () {
+describe('the relay, with thousands of events in flight,', function () {
   this.timeout(240_000);
   const broker = withBroker({ services: ['alpha'], private: true });
   const database = withDatabase({ private: true });
@@ -62,7 +62,7 @@ describe('the relay, with thousands of events on their way,', function () {
 
   it('loses none when the broker is killed, and keeps their order', async () => {
     const caught = await catchAll('broker-killed');
-    await wait(settling);
+    await wait(QUORUM_QUEUE_FLUSH_MS);
     await database.admin(FILL, [EVENTS, AGGREGATES]);
     relay = startRelay({ databaseUrl: database.url, brokerUrl: broker.url('alpha') });
     await eventually(async () => (await confirmed()) > 2_000, { interval: 5, timeout: 20_000 });

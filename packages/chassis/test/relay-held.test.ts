@@ -95,7 +95,7 @@ describe('the relay, while one bound queue rejects what is published,', function
     }
   };
 
-  it('publishes all other events once, in order, says so once, and recovers by itself', async () => {
+  it('publishes all other events once, in order, logs that once, and recovers by itself', async () => {
     await limited(1);
     await database.admin(FILL, [600, 40]);
     await toFull(`aggregate in ('a1', 'a7')`); // 30 events
@@ -139,7 +139,7 @@ describe('the relay, while one bound queue rejects what is published,', function
     expect(ids(got).size).to.equal(30);
   });
 
-  it('is not stopped by more events than its window holds', async () => {
+  it('is not stopped by more held events than its window has room for', async () => {
     await limited(1);
     await database.admin(FILL, [4_000, 4_000]);
     await toFull('id <= (select min(id) + 2999 from warren.outbox)');
@@ -158,7 +158,7 @@ describe('the relay, while one bound queue rejects what is published,', function
     expect(duplicates(/written/)).to.equal(0);
   });
 
-  it('keeps what is held apart when another process takes over, and counts it', async () => {
+  it('keeps events held when another process takes over, and counts them', async () => {
     await limited(1);
     await database.admin(FILL, [200, 200]);
     await toFull('true');
@@ -182,7 +182,7 @@ describe('the relay, while one bound queue rejects what is published,', function
     expect(await outboxHeld(writer.database.kysely)).to.deep.equal([]);
   });
 
-  it('ends in time, and leaves what is held for the next process', async () => {
+  it('ends in time, and leaves held events for the next process', async () => {
     await limited(1);
     await database.admin(FILL, [50, 50]);
     await toFull('true');

@@ -49,7 +49,7 @@ describe('the relay, behind PgBouncer', function () {
     };
   };
 
-  it('refuses transaction mode in a sentence that says what to do', async () => {
+  it('refuses transaction mode, with a sentence that says what to do', async () => {
     const relay = startRelay({ databaseUrl: await start('transaction'), brokerUrl: broker.url('alpha') });
     await eventually(() => expect(relay.fatal).to.have.length(1));
     expect(relay.fatal[0]?.message).to.equal(
@@ -62,7 +62,7 @@ describe('the relay, behind PgBouncer', function () {
     expect(await database.admin('select 1 from warren.outbox'), 'unpublished').to.have.length(10);
   });
 
-  it('refuses it under load, too: ten times of ten', async () => {
+  it('refuses transaction mode under load, too, ten times of ten', async () => {
     const url = await start('transaction');
     const end = await traffic(url);
     for (let i = 0; i < 10; i += 1) {
@@ -74,7 +74,7 @@ describe('the relay, behind PgBouncer', function () {
     await end();
   });
 
-  it('refuses it when the pool has a single connection', async () => {
+  it('refuses transaction mode when the pool has a single connection', async () => {
     const relay = startRelay({ databaseUrl: await start('transaction', 1), brokerUrl: broker.url('alpha') });
     await eventually(() => expect(relay.fatal.map(({ name }) => name)).to.deep.equal(['PoolerError']), {
       timeout: 20_000,
@@ -82,7 +82,7 @@ describe('the relay, behind PgBouncer', function () {
     await relay.stop();
   });
 
-  it('works in session mode, and with nothing between', async () => {
+  it('works in session mode, and without a pooler', async () => {
     const url = await start('session');
     const end = await traffic(url);
     const line = await openProxy(database.url);

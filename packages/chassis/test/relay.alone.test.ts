@@ -119,7 +119,7 @@ describe('the relay', function () {
       expect(probe.events, 'with repeats').to.have.length(800);
     });
 
-    it('though one transaction draws its id first and commits last', async () => {
+    it('if one transaction draws its id first and commits last', async () => {
       await launchActive();
       let commit = () => {};
       const drawn = Promise.withResolvers<void>();
@@ -199,7 +199,7 @@ describe('the relay', function () {
     });
   });
 
-  it('leaves the relaying to one: a second one stands by', async () => {
+  it('leaves the relaying to one process: a second one stands by', async () => {
     const first = await launchActive();
     const second = launch();
     await eventually(async () => {
@@ -225,7 +225,7 @@ describe('the relay', function () {
     await empty();
   });
 
-  it('stops publishing at once when its connection to the database is gone', async () => {
+  it('stops publishing at once when it loses its database connection', async () => {
     const line = await openProxy(database.url);
     try {
       const first = await launchActive({ databaseUrl: line.url });
@@ -241,7 +241,7 @@ describe('the relay', function () {
     }
   });
 
-  it('takes over within 10 s when the host of the active one has vanished from the net', async () => {
+  it('takes over within 10 s when the host of the active process has vanished from the network', async () => {
     const line = await openProxy(database.url);
     try {
       const first = await launchActive({ databaseUrl: line.url });
@@ -275,7 +275,7 @@ describe('the relay', function () {
     const median = (values: number[]) =>
       values.sort((a, b) => a - b)[Math.floor(values.length / 2)] as number;
 
-    it('by a commit in its process: the event is out in milliseconds', async () => {
+    it('by a commit in its process: the event is published within milliseconds', async () => {
       await launchActive();
       await lag(idle);
       const lags: number[] = [];
@@ -285,7 +285,7 @@ describe('the relay', function () {
       expect(p50).to.be.below(200);
     });
 
-    it('by looking, when another process commits: soon while busy, within a second when idle', async () => {
+    it('by polling, when another process commits: soon while busy, within a second when idle', async () => {
       await launchActive();
       const elsewhere = await openWriter(database.url);
       const commit = () =>
@@ -323,7 +323,7 @@ describe('the relay', function () {
         'select aggregate, parked_reason from warren.outbox where parked_at is not null order by id',
       );
 
-    it('parks it with the reason; its aggregate waits, the others flow, and un-parking sets it going in order', async () => {
+    it('parks it with the reason; its aggregate waits, the others are published, and un-parking publishes it in order', async () => {
       await insert('bad', 1, 'beta.done.v1');
       await insert('bad', 2);
       await insert('good', 1);
@@ -356,7 +356,7 @@ describe('the relay', function () {
       expect(await left()).to.equal(0);
     });
 
-    it('finds the one among thousands, and publishes no other of them after one that waits', async () => {
+    it('finds it among thousands, and publishes none of an aggregate that waits', async () => {
       await database.admin(FILL, [2_000, 20]);
       await database.admin(
         `update warren.outbox set routing_key = 'beta.done.v1' where id = (select id from warren.outbox order by id offset 900 limit 1)`,
@@ -369,7 +369,7 @@ describe('the relay', function () {
       expect(ordered(probe.events).get(aggregate)).to.deep.equal(range(45));
     });
 
-    it('parks what is larger than it takes, though nothing else is there that it does take', async function () {
+    it('parks an event larger than the broker accepts, even if it is the only one', async function () {
       if (Number.parseInt(broker.version, 10) < 4) {
         console.log(`        passed over: RabbitMQ ${broker.version} takes messages of up to 128 MiB`);
         this.skip();
@@ -384,7 +384,7 @@ describe('the relay', function () {
       await eventually(() => expect(ordered(probe.events)).to.deep.equal(new Map([['small', [1]]])));
     });
 
-    it('parks what cannot be put into a frame, and goes on', async () => {
+    it('parks an event that cannot be encoded as a frame, and goes on', async () => {
       await database.admin(FILL, [3, 3]);
       await database.admin(
         `update warren.outbox set correlation_id = repeat('x', 300) where aggregate = 'a1'`,
@@ -396,7 +396,7 @@ describe('the relay', function () {
       await eventually(() => expect(published()).to.equal(3));
     });
 
-    it('gets past more of them at the head than it would try at once', async () => {
+    it('gets past more refused events at the head than it reads at once', async () => {
       await database.admin(FILL, [1_500, 1_500]);
       await database.admin(`update warren.outbox set routing_key = 'beta.done.v1'`);
       await insert('good', 1);
@@ -411,7 +411,7 @@ describe('the relay', function () {
       expect(published(), 'the one behind a parked event waits').to.equal(2);
     });
 
-    it('parks nothing when it refuses every event, and resumes when that is mended', async () => {
+    it('parks nothing when the broker refuses every event, and resumes when that is fixed', async () => {
       const user = decodeURIComponent(new URL(broker.url('alpha')).username);
       const path = `permissions/${encodeURIComponent(broker.vhost)}/${encodeURIComponent(user)}`;
       const before = await management().request<{ configure: string; write: string; read: string }>(
@@ -437,7 +437,7 @@ describe('the relay', function () {
       expect(published()).to.equal(50);
     });
 
-    it('parks nothing when the exchange is gone, and resumes when it is back', async () => {
+    it('parks nothing when the exchange is missing, and resumes when it is declared again', async () => {
       const path = `exchanges/${encodeURIComponent(broker.vhost)}/events`;
       await management().request('DELETE', path);
       try {
@@ -462,7 +462,7 @@ describe('the relay', function () {
     });
   });
 
-  it('keeps what the broker could not take, without haste, and stays responsive', async () => {
+  it('keeps nacked events, retries them slowly, and stays responsive', async () => {
     // A queue that is full and says so: the broker answers basic.nack to what it cannot put there.
     const queue = `full-${process.pid}`;
     const at = `${encodeURIComponent(broker.vhost)}`;
@@ -525,15 +525,15 @@ describe('the relay', function () {
     expect(most / 1024 / 1024).to.be.below(250);
   });
 
-  describe('ends in the time that it is given', () => {
-    it('after publishing what is there', async () => {
+  describe('ends within its time-out', () => {
+    it('after publishing the events in the outbox', async () => {
       await launchActive();
       await database.admin(FILL, [3_000, 10]);
       await relays.splice(0)[0]?.stop(20_000);
       expect(await left()).to.equal(0);
     });
 
-    it('though the broker does not answer', async () => {
+    it('if the broker does not answer', async () => {
       const line = await openProxy(broker.url('alpha'));
       try {
         await database.admin(FILL, [1, 1]);
@@ -555,7 +555,7 @@ describe('the relay', function () {
       }
     });
 
-    it('though the database does not answer', async () => {
+    it('if the database does not answer', async () => {
       const line = await openProxy(database.url);
       try {
         await launchActive({ databaseUrl: line.url });
@@ -571,7 +571,7 @@ describe('the relay', function () {
     });
   });
 
-  it('goes on after the outbox was emptied by hand, with its numbers from the start again', async () => {
+  it('goes on after the outbox was emptied by hand, and its sequence reset', async () => {
     await launchActive();
     await database.admin(FILL, [2_000, 10]);
     await empty();
@@ -581,7 +581,7 @@ describe('the relay', function () {
     await eventually(async () => expect(await left()).to.equal(0), { timeout: 5_000 });
   });
 
-  it('has none of its statements compiled: up to PostgreSQL 17 one that reads a row would cost 30 ms each time', async () => {
+  it('runs no statement with JIT, which up to PostgreSQL 17 costs 30 ms to read one row', async () => {
     const client = new pg.Client({ connectionString: database.url });
     await client.connect();
     const reader = await OutboxReader.open(client);
@@ -590,7 +590,7 @@ describe('the relay', function () {
     expect(rows).to.deep.equal([{ jit: 'off' }]);
   });
 
-  it('does not read again and again what it has deleted, while an old snapshot keeps it', async () => {
+  it('does not read deleted rows again and again while an old snapshot keeps them', async () => {
     const reader = new pg.Client({ connectionString: database.adminUrl });
     await reader.connect();
     const read = async () => {

@@ -70,7 +70,7 @@ const outcomes = async ({ metrics }: RunningService) =>
     (await metrics.eventsConsumed.get()).values.map(({ labels, value }) => [labels.outcome, value]),
   );
 
-describe('deliveries in hand when the database becomes unavailable', function () {
+describe('deliveries in flight when the database becomes unavailable', function () {
   this.timeout(180_000);
   after(() => service?.stop());
   const broker = withBroker({ services: ['alpha', 'beta'] });
@@ -89,7 +89,7 @@ describe('deliveries in hand when the database becomes unavailable', function ()
     });
   });
 
-  it('are returned to their queue in order, byte for byte, with their properties, and are no retry', async () => {
+  it('are returned to their queue in order, byte for byte, with their properties, without counting as a retry', async () => {
     const before = await heard(database);
     const closed = Promise.withResolvers<void>();
     gate = closed.promise;
@@ -157,7 +157,7 @@ describe('deliveries in hand when the database becomes unavailable', function ()
     expect(lines.some(({ msg }) => msg === 'deliveries returned to their queue')).to.equal(true);
   });
 
-  it('are requeued where the broker does not take them, and are lost in no case', async () => {
+  it('are requeued when the broker does not take them, and never lost', async () => {
     const before = await heard(database);
     await broker.publish('events', written.routingKey, eventOf());
     await eventually(async () => expect(await heard(database)).to.equal(before + 1), LONG);
@@ -180,7 +180,7 @@ describe('deliveries in hand when the database becomes unavailable', function ()
     expect(await broker.queueDepth(DLQ)).to.equal(0);
   });
 
-  it('are all there after outages of database and broker connection, one in the middle of the other', async () => {
+  it('are all handled after outages of database and broker connection, one within the other', async () => {
     const before = await heard(database);
     gate = Promise.resolve();
     let published = 0;
@@ -202,7 +202,7 @@ describe('deliveries in hand when the database becomes unavailable', function ()
     expect(await broker.queueDepth(DLQ)).to.equal(0);
   });
 
-  it('do not hold up a shutdown, and wait in the queue', async () => {
+  it('do not delay a shutdown, and stay in the queue', async () => {
     const before = await heard(database);
     const closed = Promise.withResolvers<void>();
     gate = closed.promise;
@@ -247,7 +247,7 @@ describe('a database that is unavailable for longer than the consumer_timeout of
   const said = () => lines.map(({ time, msg }) => `${time} ${msg}`).join('\n');
   const deliveriesOf = ({ headers }: Recorded['properties']) => Number(headers?.['x-delivery-count'] ?? 0);
 
-  it('costs no channel, and counts against no event more than once, however long it lasts', async () => {
+  it('costs no channel, and counts at most once against each event', async () => {
     service = await launch(broker, database, lines);
     const recover = await refuse(database);
     const since = Date.now();
@@ -279,7 +279,7 @@ describe('an event that ends every process that handles it', function () {
   const broker = withBroker({ services: ['alpha', 'beta'] });
   const database = withDatabase();
 
-  it('is alone in the dead-letter queue; its neighbours have their effect once', async () => {
+  it('is the only one in the dead-letter queue; the others have their effect once', async () => {
     // Declares the queue and the tables.
     await (await launch(broker, database, [])).stop();
     const neighbours = Array.from({ length: 20 }, () => eventOf());

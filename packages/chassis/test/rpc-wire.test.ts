@@ -1,10 +1,10 @@
 import { expect } from 'chai';
 import type { RascalMessage } from '../src/messaging/rascal/rascal.ts';
-import { questionOf } from '../src/rpc/wire.ts';
+import { requestOf } from '../src/rpc/wire.ts';
 
 describe('the properties of a request over the broker', () => {
   const question = (properties: object) =>
-    questionOf({
+    requestOf({
       properties: {
         messageId: 'id',
         replyTo: 'pilgrim.reply.1',

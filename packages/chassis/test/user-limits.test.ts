@@ -14,7 +14,7 @@ const ENOUGH = 200;
 const { users = [], ...platform } = platformDefinitions(['alpha', 'beta', 'mallory']);
 const definitions = { ...platform, users: users.map((user) => ({ ...user, limits })) };
 
-describe('a user with as many connections or channels as it may have', function () {
+describe('a user that has all connections or channels it may have', function () {
   this.timeout(60_000);
   const running: RunningService[] = [];
   const opened: ChannelModel[] = [];
@@ -70,7 +70,7 @@ describe('a user with as many connections or channels as it may have', function 
     await othersGoOn();
   });
 
-  it('leaves no room for its service, which says why, and is ready once there is room', async () => {
+  it('keeps its service from connecting, which logs why, and is ready once a connection is free', async () => {
     const mallory = await startListener('mallory', another.url);
     const readyz = async () => (await fetch(`${mallory.adminUrl}/readyz`)).text();
     await eventually(

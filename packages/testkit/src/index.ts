@@ -1,7 +1,7 @@
+export { registerCleanup, runCleanups } from './cleanup.ts';
 export { client } from './client.ts';
 export { eventually, type Patience } from './eventually.ts';
 export { startIssuer, type TestIssuer } from './issuer.ts';
-export { keep, removeKept } from './keeper.ts';
 export { isRunning, KEPT_SERVICES, type KeptFile, keptServices } from './kept.ts';
 export { type Message, messageOf, type WithKeysOptions, withKeys } from './keys.ts';
 export { freePort, freePorts, isTaken } from './ports.ts';
@@ -13,7 +13,7 @@ export { type Change, type Watch, watchTransactions } from './postgres/watch.ts'
 export { type TestDatabase, type WithDatabaseOptions, withDatabase } from './postgres/with-database.ts';
 export { type RunningProcess, type StartProcess, startProcess } from './process.ts';
 export { openProxy, type TcpProxy } from './proxy.ts';
-export { type Broker, type PrivateBroker, settling } from './rabbitmq/broker.ts';
+export { type Broker, type PrivateBroker, QUORUM_QUEUE_FLUSH_MS } from './rabbitmq/broker.ts';
 export {
   type Definitions,
   definitionsPath,
@@ -26,5 +26,5 @@ export {
 export { managementOf } from './rabbitmq/management.ts';
 export type { Probe, Recorded } from './rabbitmq/probe.ts';
 export { startBroker, startPrivateBroker } from './rabbitmq/start.ts';
-export { operate, type Vhost } from './rabbitmq/vhost.ts';
+export { adminClient, type Vhost } from './rabbitmq/vhost.ts';
 export { type TestBroker, type WithBrokerOptions, withBroker } from './rabbitmq/with-broker.ts';

@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { delimiter, dirname, join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
-import { keep } from './keeper.ts';
+import { registerCleanup } from './cleanup.ts';
 import { endGroup, groupLives } from './process-group.ts';
 
 export interface StartProcess {
@@ -80,7 +80,7 @@ export function startProcess(options: StartProcess): RunningProcess {
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   const group = child.pid;
-  const forget = group ? keep({ type: 'processes', group, signal: 'SIGTERM' }) : () => {};
+  const forget = group ? registerCleanup({ type: 'processes', group, signal: 'SIGTERM' }) : () => {};
   const output: string[] = [];
   for (const stream of [child.stdout, child.stderr]) {
     let rest = '';

@@ -6,14 +6,14 @@ describe('finding a broker and a database', () => {
   const broker = withBroker({ services: [] });
   const database = withDatabase();
   const lines: string[] = [];
-  const say = (line: string) => void lines.push(line);
+  const log = (line: string) => void lines.push(line);
 
   beforeEach(() => lines.splice(0));
 
   it('uses what AMQP_URL names, says so in one line, and does not stop it', async () => {
     const env = { AMQP_URL: broker.adminUrl, AMQP_MANAGEMENT_URL: broker.managementUrl };
 
-    const found = await startBroker({ env, say });
+    const found = await startBroker({ env, log });
     await found.stop();
 
     expect(found).to.include({
@@ -30,13 +30,13 @@ describe('finding a broker and a database', () => {
   it('names the management URL when nothing answers there', async () => {
     const env = { AMQP_URL: broker.adminUrl, AMQP_MANAGEMENT_URL: 'http://127.0.0.1:1' };
 
-    const error = await startBroker({ env, say }).catch((failure: Error) => failure);
+    const error = await startBroker({ env, log }).catch((failure: Error) => failure);
 
     expect(error).to.be.an('error').with.property('message').that.includes('AMQP_MANAGEMENT_URL');
   });
 
   it('uses what DATABASE_URL names, says so in one line, and does not stop it', async () => {
-    const found = await startDatabase({ env: { DATABASE_URL: database.adminUrl }, say });
+    const found = await startDatabase({ env: { DATABASE_URL: database.adminUrl }, log });
     await found.stop();
 
     expect(lines).to.have.length(1);
@@ -47,7 +47,7 @@ describe('finding a broker and a database', () => {
   it('names DATABASE_URL when nothing answers there', async () => {
     const env = { DATABASE_URL: 'postgres://nobody@127.0.0.1:1/x' };
 
-    const error = await startDatabase({ env, say }).catch((failure: Error) => failure);
+    const error = await startDatabase({ env, log }).catch((failure: Error) => failure);
 
     expect(error).to.be.an('error').with.property('message').that.includes('127.0.0.1:1 (DATABASE_URL)');
   });
@@ -55,7 +55,7 @@ describe('finding a broker and a database', () => {
   it('passes over a Docker engine that cannot pull the image, with one line at most', async function () {
     this.timeout(60_000);
 
-    expect(await privateContainer('127.0.0.1:1/no/such:image', say)).to.equal(undefined);
+    expect(await privateContainer('127.0.0.1:1/no/such:image', log)).to.equal(undefined);
 
     expect(lines.length).to.be.at.most(1);
     for (const line of lines) expect(line).to.match(/^Docker is passed over: /);

@@ -43,13 +43,12 @@ const smtpUrl = url('smtp', 'smtps')
     return value;
   })
   .messages({
-    'smtp.host': 'names no host; it is like smtp://user:password@host:587',
-    'smtp.encoding':
-      'has a user name or password that is not percent-encoded (a % itself is written %25, an @ is written %40)',
+    'smtp.host': 'must contain a host, e.g. smtp://user:password@host:587',
+    'smtp.encoding': 'must have a percent-encoded user name and password (write % as %25 and @ as %40)',
     'smtp.rest':
-      'has a path or a fragment (special characters in a user name or password are percent-encoded, e.g. %23 for #)',
+      'must not have a path or a fragment (percent-encode special characters in the user name and password, e.g. # as %23)',
     'smtp.option':
-      'may have these options only, each once: requireTLS=true|false, tls.rejectUnauthorized=true|false, tls.servername=NAME, name=NAME',
+      'may have only these options, each at most once: requireTLS=true|false, tls.rejectUnauthorized=true|false, tls.servername=NAME, name=NAME',
   });
 
 function isDecodable(text: string): boolean {
@@ -92,16 +91,37 @@ const whereConfirmed = <Schema extends Joi.Schema>(schema: Schema) =>
 export const config = {
   PORT: port(3005),
   ADMIN_PORT: port(9005),
-  SMTP_URL: smtpUrl.example('smtp://user:password@host:587'),
+  SMTP_URL: smtpUrl
+    .example('smtp://user:password@host:587')
+    .description(
+      'The mail server: `smtp://user:password@host:587`, or `smtps://`. Without it, e-mails go to the log and the store only.',
+    ),
   MAIL_FROM: Joi.string()
     .email({ tlds: false, minDomainSegments: 1, allowUnicode: false })
     .max(254)
     .when('SMTP_URL', { not: Joi.exist(), otherwise: Joi.required() })
-    .example('shop@example.com'),
-  EMAIL_CONFIRMATION: Joi.valid('on', 'off').default('off'),
-  EMAIL_CONFIRMATION_KEY: whereConfirmed(keys.example('the output of: openssl rand -base64 32')),
-  EMAIL_CONFIRMATION_TTL: duration('7d').invalid(0).messages({ 'any.invalid': 'must be longer than 0' }),
-  PUBLIC_URL: whereConfirmed(publicUrl.example('https://shop.example.com')),
+    .example('shop@example.com')
+    .description('The sender of the e-mails; its domain is also that of their `Message-ID`.'),
+  EMAIL_CONFIRMATION: Joi.valid('on', 'off')
+    .default('off')
+    .description(
+      '`on`: everybody who signs up from now on confirms the address before anything else is sent to it. In YAML, quote the value.',
+    ),
+  EMAIL_CONFIRMATION_KEY: whereConfirmed(keys.example('the output of: openssl rand -base64 32')).description(
+    'Signs the links: at least 32 bytes, or two such keys separated by a comma, of which the first signs and both are accepted.',
+  ),
+  EMAIL_CONFIRMATION_TTL: duration('7d')
+    .invalid(0)
+    .messages({ 'any.invalid': 'must be longer than 0' })
+    .description('How long a link works, and how long other e-mails wait before they fail.'),
+  PUBLIC_URL: whereConfirmed(publicUrl.example('https://shop.example.com')).description(
+    'Where people reach the gateway: links begin with it.',
+  ),
   // The slots of that many e-mails are kept for each address.
-  EMAILS_PER_HOUR: Joi.number().integer().min(1).max(1_000).default(20),
+  EMAILS_PER_HOUR: Joi.number()
+    .integer()
+    .min(1)
+    .max(1_000)
+    .default(20)
+    .description('E-mails to one address in any hour; more are sent later.'),
 };

@@ -72,7 +72,7 @@ export async function deliver(
   if (url === undefined || from === undefined) {
     log.info(
       { email: id, template, to: to.address, subject, text },
-      'an e-mail; without SMTP_URL it ends here',
+      'SMTP_URL is not set: e-mail logged instead of sent',
     );
     return undefined;
   }

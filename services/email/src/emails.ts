@@ -20,41 +20,9 @@ import {
 import type { EmailConfig } from './config.ts';
 import type { Message, Refusal } from './delivery.ts';
 import { linkFor } from './links.ts';
+import type { EmailSchema, Status } from './schema.ts';
 import { type TemplateName, templates } from './templates/index.ts';
 import { moneyText, oneLine, reasonText, timeText, unlinked } from './text.ts';
-
-export type Status = 'pending' | 'sent' | 'failed';
-
-export interface EmailSchema {
-  users: {
-    id: string;
-    name: string;
-    email: string;
-    /** Null until then; as good as always where nobody was asked. */
-    confirmed_at: Date | null;
-  };
-  emails: {
-    id: string;
-    user_id: string;
-    template: TemplateName;
-    /** What it is about: the user, the order or the payment. One e-mail of a template about each: unique. Of a confirmation that is sent again, an id of its own. */
-    reference: string;
-    /** What the template names besides the user. */
-    facts: object;
-    subject: string;
-    /** Absent while the user is not known yet: the e-mail waits. */
-    recipient: string | null;
-    status: Status;
-    refusal: string | null;
-    refusals: number;
-    created_at: Date;
-    sent_at: Date | null;
-    /** Waits until its address is confirmed; where it has failed, it waited in vain. */
-    unconfirmed: boolean;
-    /** When EMAILS_PER_HOUR lets it go. Null while it waits, and of an older version. */
-    slot_at: Date | null;
-  };
-}
 
 export const REASONS = ['unconfirmed', 'postponed', 'refused'] as const;
 
@@ -80,14 +48,14 @@ export const SEND = 'email.send';
 /** What the mail server refused for good: offered `again` later, or `given_up`. */
 export const refusals: CounterDefinition<{ outcome: 'again' | 'given_up' }> = {
   name: 'emails_refused_total',
-  help: 'E-mails that the mail server refused for good or cannot take, by what comes of them.',
+  help: 'E-mails that the mail server permanently refused or does not support, by what happens next: again (offered again later) or given_up.',
   labels: { outcome: ['again', 'given_up'] },
 };
 
 /** What did not go out at once. */
 export const held: CounterDefinition<{ reason: 'unconfirmed' | 'postponed' | 'expired' }> = {
   name: 'emails_held_total',
-  help: 'E-mails that wait for the confirmation of their address, that EMAILS_PER_HOUR postponed, or that waited in vain.',
+  help: 'E-mails held back: unconfirmed (waiting for the confirmation of their address), postponed (by EMAILS_PER_HOUR), expired (never confirmed in time).',
   labels: { reason: ['unconfirmed', 'postponed', 'expired'] },
 };
 
@@ -259,7 +227,7 @@ export async function prepare(
     .where('emails.status', '=', 'pending')
     .executeTakeFirst();
   if (row === undefined || row.recipient === null)
-    return { kind: 'refused', reason: 'there is nobody to send it to any more', again: true };
+    return { kind: 'refused', reason: 'the e-mail or its recipient no longer exists', again: true };
   if (row.unconfirmed) return { kind: 'unconfirmed' };
   const now = new Date();
   const slot = row.needsSlot ? await takeSlot(database, config, id, now) : null;
@@ -350,13 +318,16 @@ async function markRefused(work: EmailWork, id: string, { reason, again }: Refus
   if (delay === undefined) {
     await work.transaction.updateTable('emails').set({ status: 'failed' }).where('id', '=', id).execute();
     work.count(refusals, { outcome: 'given_up' });
-    work.log.error({ code: 'email_given_up', refusal }, 'an e-mail is refused and given up');
+    work.log.error({ code: 'email_given_up', refusal }, 'e-mail given up: the mail server refused it');
     return;
   }
   const at = new Date(work.now().getTime() + delay);
   await work.schedule(SEND, { key: id, at });
   work.count(refusals, { outcome: 'again' });
-  work.log.warn({ code: 'email_refused', refusal, at }, 'the mail server refuses an e-mail');
+  work.log.warn(
+    { code: 'email_refused', refusal, at },
+    'e-mail refused by the mail server; will be offered again',
+  );
 }
 
 /** Oldest first. */

@@ -3,7 +3,7 @@
 import { createHmac, timingSafeEqual } from 'node:crypto';
 import type { Kysely } from '@warren/chassis';
 import type { EmailConfig } from './config.ts';
-import type { EmailSchema } from './emails.ts';
+import type { EmailSchema } from './schema.ts';
 
 /** What a link is worth. */
 export type Link =

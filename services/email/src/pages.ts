@@ -1,6 +1,6 @@
-// The pages that a browser sees behind the link of a confirmation: one form at most, no script, and nothing that a user wrote.
+// The pages behind a confirmation link: at most one form, no script, and nothing that a user wrote.
 import { createHash } from 'node:crypto';
-import { html, problem, type Reply } from '@warren/chassis';
+import { type HttpResponse, html, problem } from '@warren/chassis';
 import type { Link } from './links.ts';
 
 type Headers = Readonly<Record<string, string | string[] | undefined>>;
@@ -23,7 +23,7 @@ const HEADERS = {
 };
 
 /** @param body HTML */
-const page = (status: number, title: string, body: string): Reply =>
+const page = (status: number, title: string, body: string): HttpResponse =>
   html(
     status,
     `<!doctype html>
@@ -39,50 +39,50 @@ ${body}
     HEADERS,
   );
 
-/** Whether whoever asks is a browser. */
+/** Whether the client is a browser. */
 export const wantsPage = ({ accept }: Headers): boolean => String(accept ?? '').includes('text/html');
 
-/** Following the link confirms nothing: mail scanners follow it, too. The form goes to the address of the page itself. */
-export const askPage = (): Reply =>
+/** Opening the link does not confirm the address, because mail scanners open links too. The form posts to the page's own URL. */
+export const askPage = (): HttpResponse =>
   page(
     200,
     'Confirm your e-mail address',
-    '<form method="post"><p>Is this e-mail address yours?</p><button>Yes, confirm it</button></form>',
+    '<form method="post"><p>Is this your e-mail address?</p><button>Yes, confirm it</button></form>',
   );
 
-export const confirmedPage = (): Reply =>
+export const confirmedPage = (): HttpResponse =>
   page(200, 'Your e-mail address is confirmed', '<p>You can close this page.</p>');
 
-export const resentPage = (): Reply =>
+export const resentPage = (): HttpResponse =>
   page(
     202,
-    'Please read your e-mails',
-    '<p>If your address is not confirmed yet, a new link is on its way, unless you had several of late.</p>',
+    'Check your inbox',
+    '<p>If your address is not confirmed yet, we will send you a new link. The number of links per hour and day is limited.</p>',
   );
 
 /**
- * The response to a link that confirms nothing.
+ * The response to an invalid or expired link.
  * @returns a page, for a browser
- * @throws {Problem} 404 `confirmation_unknown` or 410 `confirmation_expired`, for everybody else
+ * @throws {Problem} 404 `confirmation_unknown` or 410 `confirmation_expired`, for other clients
  */
-export function refuse(link: Extract<Link, { kind: 'unknown' | 'expired' }>, headers: Headers): Reply {
+export function refuse(link: Extract<Link, { kind: 'unknown' | 'expired' }>, headers: Headers): HttpResponse {
   const isPage = wantsPage(headers);
   if (link.kind === 'unknown') {
     if (isPage)
       return page(
         404,
         'This link is not valid',
-        '<p>Please open the link in the e-mail once more, or copy all of it.</p>',
+        '<p>Please open the link in the e-mail again, or copy the complete link.</p>',
       );
-    const detail = 'The token is not one of ours, or not for the address that the user has.';
-    throw problem(404, { title: 'Confirmation unknown', code: 'confirmation_unknown', detail });
+    const detail = 'The token is invalid, or was issued for another e-mail address.';
+    throw problem(404, { title: 'Confirmation not found', code: 'confirmation_unknown', detail });
   }
   if (isPage)
     return page(
       410,
       'This link has expired',
-      `<form method="post" action="resend?userId=${link.userId}"><button>Send me a new one</button></form>`,
+      `<form method="post" action="resend?userId=${link.userId}"><button>Send me a new link</button></form>`,
     );
-  const detail = 'The link has expired: POST /emails/resend sends a new one.';
+  const detail = 'The link has expired; request a new one with POST /emails/resend.';
   throw problem(410, { title: 'Confirmation expired', code: 'confirmation_expired', detail });
 }

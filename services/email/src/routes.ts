@@ -8,14 +8,15 @@ import {
   paging,
   post,
   type Route,
-  reply,
+  respond,
 } from '@warren/chassis';
 import { uuid } from '@warren/events';
 import type { EmailConfig } from './config.ts';
 import { confirm, resend } from './confirmation.ts';
-import { type Email, type EmailSchema, emailsOf, REASONS } from './emails.ts';
+import { type Email, emailsOf, REASONS } from './emails.ts';
 import { readLink } from './links.ts';
 import { askPage, confirmedPage, refuse, resentPage, wantsPage } from './pages.ts';
+import type { EmailSchema } from './schema.ts';
 import { templates } from './templates/index.ts';
 
 const id = uuid().lowercase();
@@ -31,20 +32,20 @@ const email = Joi.object<Email>({
   sentAt: Joi.string().isoDate(),
 });
 
-/** Of a link: a browser that lost it, or added to it, sees a page all the same. */
+/** Lenient, so that a browser with a damaged link still gets a page. */
 const link = Joi.object<{ token: string }>({ token: Joi.string().allow('').default('') }).unknown();
 const LINK_REFUSED = { 404: Joi.valid('confirmation_unknown'), 410: Joi.valid('confirmation_expired') };
-const BROWSERS = 'A browser (`Accept: text/html`) is shown pages, also for 404 and 410.';
+const BROWSERS = 'A browser (`Accept: text/html`) gets HTML pages, also for 404 and 410.';
 
 export const routes: Route<EmailSchema, EmailConfig>[] = [
   get(
     '/emails',
     {
       access: own(({ query }) => query.userId),
-      summary: 'The e-mails to a user, oldest first, page by page',
+      summary: 'List the e-mails to a user, oldest first, with pagination',
       description:
-        '`to` is missing while the user is not known yet; `sentAt` unless the e-mail was sent. `reason` says why an e-mail waits, ' +
-        '`unconfirmed` (its address is not confirmed) or `postponed` (the address had many of late), or why it failed, `unconfirmed` or `refused`.',
+        '`to` is missing until the user is known, and `sentAt` until the e-mail is sent. `reason` says why an e-mail is pending: ' +
+        '`unconfirmed` (the address is not confirmed) or `postponed` (the address reached its hourly limit); or why it failed: `unconfirmed` or `refused`.',
       query: Joi.object<Paging & { userId: string }>({ userId: id.required(), ...paging }),
       responses: { 200: pageOf(email), 400: Joi.valid(CURSOR_UNKNOWN) },
     },
@@ -55,8 +56,8 @@ export const routes: Route<EmailSchema, EmailConfig>[] = [
     '/emails/confirm',
     {
       access: 'public',
-      summary: 'The page behind the link of a confirmation',
-      description: `It has a button, and confirms nothing by itself: mail scanners follow links. ${BROWSERS}`,
+      summary: 'Show the page behind a confirmation link',
+      description: `The page has a button. Opening it does not confirm the address, because mail scanners open links too. ${BROWSERS}`,
       query: link,
       responses: { 200: Joi.string(), ...LINK_REFUSED },
     },
@@ -71,8 +72,8 @@ export const routes: Route<EmailSchema, EmailConfig>[] = [
     '/emails/confirm',
     {
       access: 'public',
-      summary: 'Confirms the address that the link was sent to',
-      description: `Again is as good as once. There is no body: the token is that of the link. ${BROWSERS}`,
+      summary: 'Confirm the address that the link was sent to',
+      description: `Idempotent. The request has no body; \`token\` is the one in the link. ${BROWSERS}`,
       query: link,
       responses: { 200: Joi.object({ userId: id.required() }), ...LINK_REFUSED },
     },
@@ -88,15 +89,15 @@ export const routes: Route<EmailSchema, EmailConfig>[] = [
     '/emails/resend',
     {
       access: 'public',
-      summary: 'Sends a user another confirmation',
+      summary: 'Send a user another confirmation',
       description:
-        'At most 3 in an hour and 5 in a day to one user, and only while the address is not confirmed. The response is the same for everybody, also for users that do not exist.',
+        'Sends at most 3 per hour and 5 per day to one user, and only while the address is not confirmed. The response is always the same, also for users that do not exist.',
       query: { userId: id.required() },
       responses: { 202: Joi.object({ userId: id.required() }) },
     },
     async ({ query, headers }, work) => {
       await resend(work, query.userId);
-      return wantsPage(headers) ? resentPage() : reply(202, { userId: query.userId });
+      return wantsPage(headers) ? resentPage() : respond(202, { userId: query.userId });
     },
   ),
 ];

@@ -2,9 +2,10 @@ import { defineService } from '@warren/chassis';
 import manifest from '../package.json' with { type: 'json' };
 import { broker } from './broker.ts';
 import { config, type EmailConfig } from './config.ts';
-import { type EmailSchema, held, refusals } from './emails.ts';
+import { held, refusals } from './emails.ts';
 import { handlers } from './handlers.ts';
 import { routes } from './routes.ts';
+import type { EmailSchema } from './schema.ts';
 import { workers } from './workers.ts';
 
 export const service = defineService<EmailConfig, EmailSchema>({

@@ -66,13 +66,10 @@ export class Connections {
   }
 
   #free(): Connection {
-    if (this.#closed)
-      throw new Error('the connections to the mail server are closed; the service is stopping');
+    if (this.#closed) throw new Error('the service is stopping: connections to the mail server are closed');
     for (const connection of this.#all) if (connection.free) return connection;
     if (this.#all.size >= this.#limits.connections)
-      throw new Error(
-        `all ${this.#limits.connections} connections wait for the mail server's answer to other e-mails`,
-      );
+      throw new Error(`all ${this.#limits.connections} connections to the mail server are in use`);
     const connection = new Connection(this.#url, this.#limits);
     this.#all.add(connection);
     return connection;
@@ -138,7 +135,7 @@ class Connection {
     const { promise: ended, reject } = Promise.withResolvers<never>();
     this.#fail = reject;
     this.#whole = false;
-    this.#time(this.#limits.handOver, 'the mail server did not take the e-mail');
+    this.#time(this.#limits.handOver, 'the mail server did not accept the e-mail');
     const stop = () => this.#whole || this.close(signal.reason);
     signal.addEventListener('abort', stop);
     try {
@@ -176,7 +173,7 @@ class Connection {
   #handedOver(): void {
     if (this.#closed !== undefined) return;
     this.#whole = true;
-    this.#time(this.#limits.answer, 'the mail server did not say whether it has taken the e-mail');
+    this.#time(this.#limits.answer, 'the mail server did not respond to the e-mail');
   }
 
   #time(ms: number, complaint: string): void {
@@ -204,7 +201,7 @@ class Connection {
     const fail = (error: Error) => done(error);
     socket.once('error', fail);
     socket.setTimeout(CONNECT_TIMEOUT, () =>
-      socket.destroy(new Error(`no connection to the mail server within ${CONNECT_TIMEOUT} ms`)),
+      socket.destroy(new Error(`could not connect to the mail server within ${CONNECT_TIMEOUT} ms`)),
     );
     socket.once('connect', () => {
       socket.removeListener('error', fail);

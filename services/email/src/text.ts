@@ -1,9 +1,9 @@
-// What others wrote, made fit to stand in one line of an e-mail.
+// Formats text for an e-mail: text of users as one line without links, amounts, times and reasons.
 import { type Currency, currencies } from '@warren/contracts';
 
 /**
- * One line of well-formed text. Control characters, line breaks of every kind and marks that turn the direction of what
- * follows become spaces: none of them belongs in a name, the database refuses some, and a header must not see the others.
+ * One line of well-formed text. Control characters, all line breaks and bidirectional marks become spaces: the database
+ * refuses some of them, and in a mail header the others are unsafe.
  */
 export const oneLine = (text: string): string =>
   text
@@ -12,8 +12,8 @@ export const oneLine = (text: string): string =>
     .trim();
 
 /**
- * The same text, with a space wherever a mail program could make a link: `https: //example. com`, `www. example. com`. That is after
- * a colon or a dot inside a word, also the dots that browsers take for one; between two digits (12:30, 1.5) they stay as they are.
+ * Inserts a space wherever a mail program could detect a link: `https: //example. com`, `www. example. com`. That is after a colon
+ * or a dot inside a word, including the dots that browsers normalize to `.`; between two digits (12:30, 1.5) nothing changes.
  */
 export const unlinked = (text: string): string =>
   text
@@ -38,6 +38,6 @@ const reasons: Readonly<Record<string, string>> = {
   payment_timeout: 'it was not paid in time',
 };
 
-/** The reason of an event as the end of a sentence that begins with "because"; one that is not known here as it is. */
+/** The reason of an event as it follows "We had to cancel your order:". An unknown reason keeps its words. */
 export const reasonText = (reason: string): string =>
   Object.hasOwn(reasons, reason) ? (reasons[reason] as string) : oneLine(reason).replaceAll('_', ' ');

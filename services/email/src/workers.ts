@@ -1,7 +1,8 @@
 import type { Worker } from '@warren/chassis';
 import type { EmailConfig } from './config.ts';
 import { CONNECTIONS, closeDelivery, deliver, TIMEOUT } from './delivery.ts';
-import { type EmailSchema, type Outcome, prepare, SEND, settle } from './emails.ts';
+import { type Outcome, prepare, SEND, settle } from './emails.ts';
+import type { EmailSchema } from './schema.ts';
 
 const sending: Worker<object, Outcome, EmailSchema, EmailConfig> = {
   kind: SEND,

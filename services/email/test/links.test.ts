@@ -2,8 +2,8 @@ import { randomUUID } from 'node:crypto';
 import { ConfigError, type Kysely, start } from '@warren/chassis';
 import { expect } from 'chai';
 import type { EmailConfig } from '../src/config.ts';
-import type { EmailSchema } from '../src/emails.ts';
 import { linkFor, readLink } from '../src/links.ts';
+import type { EmailSchema } from '../src/schema.ts';
 import { service } from '../src/service.ts';
 
 const [OLD, NEW] = ['o'.repeat(32), 'n'.repeat(32)];

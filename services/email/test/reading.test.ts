@@ -178,19 +178,19 @@ describe('the configuration of the mail server', () => {
   });
 
   const unusable = {
-    'names no host': ['smtp://', 'smtps://', 'smtp://?requireTLS=true'],
-    'not percent-encoded': [
+    'must contain a host': ['smtp://', 'smtps://', 'smtp://?requireTLS=true'],
+    'must have a percent-encoded user name': [
       'smtp://shop:hush%@mail',
       'smtp://shop:hush%zz@mail',
       'smtp://shop%:hush@mail',
       'smtp://shop:hush%ff@mail',
     ],
-    'has a path or a fragment': [
+    'must not have a path or a fragment': [
       'smtp://mail/hush',
       'smtp://shop:587/hush@mail',
       'smtp://shop:587#hush@mail',
     ],
-    'may have these options only': [
+    'may have only these options': [
       'smtp://shop:hush@mail?logger=true&debug=true',
       'smtp://shop:hush@mail?debug=true',
       'smtp://shop:hush@mail?requireTLS=true&maxConnections=100',

@@ -85,25 +85,29 @@ describe('sending e-mails', () => {
         event: 'ordered',
         template: 'order-received',
         subject: 'We have received your order',
-        says: ['thank you for your order', 'Analytical engine', '€1,234.50'],
+        says: ['Thank you for your order', 'Analytical engine', '€1,234.50'],
       },
       {
         event: 'confirmed',
         template: 'order-confirmed',
         subject: 'Your order is confirmed',
-        says: ['paid and confirmed', 'Analytical engine', '€1,234.50'],
+        says: ['Your order has been paid and is confirmed.', 'Analytical engine', '€1,234.50'],
       },
       {
         event: 'cancelled',
         template: 'order-cancelled',
-        subject: 'Your order is cancelled',
-        says: ['because the amount is above the limit for one payment', 'Analytical engine', '€1,234.50'],
+        subject: 'Your order has been cancelled',
+        says: [
+          'We had to cancel your order: the amount is above the limit for one payment.',
+          'Analytical engine',
+          '€1,234.50',
+        ],
       },
       {
         event: 'refunded',
         template: 'payment-refunded',
-        subject: 'Your money is on its way back',
-        says: ['we have refunded', 'it was not paid in time', '€1,234.50'],
+        subject: 'Your payment has been refunded',
+        says: ['We have refunded your payment.', 'it was not paid in time', '€1,234.50'],
       },
     ] as const;
     for (const { event, template, subject, says } of cases)

@@ -1,90 +1,40 @@
-import { bytes, duration, Joi, port, url } from '@warren/chassis';
-import { parseTrust, type TrustProxy } from './clients.ts';
-import { PROXY_HEADERS, type ProxyHeader } from './forwarded.ts';
-import { parseRate, type Rate } from './limits.ts';
+import { port, positive } from '@warren/chassis';
+import { type EdgeConfig, edgeConfig, upstreamUrl } from '@warren/edge';
 import type { Upstream } from './paths.ts';
 
-export interface GatewayConfig extends Record<`${Uppercase<Upstream>}_URL`, string> {
+export interface GatewayConfig extends EdgeConfig {
   PORT: number;
   ADMIN_PORT: number;
   /** Of the chassis. */
   AUTH: 'off' | 'jwt';
-  /** From clients, at once. With heads of 16 KiB each they have to fit the memory. */
-  MAX_CONNECTIONS: number;
-  /** Of one client; not of proxies that `TRUST_PROXY` names. */
-  MAX_CLIENT_CONNECTIONS: number;
-  /** Bytes of the heads of all requests that have no answer yet. */
-  HEADER_MEMORY: number;
-  /** ms an upstream may take to accept a connection, to begin its answer, and between two pieces of it. */
-  UPSTREAM_TIMEOUT: number;
-  /** To one upstream, at most. */
-  UPSTREAM_CONNECTIONS: number;
-  /** ms a request may wait for one of them. */
-  UPSTREAM_WAIT: number;
-  /** Bytes of a request's body; the services have lower limits of their own. */
-  BODY_LIMIT: number;
-  /** Bytes of a body that are awaited before a connection to an upstream is taken: at least what the services accept. */
-  BODY_BUFFER: number;
-  /** Bytes of all bodies that are so kept, until their requests have their answers. */
-  BODY_MEMORY: number;
+  USER_URL: string;
+  SESSION_URL: string;
+  ORDER_URL: string;
+  PAYMENT_URL: string;
+  EMAIL_URL: string;
   /** ms for all parts of an overview together. */
   OVERVIEW_TIMEOUT: number;
-  RATE_LIMIT: Rate;
-  TRUST_PROXY: TrustProxy;
-  /** In which the trusted proxies name their clients; the other one is ignored. */
-  PROXY_HEADER: ProxyHeader;
 }
-
-const upstream = (number: number) =>
-  url('http').default(`http://127.0.0.1:${number}`).custom(originOf).messages({
-    'url.origin': 'must be an origin without a path, such as http://user:80',
-  });
 
 export const config = {
   PORT: port(3000),
   ADMIN_PORT: port(9000),
-  // Together with BODY_MEMORY, what they allow fits the 256 MiB that the chart gives a pod.
-  MAX_CONNECTIONS: Joi.number().integer().min(1).max(1_000_000).default(3_000),
-  MAX_CLIENT_CONNECTIONS: Joi.number().integer().min(1).max(1_000_000).default(500),
-  HEADER_MEMORY: bytes('16mb'),
-  USER_URL: upstream(3001),
-  SESSION_URL: upstream(3002),
-  ORDER_URL: upstream(3003),
-  PAYMENT_URL: upstream(3004),
-  EMAIL_URL: upstream(3005),
-  // Longer than the services' own REQUEST_TIMEOUT, so that it is they who tell what takes long.
-  UPSTREAM_TIMEOUT: positive('15s'),
-  UPSTREAM_CONNECTIONS: Joi.number().integer().min(1).max(10_000).default(100),
-  UPSTREAM_WAIT: duration('1s'),
-  BODY_LIMIT: bytes('1mb'),
-  BODY_BUFFER: bytes('100kb'),
-  BODY_MEMORY: bytes('32mb'),
-  OVERVIEW_TIMEOUT: positive('2s'),
-  RATE_LIMIT: parsed(parseRate, 'must be off, or requests per time such as 100/1s or 5000/1m').default(
-    parseRate('100/1s'),
+  ...edgeConfig,
+  USER_URL: upstreamUrl('http://127.0.0.1:3001'),
+  SESSION_URL: upstreamUrl('http://127.0.0.1:3002'),
+  ORDER_URL: upstreamUrl('http://127.0.0.1:3003'),
+  PAYMENT_URL: upstreamUrl('http://127.0.0.1:3004'),
+  EMAIL_URL: upstreamUrl('http://127.0.0.1:3005'),
+  OVERVIEW_TIMEOUT: positive('2s').description(
+    'For all parts of an overview together; shorter than `REQUEST_TIMEOUT`.',
   ),
-  TRUST_PROXY: parsed(
-    parseTrust,
-    'must be off, the number of proxies in front (1 to 10), or their addresses and networks such as 10.0.0.0/8,::1',
-    // Joi calls a function to get a default.
-  ).default(() => parseTrust('off')),
-  PROXY_HEADER: Joi.valid(...PROXY_HEADERS).default('x-forwarded-for'),
 };
 
-function positive(fallback: string): Joi.AnySchema<number> {
-  return duration(fallback).invalid(0).messages({ 'any.invalid': 'must be longer than 0' });
-}
-
-function parsed<T>(parse: (text: string) => T | undefined, message: string): Joi.AnySchema<T> {
-  return Joi.any()
-    .custom((text, helpers) => {
-      const value = typeof text === 'string' ? parse(text.trim()) : text;
-      return value === undefined ? helpers.error('any.invalid') : value;
-    })
-    .messages({ 'any.invalid': message }) as Joi.AnySchema<T>;
-}
-
-function originOf(text: string, helpers: Joi.CustomHelpers): unknown {
-  const { origin, pathname, search, hash, username } = new URL(text);
-  return pathname === '/' && !search && !hash && !username ? origin : helpers.error('url.origin');
-}
+/** Where each service is. */
+export const upstreamsOf = (config: GatewayConfig): Record<Upstream, string> => ({
+  user: config.USER_URL,
+  session: config.SESSION_URL,
+  order: config.ORDER_URL,
+  payment: config.PAYMENT_URL,
+  email: config.EMAIL_URL,
+});

@@ -1,12 +1,8 @@
 // /docs: Swagger UI on /openapi.json, everything of it from here.
 import { readFile } from 'node:fs/promises';
-import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
-import type { FrontContext } from '@warren/chassis';
-import { type Asset, createAsset, ENCODERS } from './asset.ts';
-
-type Page = (request: IncomingMessage, response: ServerResponse, context: FrontContext) => Promise<void>;
+import { type Asset, createAsset, ENCODERS, type Page } from '@warren/edge';
 
 const require = createRequire(import.meta.url);
 const manifest = require.resolve('swagger-ui-dist/package.json');

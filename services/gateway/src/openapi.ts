@@ -1,7 +1,7 @@
 // One document for the whole: what the services say of themselves, and what the gateway answers itself.
 import { combineApis, type OpenApiDocument } from '@warren/chassis';
-import type { GatewayConfig } from './config.ts';
-import { destinationOf, UPSTREAMS, type Upstream } from './paths.ts';
+import { type GatewayConfig, upstreamsOf } from './config.ts';
+import { destinationOf } from './paths.ts';
 
 /** ms a document is kept: long enough for a page that loads, short enough to see a deploy. */
 const KEPT = 5_000;
@@ -25,21 +25,21 @@ export function wholeApi(config: GatewayConfig, own: () => OpenApiDocument): Pro
 }
 
 async function collect(config: GatewayConfig, own: OpenApiDocument): Promise<OpenApiDocument> {
-  const documents = await Promise.all(UPSTREAMS.map((name) => documentOf(name, config)));
-  const away = UPSTREAMS.filter((_name, at) => documents[at] === undefined);
+  const upstreams = Object.entries(upstreamsOf(config));
+  const documents = await Promise.all(upstreams.map(([name, origin]) => documentOf(name, origin)));
+  const away = upstreams.map(([name]) => name).filter((_name, at) => documents[at] === undefined);
   const whole = combineApis([...documents.filter((document) => document !== undefined), own], {
     title: 'Warren',
     version: own.info.version,
     ...(own.info.description !== undefined && { description: own.info.description }),
   });
   if (away.length === 0) return whole;
-  const notice = `**Not described here, for they are away:** ${away.join(', ')}.`;
+  const notice = `**These services are unavailable, so their routes are missing here:** ${away.join(', ')}.`;
   return { ...whole, info: { ...whole.info, description: `${notice}\n\n${whole.info.description}` } };
 }
 
 /** Of one service, the paths that lead to it from here; undefined when it does not answer with a document. */
-async function documentOf(name: Upstream, config: GatewayConfig): Promise<OpenApiDocument | undefined> {
-  const origin = config[`${name.toUpperCase() as Uppercase<Upstream>}_URL`];
+async function documentOf(name: string, origin: string): Promise<OpenApiDocument | undefined> {
   try {
     const response = await fetch(`${origin}/openapi.json`, {
       signal: AbortSignal.timeout(PATIENCE),

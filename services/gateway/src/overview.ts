@@ -40,7 +40,7 @@ export async function overviewOf(
       // An outage of the broker fails them all, and is told elsewhere.
       const code = error instanceof Problem ? error.code : undefined;
       if (code !== 'broker_unavailable')
-        log.warn({ err: error, part: name }, 'a part of an overview is missing');
+        log.warn({ err: error, part: name }, 'part of an overview is missing');
       return null;
     }
   };

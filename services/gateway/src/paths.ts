@@ -1,5 +1,5 @@
-// Which request goes where. Pure: a request target in, a destination or a refusal out.
-import { problem } from '@warren/chassis';
+// Which path goes to which service.
+import type { Destination } from '@warren/edge';
 
 export type Upstream = 'user' | 'session' | 'order' | 'payment' | 'email';
 
@@ -13,53 +13,8 @@ const OWNERS: ReadonlyMap<string, Upstream> = new Map([
   ['emails', 'email'],
 ]);
 
-export const UPSTREAMS: readonly Upstream[] = [...new Set(OWNERS.values())];
-
-export interface Target {
-  /** Plain and normalized: it means the same to whoever parses it. */
-  path: string;
-  /** With its question mark; empty when there is none. */
-  query: string;
-}
-
-export interface Destination {
-  upstream: Upstream;
-  /** Name in metrics and logs, e.g. `/users/*` */
-  route: string;
-}
-
-/** Characters of a request target; the answer to more is 414. */
-const LONGEST = 8_000;
-
-// What RFC 3986 lets stand for itself in a path, without the semicolon (which some take for the end of a segment), and
-// nothing percent-encoded: no name or id of ours needs it, and every trick does. Segments of dots alone, and empty ones,
-// are where parsers differ; one slash at the end is harmless.
-const PLAIN = /^\/(?:(?!\.+(?:\/|$))[\w.~!$&'()*+,=:@-]+(?:\/(?!\/|$)|\/?$))*$/;
-const QUERY = /^(?:\?[!"$-~]*)?$/;
-const ABSOLUTE = /^https?:\/\/[\w.:[\]-]+(?=[/?]|$)/i;
-
-/**
- * Reads the target of a request line. Of the absolute form (RFC 9112, 3.2.2) only path and query count: this is the origin.
- * @throws {Problem} 400 `path_refused` for every path that is not plain, 414 for one that is too long
- */
-export function readTarget(raw: string): Target {
-  if (raw.length > LONGEST)
-    throw problem(414, { detail: `A request target may have ${LONGEST} characters at most.` });
-  const target = raw.replace(ABSOLUTE, '');
-  const at = target.indexOf('?');
-  const path = (at < 0 ? target : target.slice(0, at)) || (target === raw ? '' : '/');
-  const query = at < 0 ? '' : target.slice(at);
-  if (PLAIN.test(path) && QUERY.test(query)) return { path, query };
-  throw problem(400, {
-    title: 'Path refused',
-    code: 'path_refused',
-    detail:
-      'A path is plain segments of letters, digits and -._~!$&\'()*+,=:@ between single slashes: nothing percent-encoded, no "." or ".." segment, no fragment.',
-  });
-}
-
 /** Who answers a plain path; undefined when nobody does. */
-export function destinationOf(path: string): Destination | undefined {
+export function destinationOf(path: string): Destination<Upstream> | undefined {
   const segment = path.split('/', 2)[1] as string;
   const upstream = OWNERS.get(segment);
   return upstream && { upstream, route: `/${segment}/*` };

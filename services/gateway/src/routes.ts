@@ -22,24 +22,27 @@ export const routes: Route<never, GatewayConfig>[] = [
     '/overview/:userId',
     {
       access: own(({ params }) => params.userId),
-      summary: 'All about a user',
+      summary: 'Everything about a user',
       description:
-        'Asked of the services over the broker, all at once. A part that does not answer in time is `null` and named in `missing`: all of them while the broker is away.',
+        'Requested from the services over the broker, in parallel. A part that is not available in time is `null` and listed in `missing`. While the broker is unavailable, that is every part.',
       params: { userId },
       responses: { 200: overview, 404: Joi.valid('user_unknown') },
     },
     async ({ params }, context) => overviewOf(params.userId, context, context.config.OVERVIEW_TIMEOUT),
   ),
 
-  get('/openapi.json', { access: 'public', summary: 'This document' }, async (_request, { config }) =>
-    wholeApi(config, () =>
-      describeApi({
-        name: 'gateway',
-        version: manifest.version,
-        routes,
-        database: false,
-        auth: config.AUTH,
-      }),
-    ),
+  get(
+    '/openapi.json',
+    { access: 'public', summary: 'The OpenAPI document of all services' },
+    async (_request, { config }) =>
+      wholeApi(config, () =>
+        describeApi({
+          name: 'gateway',
+          version: manifest.version,
+          routes,
+          database: false,
+          auth: config.AUTH,
+        }),
+      ),
   ),
 ];

@@ -1,9 +1,10 @@
 import { defineService } from '@warren/chassis';
+import { createEdge, refused } from '@warren/edge';
 import manifest from '../package.json' with { type: 'json' };
-import { refused } from './bounds.ts';
 import { broker } from './broker.ts';
-import { config, type GatewayConfig } from './config.ts';
-import { createFront } from './front.ts';
+import { config, type GatewayConfig, upstreamsOf } from './config.ts';
+import { docsPage } from './docs.ts';
+import { destinationOf } from './paths.ts';
 import { routes } from './routes.ts';
 
 export const service = defineService<GatewayConfig, never>({
@@ -12,6 +13,10 @@ export const service = defineService<GatewayConfig, never>({
   config,
   broker,
   routes,
-  front: createFront,
+  edge: (config, tools) =>
+    createEdge(
+      { config, upstreams: upstreamsOf(config), destinationOf, pages: { route: '/docs', at: docsPage } },
+      tools,
+    ),
   counters: [refused],
 });

@@ -129,9 +129,7 @@ describe('connections', () => {
       const told = lines.filter(({ bound }) => bound === 'connections');
       expect(told.length).to.be.within(1, 10);
       expect(told[0]).to.include({ level: 'warn', client: OTHER, omitted: 0 });
-      expect(told[0]?.msg).to.equal(
-        'connections are refused: there are MAX_CONNECTIONS, and none of them is idle',
-      );
+      expect(told[0]?.msg).to.equal('connection refused: MAX_CONNECTIONS reached and none is idle');
     } finally {
       for (const one of talks.splice(0)) one.destroy();
       await gateway.stop();

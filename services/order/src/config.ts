@@ -1,6 +1,6 @@
 import { duration, port } from '@warren/chassis';
 import { money, toMinorUnits } from '@warren/contracts';
-import { productName } from './orders.ts';
+import { productName } from './product.ts';
 
 export interface OrderConfig {
   PORT: number;
@@ -15,10 +15,20 @@ export interface OrderConfig {
 export const config = {
   PORT: port(3003),
   ADMIN_PORT: port(9003),
-  PAYMENT_TIMEOUT: duration().invalid(0).messages({ 'any.invalid': 'must be longer than 0' }).default('15m'),
-  WELCOME_PRODUCT: productName.default('Welcome kit'),
+  PAYMENT_TIMEOUT: duration()
+    .invalid(0)
+    .messages({ 'any.invalid': 'must be longer than 0' })
+    .default('15m')
+    .description(
+      'How long an order waits for its payment before it is cancelled, while broker and database are available.',
+    ),
+  WELCOME_PRODUCT: productName
+    .default('Welcome kit')
+    .description('The product of the order that every sign-up gets; at most 200 characters.'),
   WELCOME_PRICE: money()
     .strict(false)
     .custom((amount: number) => toMinorUnits(amount))
-    .default(100),
+    .default(100)
+    .meta({ default: '1.00' })
+    .description('Its price in EUR; for sign-ups from now on.'),
 };

@@ -21,7 +21,6 @@ import {
   type PaymentProcessed,
   toMinorUnits,
 } from '@warren/contracts';
-import { line } from '@warren/events';
 import type { OrderConfig } from './config.ts';
 import { type SagaEvent, type Status, transitions } from './saga.ts';
 
@@ -47,9 +46,6 @@ export interface OrderSchema {
 type Row = OrderSchema['orders'];
 type OrderWork = WorkContext<OrderSchema, OrderConfig>;
 
-/** One line of text. */
-export const productName = line(200);
-
 export interface NewOrder {
   /** Chosen by the client, so that it can order again without ordering twice. */
   orderId?: string;
@@ -69,7 +65,7 @@ export const EXPIRE = 'order.expire';
 /** Counts what the table of the saga refuses. */
 export const refusals: CounterDefinition<{ status: Status | 'unknown'; event: SagaEvent }> = {
   name: 'order_transitions_refused_total',
-  help: 'Events that an order in that status does not follow; unknown: there is no such order.',
+  help: 'Events that the order saga refuses in that status; unknown: the order does not exist.',
   labels: {
     status: ['pending', 'paid', 'cancelled', 'unknown'],
     event: ['payment.processed', 'payment.failed', 'payment.refunded', 'timeout'],
@@ -81,7 +77,7 @@ type PaymentEvent = Exclude<SagaEvent, 'timeout'>;
 /** Counts payments that are not of the amount, the currency or the user of the order they name. */
 export const unfitPayments: CounterDefinition<{ event: PaymentEvent }> = {
   name: 'order_payments_unfit_total',
-  help: 'Events of payments whose amount, currency or user is not that of the order; they change nothing.',
+  help: 'Payment events whose amount, currency or user differs from the order; the order is not changed.',
   labels: { event: ['payment.processed', 'payment.failed', 'payment.refunded'] },
 };
 
@@ -178,7 +174,7 @@ export async function settlePayment(
       order: { amount: fromMinorUnits(row.price), currency: row.currency, userId: row.user_id },
       payment: { amount, currency, userId },
     },
-    'the payment does not fit its order; nothing changes',
+    'payment does not match its order; order not changed',
   );
 }
 
@@ -201,7 +197,7 @@ async function advance(
     work.count(refusals, { status, event });
     work.log.warn(
       { code: 'transition_refused', orderId, status, event },
-      'an event that an order in this status does not follow; nothing changes',
+      'event refused by the order saga; order not changed',
     );
     return;
   }

@@ -11,12 +11,13 @@ import {
   post,
   problem,
   type Route,
-  reply,
+  respond,
 } from '@warren/chassis';
 import { currency, money, type Order, type OrderCreated, toMinorUnits } from '@warren/contracts';
 import { uuid } from '@warren/events';
 import type { OrderConfig } from './config.ts';
-import { findOrder, type OrderSchema, ordersOf, placeOrder, productName } from './orders.ts';
+import { findOrder, type OrderSchema, ordersOf, placeOrder } from './orders.ts';
+import { productName } from './product.ts';
 
 const id = uuid().lowercase();
 
@@ -25,7 +26,9 @@ const newOrder = Joi.object<Omit<OrderCreated, 'orderId'> & { orderId?: string }
   productName: productName.required(),
   price: money().required(),
   currency: currency().default('EUR'),
-  orderId: id.description('chosen by the client: the same order under the same id is placed once'),
+  orderId: id.description(
+    'Chosen by the client. Repeating the same order under the same id places it only once.',
+  ),
 });
 
 const order = Joi.object<Order>({
@@ -45,7 +48,7 @@ export const routes: Route<OrderSchema, OrderConfig>[] = [
       access: own(({ body }) => body.userId),
       summary: 'Place an order',
       description:
-        'Under an orderId that has been used for the same order before, it answers that order with 200.',
+        'If the same order was placed before under this `orderId`, the response is that order, with status 200.',
       body: newOrder,
       shared: ({ body }) => body.orderId ?? newId(),
       responses: { 200: order, 201: order, 404: Joi.valid('user_unknown'), 409: Joi.valid('order_id_taken') },
@@ -56,18 +59,18 @@ export const routes: Route<OrderSchema, OrderConfig>[] = [
         case 'placed':
           return created(`/orders/${placed.order.orderId}`, placed.order);
         case 'repeated':
-          return reply(200, placed.order, { location: `/orders/${placed.order.orderId}` });
+          return respond(200, placed.order, { location: `/orders/${placed.order.orderId}` });
         case 'taken':
           throw problem(409, {
             code: 'order_id_taken',
             title: 'Order id taken',
-            detail: `There is another order ${body.orderId}; take a new orderId for a new order.`,
+            detail: `A different order with the id ${body.orderId} exists; use a new orderId for a new order.`,
           });
         case 'user_unknown':
           throw problem(404, {
             code: 'user_unknown',
-            title: 'User unknown',
-            detail: `There is no user ${body.userId} here; after a sign-up a moment ago, try again.`,
+            title: 'User not found',
+            detail: `User ${body.userId} does not exist. If the user has just signed up, retry shortly.`,
             headers: { 'retry-after': '1' },
           });
       }
@@ -78,7 +81,7 @@ export const routes: Route<OrderSchema, OrderConfig>[] = [
     '/orders',
     {
       access: own(({ query }) => query.userId),
-      summary: 'The orders of a user, oldest first, page by page',
+      summary: 'List the orders of a user, oldest first, with pagination',
       query: Joi.object<Paging & { userId: string }>({ userId: id.required(), ...paging }),
       responses: { 200: pageOf(order), 400: Joi.valid(CURSOR_UNKNOWN) },
     },
@@ -89,7 +92,7 @@ export const routes: Route<OrderSchema, OrderConfig>[] = [
     '/orders/:id',
     {
       access: 'own',
-      summary: 'One order',
+      summary: 'Get an order',
       params: { id: id.required() },
       responses: { 200: order, 404: Joi.valid('order_unknown') },
     },
@@ -98,8 +101,8 @@ export const routes: Route<OrderSchema, OrderConfig>[] = [
       if (found === undefined)
         throw problem(404, {
           code: 'order_unknown',
-          title: 'Order unknown',
-          detail: `There is no order ${params.id}.`,
+          title: 'Order not found',
+          detail: `Order ${params.id} does not exist.`,
         });
       authorise(found.userId);
       return found;

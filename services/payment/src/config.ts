@@ -29,12 +29,22 @@ const amount = () =>
 export const config = {
   PORT: port(3004),
   ADMIN_PORT: port(9004),
-  PAYMENT_LIMIT: amount().default(toMinorUnits(1000)),
+  PAYMENT_LIMIT: amount()
+    .default(toMinorUnits(1000))
+    .meta({ default: '1000.00' })
+    .description(
+      'The most that one charge may be, in its own currency; more is declined with `limit_exceeded`.',
+    ),
   PROVIDER_LATENCY: duration('20ms')
     .custom((ms: number, helpers) => (ms < PROVIDER_TIMEOUT ? ms : helpers.error('any.invalid')))
     .messages({
       'any.invalid': `must be shorter than ${PROVIDER_TIMEOUT / 1_000}s, or nothing is ever charged`,
-    }),
-  PROVIDER_FAILURE_RATE: share(),
-  PROVIDER_TIMEOUT_RATE: share(),
+    })
+    .description('How long the simulated provider takes to respond.'),
+  PROVIDER_FAILURE_RATE: share().description(
+    'Share of requests that the provider fails without doing anything.',
+  ),
+  PROVIDER_TIMEOUT_RATE: share().description(
+    'Share of requests that the provider does not respond to, whether it has done them or not.',
+  ),
 };

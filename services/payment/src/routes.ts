@@ -22,7 +22,7 @@ export const routes: Route<PaymentSchema, PaymentConfig>[] = [
     '/payments',
     {
       access: 'own',
-      summary: 'The payments for an order, or for all orders of a user, oldest first, page by page',
+      summary: 'List the payments for an order or for all orders of a user, oldest first, with pagination',
       query: Joi.object<Paging & { orderId?: string; userId?: string }>({
         orderId: id,
         userId: id,
@@ -43,7 +43,7 @@ export const routes: Route<PaymentSchema, PaymentConfig>[] = [
     '/payments/:id',
     {
       access: 'own',
-      summary: 'One payment',
+      summary: 'Get a payment',
       params: { id: id.required() },
       responses: { 200: payment, 404: Joi.valid('payment_unknown') },
     },
@@ -52,8 +52,8 @@ export const routes: Route<PaymentSchema, PaymentConfig>[] = [
       if (found === undefined)
         throw problem(404, {
           code: 'payment_unknown',
-          title: 'Payment unknown',
-          detail: `There is no payment ${params.id}.`,
+          title: 'Payment not found',
+          detail: `Payment ${params.id} does not exist.`,
         });
       authorise(found.userId);
       return found;

@@ -49,16 +49,13 @@ export function simulator<Schema extends SimulatorSchema>(
   async function answer<T>(signal: AbortSignal, book: () => Promise<T>): Promise<T> {
     await wait(settings.PROVIDER_LATENCY, undefined, { signal });
     if (random() < settings.PROVIDER_FAILURE_RATE)
-      throw new ProviderError(
-        'provider_unavailable',
-        'The provider answers with an error; nothing was done.',
-      );
+      throw new ProviderError('provider_unavailable', 'The provider returned an error; no money was moved.');
     const lost = random() < settings.PROVIDER_TIMEOUT_RATE;
     const result = lost && random() < 0.5 ? undefined : await book();
     if (lost)
       throw new ProviderError(
         'provider_timeout',
-        'The provider does not answer; it may have been done, or not.',
+        'The provider did not respond; the money may or may not have been moved.',
       );
     return result as T;
   }
@@ -126,7 +123,7 @@ function decisionOf({ key, reference, amount, currency }: Charge, booked: Booked
   if (!same)
     throw new ProviderError(
       'provider_refused',
-      `The key ${key} stands for another request; use one of its own.`,
+      `The key ${key} was used for a different request; use a new key.`,
     );
   return booked.reason === null ? { outcome: 'accepted' } : { outcome: 'declined', reason: booked.reason };
 }
@@ -143,17 +140,17 @@ async function bookRefund(books: Kysely<SimulatorSchema>, { key, charge }: Refun
     .execute(books)
     .catch((cause) => {
       if (cause.constraint !== 'books_one_refund_per_charge') throw cause;
-      const message = `The charge ${charge} was given back under another key already.`;
+      const message = `The charge ${charge} was already refunded under another key.`;
       throw new ProviderError('provider_refused', message, { cause });
     });
   if (rows.length === 0)
     throw new ProviderError(
       'provider_refused',
-      `Nothing was taken under ${charge}, so nothing can be given back.`,
+      `No money was charged under ${charge}, so nothing can be refunded.`,
     );
   if (rows[0]?.charge !== charge)
     throw new ProviderError(
       'provider_refused',
-      `The key ${key} stands for another request; use one of its own.`,
+      `The key ${key} was used for a different request; use a new key.`,
     );
 }

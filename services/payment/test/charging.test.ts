@@ -131,7 +131,7 @@ describe('charging orders', function () {
         'select attempts, last_error from warren.tasks where last_error is not null',
       );
     await eventually(async () => expect(await attempted()).to.have.length(20));
-    for (const { last_error } of await attempted()) expect(last_error).to.contain('does not answer');
+    for (const { last_error } of await attempted()) expect(last_error).to.contain('did not respond');
     const books = await balances(database);
     const taken = orders.filter(({ orderId }) => books.has(orderId));
     expect(taken.length, 'some were taken, nobody knows which').to.be.within(1, 19);

@@ -60,7 +60,7 @@ describe('reading payments', () => {
   it('answers 404 for a payment nobody knows', async () => {
     const { status, body } = await http.get(`/payments/${randomUUID()}`);
     expect(status).to.equal(404);
-    expect(body).to.include({ code: 'payment_unknown', title: 'Payment unknown' });
+    expect(body).to.include({ code: 'payment_unknown', title: 'Payment not found' });
   });
 
   for (const [path, field] of [

@@ -10,5 +10,7 @@ export interface SessionConfig {
 export const config = {
   PORT: port(3002),
   ADMIN_PORT: port(9002),
-  SESSION_TTL: duration().default('24h'),
+  SESSION_TTL: duration()
+    .default('24h')
+    .description('How long a session lives; for sessions opened from now on.'),
 };

@@ -17,8 +17,8 @@ const session = Joi.object<Session>({
 const unknown = (sessionId: string) =>
   problem(404, {
     code: 'session_unknown',
-    title: 'Session unknown',
-    detail: `There is no session ${sessionId}.`,
+    title: 'Session not found',
+    detail: `Session ${sessionId} does not exist.`,
   });
 
 export const routes: Route<SessionSchema, SessionConfig>[] = [
@@ -26,7 +26,7 @@ export const routes: Route<SessionSchema, SessionConfig>[] = [
     '/sessions',
     {
       access: own(({ query }) => query.userId),
-      summary: 'The sessions of a user, oldest first',
+      summary: 'List the sessions of a user, oldest first',
       query: { userId: id.required() },
       responses: { 200: Joi.object({ items: Joi.array().items(session).required() }) },
     },
@@ -37,7 +37,7 @@ export const routes: Route<SessionSchema, SessionConfig>[] = [
     '/sessions/:id',
     {
       access: 'own',
-      summary: 'One session',
+      summary: 'Get a session',
       params: { id: id.required() },
       responses: { 200: session, 404: Joi.valid('session_unknown') },
     },
@@ -58,7 +58,8 @@ export const routes: Route<SessionSchema, SessionConfig>[] = [
       responses: { 204: null, 404: Joi.valid('session_unknown') },
     },
     async ({ params }, work) => {
-      if (!(await revokeSession(work, params.id))) throw unknown(params.id);
+      const { outcome } = await revokeSession(work, params.id);
+      if (outcome === 'session_unknown') throw unknown(params.id);
       return noContent();
     },
   ),

@@ -1,4 +1,4 @@
-// What a session is: opened by a sign-up, it lives for SESSION_TTL unless it is revoked.
+// Sessions: a sign-up opens one, and it expires after SESSION_TTL unless it is revoked.
 import { type Authorising, type Kysely, newId, type WorkContext } from '@warren/chassis';
 import { type Session, sessionOpened } from '@warren/contracts';
 import type { SessionConfig } from './config.ts';
@@ -10,17 +10,17 @@ export interface SessionSchema {
     id: string;
     /** A sign-up opens one session: unique. */
     user_id: string;
-    /** As last written; a session past its time is expired whatever stands here, see `toSession`. */
+    /** As last written. A session past `expires_at` is expired whatever this says, see `statusAt`. */
     status: Status;
     opened_at: Date;
     expires_at: Date;
   };
 }
 
-/** The task that marks a session expired when its time has come. */
+/** The task that marks a session as expired; its key is the session's id. */
 export const EXPIRE = 'session.expire';
 
-/** Opens the session of a sign-up and says so in `session.opened`; does nothing when it is open already. */
+/** Opens the session of a sign-up and emits `session.opened`; does nothing if the user has one already. */
 export async function openSession(
   work: WorkContext<SessionSchema, SessionConfig>,
   userId: string,
@@ -43,25 +43,30 @@ export async function openSession(
   await work.schedule(EXPIRE, { key: row.id, at: expiresAt });
 }
 
-/** Ends a session, of whom it belongs to; `false` when there is none. One that has ended already stays as it ended. */
+/** `ended`: the session is revoked now, or ended before, and then keeps its status. */
+export type Revoked = { outcome: 'ended' | 'session_unknown' };
+
+/** Revokes an active session and removes its expiry task. */
 export async function revokeSession(
   work: WorkContext<SessionSchema, SessionConfig> & Authorising,
   id: string,
-): Promise<boolean> {
+): Promise<Revoked> {
   const row = await work.transaction
     .selectFrom('sessions')
     .selectAll()
     .where('id', '=', id)
     .forUpdate()
     .executeTakeFirst();
-  if (row === undefined) return false;
+  if (row === undefined) return { outcome: 'session_unknown' };
   work.authorise(row.user_id);
-  if (statusAt(row, work.now()) === 'active')
+  if (statusAt(row, work.now()) === 'active') {
     await work.transaction.updateTable('sessions').set({ status: 'revoked' }).where('id', '=', id).execute();
-  return true;
+    work.discard(EXPIRE, id);
+  }
+  return { outcome: 'ended' };
 }
 
-/** Marks a session whose time has come; one that was revoked before stays revoked. */
+/** Marks a session as expired, unless it was revoked before. */
 export async function expireSession(
   work: WorkContext<SessionSchema, SessionConfig>,
   id: string,
@@ -97,7 +102,7 @@ export async function sessionsOf(
   return rows.map((row) => toSession(row, now));
 }
 
-/** Expired from the moment it is, not from when the worker has written it down. */
+/** A session is expired from `expires_at` on, also before its worker has written that. */
 const statusAt = (row: SessionSchema['sessions'], now: Date): Status =>
   row.status === 'active' && row.expires_at <= now ? 'expired' : row.status;
 

@@ -67,9 +67,24 @@ describe('the end of a session', () => {
     const { http } = await startWith({ SESSION_TTL: '1500ms' });
     const first = await open(http);
     await http.delete(`/sessions/${first.id}`);
+    // As a version left it that did not unschedule the expiry.
+    await database.admin(
+      `insert into warren.tasks (kind, key, correlation_id) values ('session.expire', $1, 'before')`,
+      [first.id],
+    );
     const later = await open(http);
     await eventually(async () => expect(await written(later.id)).to.equal('expired'));
     expect(await written(first.id)).to.equal('revoked');
+  });
+
+  it('is no longer scheduled once the session is revoked', async () => {
+    const { http } = await startWith({});
+    const { id } = await open(http);
+    const tasks = () =>
+      database.admin('select key from warren.tasks where kind = $1 and key = $2', ['session.expire', id]);
+    expect(await tasks()).to.have.length(1);
+    await http.delete(`/sessions/${id}`);
+    expect(await tasks()).to.deep.equal([]);
   });
 
   it('is caught up with by a service that was away when it came', async () => {

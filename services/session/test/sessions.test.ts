@@ -49,7 +49,7 @@ describe('reading and revoking sessions', () => {
     const path = `/sessions/${randomUUID()}`;
     for (const answer of [await http.get(path), await http.delete(path)]) {
       expect(answer.status).to.equal(404);
-      expect(answer.body).to.include({ status: 404, title: 'Session unknown' });
+      expect(answer.body).to.include({ status: 404, title: 'Session not found' });
     }
   });
 

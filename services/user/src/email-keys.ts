@@ -98,6 +98,6 @@ async function reportCollisions({ transaction, log }: UserWork, taken: StaleKey[
   for (const { id, key } of taken)
     log.warn(
       { code: 'email_key_taken', users: [holderOf.get(key), id] },
-      'two accounts have one e-mail address; both are kept',
+      'two accounts have the same e-mail address; both are kept',
     );
 }

@@ -44,20 +44,20 @@ export const routes: Route<UserSchema, UserConfig>[] = [
     {
       access: 'public',
       aliases: ['/users/save', '/create_user'],
-      summary: 'Sign a user up',
+      summary: 'Sign up a user',
       body: newUser,
       shared: ({ body }) => body.email,
       responses: { 201: user, 409: Joi.valid('email_taken') },
     },
     async ({ body }, work) => {
       const signedUp = await signUp(work, body);
-      if (signedUp === undefined)
+      if (signedUp.outcome === 'email_taken')
         throw problem(409, {
           code: 'email_taken',
           title: 'E-mail address taken',
-          detail: `Another user has signed up as ${body.email}; use another address.`,
+          detail: `Another user has already signed up with ${body.email}; use another address.`,
         });
-      return created(`/users/${signedUp.id}`, signedUp);
+      return created(`/users/${signedUp.user.id}`, signedUp.user);
     },
   ),
 
@@ -65,7 +65,7 @@ export const routes: Route<UserSchema, UserConfig>[] = [
     '/users/:id',
     {
       access: own(({ params }) => params.id),
-      summary: 'One user',
+      summary: 'Get a user',
       params: { id: id.required() },
       responses: { 200: user, 404: Joi.valid('user_unknown') },
     },
@@ -80,7 +80,7 @@ export const routes: Route<UserSchema, UserConfig>[] = [
     '/users',
     {
       access: 'operator',
-      summary: 'Users in the order they signed up, page by page',
+      summary: 'List users in order of sign-up, with pagination',
       query: Joi.object<Paging>(paging),
       responses: { 200: pageOf(user), 400: Joi.valid(CURSOR_UNKNOWN) },
     },

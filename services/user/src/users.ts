@@ -1,4 +1,4 @@
-// What a user is: who may sign up, under which address, and how they are listed.
+// Users: sign-up, unique e-mail addresses, reading and listing.
 import { domainToASCII, domainToUnicode } from 'node:url';
 import {
   type Kysely,
@@ -17,9 +17,9 @@ export interface UserSchema {
   users: {
     id: string;
     name: string;
-    /** As the user wrote it, the domain in lower case: what mail is sent to. */
+    /** As the user wrote it, with the domain in lower case. E-mails are sent to it. */
     email: string;
-    /** What makes an address unique, see `emailKey`. */
+    /** Unique, see `emailKey`. */
     email_key: string;
     created_at: Date;
   };
@@ -30,24 +30,27 @@ export interface NewUser {
   email: string;
 }
 
-/** Signs a user up and says so in `user.created`; `undefined` when another user has the e-mail address. */
+/** `email_taken`: another user has the e-mail address. */
+export type SignedUp = { outcome: 'signed_up'; user: User } | { outcome: 'email_taken' };
+
+/** Signs up a user and emits `user.created`. */
 export async function signUp(
   work: WorkContext<UserSchema, UserConfig>,
   { name, email }: NewUser,
-): Promise<User | undefined> {
+): Promise<SignedUp> {
   const key = emailKey(email);
   const former = formerKey(email);
-  if (former !== key && (await isTaken(work, former))) return undefined;
+  if (former !== key && (await isTaken(work, former))) return { outcome: 'email_taken' };
   const row = await work.transaction
     .insertInto('users')
     .values({ id: newId(), name, email, email_key: key, created_at: work.now() })
     .onConflict((conflict) => conflict.column('email_key').doNothing())
     .returningAll()
     .executeTakeFirst();
-  if (row === undefined) return undefined;
+  if (row === undefined) return { outcome: 'email_taken' };
 
   await work.emit(userCreated, { userId: row.id, name, email }, { aggregate: row.id });
-  return toUser(row);
+  return { outcome: 'signed_up', user: toUser(row) };
 }
 
 const isTaken = async (work: WorkContext<UserSchema, UserConfig>, key: string): Promise<boolean> =>
@@ -63,9 +66,9 @@ export async function findUser(database: Kysely<UserSchema>, id: string): Promis
 }
 
 export const unknownUser = (id: string) =>
-  problem(404, { code: 'user_unknown', title: 'User unknown', detail: `There is no user ${id}.` });
+  problem(404, { code: 'user_unknown', title: 'User not found', detail: `User ${id} does not exist.` });
 
-/** In the order of their ids, which is the order they signed up in. */
+/** Ordered by id, which is the order of sign-up. */
 export async function listUsers(database: Kysely<UserSchema>, { limit, after }: Paging): Promise<Page<User>> {
   await requireCursor(after, (id) => findUser(database, id));
   const rows = await database
@@ -78,9 +81,9 @@ export async function listUsers(database: Kysely<UserSchema>, { limit, after }: 
   return toPage(rows, limit, toUser);
 }
 
-/** The ASCII form of a domain (UTS #46, nontransitional: `faß.de` is not `fass.de`). @throws when it is not a domain */
+/** The ASCII form of a domain (UTS #46, nontransitional: `faß.de` is not `fass.de`). @throws {RangeError} when it is not a domain */
 function asciiDomain(domain: string): string {
-  // It parses hosts of URLs, so it would also read percent-encoding and numbers as an IPv4 address.
+  // domainToASCII parses URL hosts, so it also accepts percent-encoding, and numbers as an IPv4 address.
   const ascii = /[%/?#\\:]/.test(domain) ? '' : domainToASCII(domain);
   const labels = ascii.split('.');
   if (
@@ -97,12 +100,12 @@ const parts = (email: string): [local: string, domain: string] => {
   return [email.slice(0, at), email.slice(at + 1)];
 };
 
-/** As addresses were compared before. An account from then has this key until it is recomputed, or for good when it collides. */
+/** The key of earlier versions. An account created by one has it until its key is recomputed, and keeps it on a collision. */
 const formerKey = (email: string): string => email.normalize('NFC').toLowerCase();
 
 /**
- * Two addresses that differ in case alone are one. RFC 5321 lets a host tell `Ada@` from `ada@`; hardly one does, and
- * a second account by a slip of the shift key is the likelier mistake. Two spellings of one domain are one domain.
+ * Addresses that differ only in case have one key. RFC 5321 allows a host to distinguish `Ada@` from `ada@`, but few do, and
+ * a second account by mistake is more likely. All spellings of one domain have one key.
  */
 export const emailKey = (email: string): string => {
   const [local, domain] = parts(email);
@@ -110,8 +113,8 @@ export const emailKey = (email: string): string => {
 };
 
 /**
- * An address as it is stored: its domain in lower case; one with other letters than ASCII in the form that UTS #46 maps it
- * to. The local part is its owner's affair. @throws when the domain is not one
+ * An address as it is stored: an ASCII domain in lower case, another in the form that UTS #46 maps it to. The local part is
+ * unchanged. @throws {RangeError} when the domain is not one
  */
 export function canonicalEmail(email: string): string {
   const [local, domain] = parts(email);

@@ -8,7 +8,7 @@ const recomputing: Worker<{ after?: string }, void, UserSchema, UserConfig> = {
   concurrency: 1,
   async complete({ key, data }, _nothing, work) {
     const after = await recomputeKeys(work, data.after);
-    if (after === undefined) work.log.info('the keys of all e-mail addresses are recomputed');
+    if (after === undefined) work.log.info('recomputed the keys of all e-mail addresses');
     else await work.schedule(RECOMPUTE, { key, data: { after } });
   },
 };

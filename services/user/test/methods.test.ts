@@ -30,7 +30,11 @@ describe('user.find over the broker', () => {
   });
 
   it('answers 404 for a user nobody knows, 400 for an id that is none', async () => {
-    expect(await ask(randomUUID())).to.include({ status: 404, code: 'user_unknown', title: 'User unknown' });
+    expect(await ask(randomUUID())).to.include({
+      status: 404,
+      code: 'user_unknown',
+      title: 'User not found',
+    });
     const invalid = await ask('42');
     expect(invalid).to.include({ status: 400, code: 'invalid_input' });
     expect(invalid.errors[0].path).to.equal('userId');

@@ -28,7 +28,7 @@ describe('reading users', () => {
   it('answers 404 for a user nobody knows, 400 for an id that is none', async () => {
     const unknown = await http.get(`/users/${randomUUID()}`);
     expect(unknown.status).to.equal(404);
-    expect(unknown.body).to.include({ status: 404, title: 'User unknown' });
+    expect(unknown.body).to.include({ status: 404, title: 'User not found' });
     const invalid = await http.get('/users/42');
     expect(invalid.status).to.equal(400);
     expect(invalid.body.errors[0].path).to.equal('id');

@@ -1,17 +1,16 @@
-// What must be true in the end, whatever was broken on the way: counted in the databases, on the broker and in the mailbox.
+// Audits a system after a test: counts what must be true in the databases, on the broker and in the mailbox, whatever was broken before.
 import { eventually } from '@warren/testkit';
 import { expect } from 'chai';
-import { describeLast } from '../asking.ts';
+import type { RecordedEvent } from '../event-recorder.ts';
+import { describeLast } from '../pending-request.ts';
 import { isStateful, type Name } from '../replica.ts';
-import type { System } from '../system.ts';
-import type { Taped } from '../tape.ts';
-import { type Accountant, count, type Due } from './accountant.ts';
+import { type Audited, type Auditor, count, type Due } from './auditor.ts';
 import { differences, none, told, unique } from './differences.ts';
 import { email } from './emails.ts';
 import { order, payment } from './orders.ts';
 import { session, user } from './sign-ups.ts';
 
-const accountants: Partial<Record<Name, Accountant>> = { user, session, order, payment, email };
+const auditors: Partial<Record<Name, Auditor>> = { user, session, order, payment, email };
 
 export interface AccountsOptions {
   /** Whether events may have been published more than once since the last accounts. */
@@ -34,7 +33,7 @@ export interface Accounts {
 }
 
 /** What the last accounts of a system have found. */
-const repeatedBefore = new WeakMap<System, number>();
+const repeatedBefore = new WeakMap<Audited, number>();
 
 /**
  * Waits until nothing is under way any more, then asserts of the services of this system: everybody in the ledger has a 201, one
@@ -45,7 +44,7 @@ const repeatedBefore = new WeakMap<System, number>();
  * left in a queue.
  */
 export async function takeAccounts(
-  system: System,
+  system: Audited,
   { duplicates = false, asPriced = true, end = false, timeout = 30_000 }: AccountsOptions = {},
 ): Promise<Accounts> {
   const began = performance.now();
@@ -61,10 +60,10 @@ export async function takeAccounts(
   ).to.deep.equal([]);
 
   const stateful = system.services.filter(isStateful);
-  const books = stateful.map((service) => accountants[service] as Accountant);
+  const books = stateful.map((service) => auditors[service] as Auditor);
   await eventually(
     async () => {
-      for (const accountant of books) await accountant.settled(system);
+      for (const auditor of books) await auditor.settled(system);
       for (const service of stateful)
         expect(await count(system, service, 'warren.outbox'), `events in ${service}'s outbox`).to.equal(0);
     },
@@ -74,51 +73,52 @@ export async function takeAccounts(
   if (end) for (const code of await system.end()) expect(code, 'exit code of a service').to.equal(0);
 
   const due: Due[] = [];
-  for (const accountant of books) due.push(...(await accountant.check(system, { asPriced })));
-  for (const queue of await system.tape.otherQueues()) {
+  for (const auditor of books) due.push(...(await auditor.check(system, { asPriced })));
+  for (const queue of await system.recorder.otherQueues()) {
     await eventually(
       async () => expect(await system.broker.queueDepth(queue), `messages in ${queue}`).to.equal(0),
       { timeout },
     );
   }
 
-  const tape = await system.tape.read();
-  checkTape(tape, due);
+  const recorded = await system.recorder.read();
+  checkEvents(recorded, due);
   await eventually(
     async () => {
-      for (const service of stateful) await checkInbox(system, service, tape);
+      for (const service of stateful) await checkInbox(system, service, recorded);
     },
     { timeout },
   );
 
-  const repeated = tape.length - due.length;
+  const repeated = recorded.length - due.length;
   const more = repeated - (repeatedBefore.get(system) ?? 0);
   repeatedBefore.set(system, repeated);
   if (!duplicates) expect(more, 'events published twice').to.equal(0);
   return { signUps: system.ledger.length, orders: system.orders.length, duplicates: more, settledAfter };
 }
 
-function checkTape(tape: readonly Taped[], due: readonly Due[]): void {
+function checkEvents(recorded: readonly RecordedEvent[], due: readonly Due[]): void {
   const name = ({ type, about }: { type: string; about: string }) => `${type} ${about}`;
-  expect(differences(unique(tape.map(name)), due.map(name)), 'events, by what they are about').to.deep.equal(
-    none,
-  );
+  expect(
+    differences(unique(recorded.map(name)), due.map(name)),
+    'events, by what they are about',
+  ).to.deep.equal(none);
   for (const type of unique(due.map((each) => each.type))) {
     expect(
-      unique(tape.filter((event) => event.type === type).map(({ messageId }) => messageId)).length,
+      unique(recorded.filter((event) => event.type === type).map(({ messageId }) => messageId)).length,
       `ids of events ${type}`,
     ).to.equal(due.filter((each) => each.type === type).length);
   }
   const known = new Map(due.map((each) => [name(each), each.correlationIds]));
-  const astray = tape.filter((event) => !known.get(name(event))?.includes(event.correlationId));
+  const mismatched = recorded.filter((event) => !known.get(name(event))?.includes(event.correlationId));
   expect(
-    told(astray.map((event) => `${name(event)}: ${event.correlationId}, not ${known.get(name(event))}`)),
+    told(mismatched.map((event) => `${name(event)}: ${event.correlationId}, not ${known.get(name(event))}`)),
     'events without the correlation id of their request',
   ).to.deep.equal([]);
 }
 
 /** Each of a service's queues has been declared once, and all that came to it was taken once. */
-async function checkInbox(system: System, service: Name, tape: readonly Taped[]): Promise<void> {
+async function checkInbox(system: Audited, service: Name, recorded: readonly RecordedEvent[]): Promise<void> {
   const queues = await system.sql<{ name: string }>(service, 'select name from warren.queues');
   const inbox = await system.sql<{ consumer: string; n: number }>(
     service,
@@ -126,9 +126,9 @@ async function checkInbox(system: System, service: Name, tape: readonly Taped[])
   );
   const taken = new Map(inbox.map(({ consumer, n }) => [consumer, n]));
   for (const { name } of queues) {
-    const heard = tape.filter(({ type }) => name === `${service}.${type}`);
+    const received = recorded.filter(({ type }) => name === `${service}.${type}`);
     expect(taken.get(name) ?? 0, `messages of ${name} in its inbox`).to.equal(
-      unique(heard.map(({ messageId }) => messageId)).length,
+      unique(received.map(({ messageId }) => messageId)).length,
     );
   }
 }

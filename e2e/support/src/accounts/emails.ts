@@ -1,6 +1,14 @@
 import { expect } from 'chai';
-import type { System } from '../system.ts';
-import { type Accountant, correlations, count, ordersOf, paymentsOf, tasks, userIds } from './accountant.ts';
+import {
+  type Audited,
+  type Auditor,
+  correlations,
+  count,
+  ordersOf,
+  paymentsOf,
+  tasks,
+  userIds,
+} from './auditor.ts';
 import { differences, none, told, unique } from './differences.ts';
 
 interface Email {
@@ -13,7 +21,7 @@ interface Email {
 }
 
 /** One e-mail of each kind about each thing, sent; each with one Message-ID at the mail server, however often it came there. */
-export const email: Accountant = {
+export const email: Auditor = {
   async settled(system) {
     expect(await count(system, 'email', "emails where status <> 'sent'"), 'e-mails not sent').to.equal(0);
     expect(await count(system, 'email', 'emails'), 'e-mails').to.be.at.least((await wanted(system)).length);
@@ -55,7 +63,7 @@ export const email: Accountant = {
   },
 };
 
-async function wanted(system: System): Promise<Pick<Email, 'template' | 'reference' | 'user_id'>[]> {
+async function wanted(system: Audited): Promise<Pick<Email, 'template' | 'reference' | 'user_id'>[]> {
   const welcomes = userIds(system).map((id) => ({ template: 'welcome', reference: id, user_id: id }));
   const ofOrders = (await ordersOf(system)).flatMap(({ id, user_id, status }) =>
     ['order-received', status === 'paid' ? 'order-confirmed' : 'order-cancelled'].map((template) => ({

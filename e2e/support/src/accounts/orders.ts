@@ -1,7 +1,7 @@
 import { expect } from 'chai';
 import { PAYMENT_LIMIT, type Placed } from '../business.ts';
 import {
-  type Accountant,
+  type Auditor,
   correlations,
   count,
   type Order,
@@ -10,11 +10,11 @@ import {
   paymentsOf,
   tasks,
   userIds,
-} from './accountant.ts';
+} from './auditor.ts';
 import { differences, none, told } from './differences.ts';
 
 /** One welcome order for each user, and those that were placed; all of them paid or cancelled. */
-export const order: Accountant = {
+export const order: Auditor = {
   async settled(system) {
     expect(await count(system, 'order', 'orders'), 'orders').to.be.at.least(
       system.ledger.length + system.orders.length,
@@ -72,7 +72,7 @@ const wanted = (orders: readonly Placed[]): string[] =>
   );
 
 /** Of each order one payment, that fits its end; and the money of the paid orders, and no other, with the provider. */
-export const payment: Accountant = {
+export const payment: Auditor = {
   async settled(system) {
     expect(await tasks(system, 'payment'), 'tasks of payment').to.deep.equal({});
     const [orders, payments] = [await ordersOf(system), await paymentsOf(system)];

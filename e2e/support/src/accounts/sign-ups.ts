@@ -1,8 +1,8 @@
 import { expect } from 'chai';
-import { type Accountant, correlations, count, tasks, userIds } from './accountant.ts';
+import { type Auditor, correlations, count, tasks, userIds } from './auditor.ts';
 import { differences, none } from './differences.ts';
 
-export const user: Accountant = {
+export const user: Auditor = {
   settled: async () => {},
 
   async check(system) {
@@ -27,15 +27,15 @@ export const user: Accountant = {
 };
 
 /** One session for each user. */
-export const session: Accountant = {
+export const session: Auditor = {
   async settled(system) {
     expect(await count(system, 'session', 'sessions'), 'sessions').to.be.at.least(system.ledger.length);
   },
 
   async check(system) {
-    const sessions = await system.sql<{ id: string; user_id: string }>(
+    const sessions = await system.sql<{ id: string; user_id: string; status: string }>(
       'session',
-      'select id, user_id from sessions',
+      'select id, user_id, status from sessions',
     );
     expect(
       differences(
@@ -45,7 +45,7 @@ export const session: Accountant = {
       'sessions, by user',
     ).to.deep.equal(none);
     expect((await tasks(system, 'session'))['session.expire'] ?? 0, 'pending expiries').to.equal(
-      sessions.length,
+      sessions.filter(({ status }) => status === 'active').length,
     );
     const { ofUser } = correlations(system);
     return sessions.map(({ id, user_id }) => ({

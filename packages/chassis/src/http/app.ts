@@ -8,18 +8,18 @@ import type { Auth } from '../auth/auth.ts';
 import type { ChassisConfig } from '../config.ts';
 import type { Logger, Origin, UnitsOfWork, WorkContext } from '../context.ts';
 import { asError, problem, WarrenError } from '../errors.ts';
-import { type RequestFor, requestNothing } from '../rpc/asker.ts';
+import { type RequestFor, rpcNotConfigured } from '../rpc/client.ts';
 import type { Metrics } from '../telemetry/index.ts';
-import { type Answer, problemAnswer, send, toAnswer } from './answer.ts';
 import { jsonBody } from './body.ts';
 import { invalidEncoding } from './content.ts';
 import { PASSED } from './deadline.ts';
-import { type Exchange, exchange, exchangeOf } from './exchange.ts';
+import { type EdgeHandler, type HandleUnmatched, respondUnmatched } from './edge.ts';
 import { overdue, tooSlow, toProblem } from './failures.ts';
-import { answerRaw, type Fallback, type Front } from './front.ts';
 import { type Idempotency, idempotency, idempotencyKeyOf } from './idempotency.ts';
 import { onMalformed } from './malformed.ts';
 import { describeApi } from './openapi.ts';
+import { openRequestScope, type RequestScope, requestScopeOf } from './request-scope.ts';
+import { type RenderedResponse, renderProblem, renderResponse, send } from './response.ts';
 import type { Method, ReadContext, RequestParts, Route } from './routes.ts';
 import { createHttpServer } from './server.ts';
 import { type SharedWork, shareCommits } from './shared.ts';
@@ -29,7 +29,7 @@ export interface Http {
   /** @returns the port; another one than asked for when that was 0. @throws {WarrenError} `port_taken` */
   listen(port: number, host?: string): Promise<number>;
   /** From now on every answer ends its connection; new ones are still accepted. */
-  retire(): void;
+  closeAfterResponse(): void;
   /**
    * Stops accepting, answers with `Connection: close`, and resolves when everything in hand is finished, including work
    * whose client already has its 503. The caller bounds the time, and calls `close` after it.
@@ -49,7 +49,7 @@ export interface HttpOptions {
   auth?: Auth | undefined;
   /** Absent in a service that asks no other. */
   requestFor?: RequestFor;
-  front?: Front;
+  edge?: EdgeHandler;
   config: Pick<ChassisConfig, 'REQUEST_TIMEOUT' | 'BODY_LIMIT'>;
   log: Logger;
   metrics: Metrics;
@@ -58,7 +58,7 @@ export interface HttpOptions {
 
 /** @throws {WarrenError} `invalid_route` */
 export function createHttp(options: HttpOptions): Http {
-  const { config, log, metrics, front } = options;
+  const { config, log, metrics, edge } = options;
   const inHand = new Set<Promise<unknown>>();
   const keep = (work: Promise<unknown>) => {
     inHand.add(work);
@@ -70,18 +70,20 @@ export function createHttp(options: HttpOptions): Http {
   const dispatch = router.routes() as unknown as Middleware;
 
   app.on('error', (error) => log.debug({ err: error }, 'cannot send a response'));
-  app.use(exchange({ log, metrics, timeout: config.REQUEST_TIMEOUT, draining: () => server.draining }));
+  app.use(
+    openRequestScope({ log, metrics, timeout: config.REQUEST_TIMEOUT, draining: () => server.draining }),
+  );
   const security = securityHeaders();
   app.use(async (ctx) => {
-    const current = exchangeOf(ctx);
+    const current = requestScopeOf(ctx);
     const { deadline } = current;
     ctx.set(security);
-    const work = answerOf(ctx, dispatch, front);
+    const work = answerOf(ctx, dispatch, edge);
     keep(work);
     const answer = await Promise.race([work, deadline.passed]);
     deadline.clear();
     if (answer === UNMATCHED) {
-      const raw = answerRaw(ctx, front?.fallback as Fallback, {
+      const raw = respondUnmatched(ctx, edge?.handleUnmatched as HandleUnmatched, {
         draining: () => server.draining,
         auth: options.auth,
       });
@@ -99,17 +101,17 @@ export function createHttp(options: HttpOptions): Http {
     });
     const arriving = !ctx.req.complete;
     const timeout = config.REQUEST_TIMEOUT;
-    send(ctx, problemAnswer(arriving ? tooSlow(timeout) : (current.late?.() ?? overdue(timeout))));
+    send(ctx, renderProblem(arriving ? tooSlow(timeout) : (current.late?.() ?? overdue(timeout))));
   });
 
   const server = createHttpServer(app.callback(), {
     requestTimeout: config.REQUEST_TIMEOUT,
-    connect: front?.connect?.bind(front),
+    onConnection: edge?.onConnection?.bind(edge),
     malformed: onMalformed(log, metrics),
   });
   return {
     listen: (port, host) => server.listen(port, host),
-    retire: () => server.retire(),
+    closeAfterResponse: () => server.closeAfterResponse(),
     async drain() {
       await server.drain();
       await Promise.all(inHand);
@@ -138,26 +140,26 @@ function securityHeaders(): Record<string, string> {
   return headers;
 }
 
-/** No route knows the path, and the front takes it. */
+/** No route knows the path, and the edge takes it. */
 const UNMATCHED = Symbol('unmatched');
 
 /** Never rejects: an error is an answer too. */
 async function answerOf(
   ctx: Context,
   dispatch: Middleware,
-  front?: Front,
-): Promise<Answer | typeof UNMATCHED> {
+  edge?: EdgeHandler,
+): Promise<RenderedResponse | typeof UNMATCHED> {
   try {
-    front?.admit?.(ctx.req, ctx.res);
+    edge?.onRequest?.(ctx.req, ctx.res);
     // The server as a whole. https://www.rfc-editor.org/rfc/rfc9110#section-9.3.7
     if (ctx.method === 'OPTIONS' && ctx.req.url === '*')
       return { status: 204, headers: { allow: ALL_METHODS }, body: undefined };
     await dispatch(ctx as Parameters<Middleware>[0], async () => {});
-    const answer = ctx.state.answer as Answer | undefined;
+    const answer = ctx.state.answer as RenderedResponse | undefined;
     if (answer !== undefined) return answer;
-    return front?.fallback !== undefined && knownMethods(ctx).length === 0 ? UNMATCHED : unmatched(ctx);
+    return edge?.handleUnmatched !== undefined && knownMethods(ctx).length === 0 ? UNMATCHED : unmatched(ctx);
   } catch (error) {
-    const current = exchangeOf(ctx);
+    const current = requestScopeOf(ctx);
     const { deadline } = current;
     const refusal = toProblem(error);
     const isStopped = deadline.signal.aborted && error === deadline.signal.reason;
@@ -165,7 +167,7 @@ async function answerOf(
       if (refusal.status === 500) current.log.error({ err: error }, 'request failed unexpectedly');
       else if (refusal.status > 500) current.reason = asError(error).message;
     }
-    return problemAnswer(refusal);
+    return renderProblem(refusal);
   }
 }
 
@@ -175,12 +177,12 @@ function knownMethods(ctx: Context): string[] {
   return [...new Set(layers.flatMap(({ methods }) => methods))].sort();
 }
 
-function unmatched(ctx: Context): Answer {
+function unmatched(ctx: Context): RenderedResponse {
   const methods = knownMethods(ctx);
-  if (methods.length === 0) return problemAnswer(problem(404, { detail: `No route matches ${ctx.path}.` }));
+  if (methods.length === 0) return renderProblem(problem(404, { detail: `No route matches ${ctx.path}.` }));
   const allow = [...methods, 'OPTIONS'].join(', ');
   if (ctx.method === 'OPTIONS') return { status: 204, headers: { allow }, body: undefined };
-  return problemAnswer(problem(405, { detail: `Allowed methods: ${allow}.`, headers: { allow } }));
+  return renderProblem(problem(405, { detail: `Allowed methods: ${allow}.`, headers: { allow } }));
 }
 
 function buildRouter(options: HttpOptions): Router {
@@ -195,7 +197,7 @@ function buildRouter(options: HttpOptions): Router {
     for (const path of [route.path, ...(route.aliases ?? [])]) {
       refuseMisfit(route, path, taken);
       router.register(path, METHODS[route.method], async (ctx) => {
-        exchangeOf(ctx).route = route.path;
+        requestScopeOf(ctx).route = route.path;
         ctx.state.answer = await answer(ctx);
       });
     }
@@ -213,7 +215,7 @@ function serveDocument(router: Router, { name, version, routes, units, auth }: H
     return;
   let body: string | undefined;
   router.register(DOCUMENT, METHODS.GET, async (ctx) => {
-    exchangeOf(ctx).route = DOCUMENT;
+    requestScopeOf(ctx).route = DOCUMENT;
     body ??= JSON.stringify(
       describeApi({
         name,
@@ -224,7 +226,7 @@ function serveDocument(router: Router, { name, version, routes, units, auth }: H
       }),
     );
     const headers = { 'content-type': 'application/json; charset=utf-8' };
-    ctx.state.answer = { status: 200, headers, body } satisfies Answer;
+    ctx.state.answer = { status: 200, headers, body } satisfies RenderedResponse;
   });
 }
 
@@ -263,7 +265,7 @@ function answerRoute(
   route: Route,
   options: HttpOptions,
   parts: { idempotent: Idempotency; shared: SharedWork } | undefined,
-): (ctx: Context) => Promise<Answer> {
+): (ctx: Context) => Promise<RenderedResponse> {
   const answer = answerValidated(route, options, parts);
   const { auth, config } = options;
   const validate = compileValidation(route);
@@ -272,41 +274,44 @@ function answerRoute(
   const deed = deedOf(route);
 
   return async (ctx) => {
-    const exchange = exchangeOf(ctx);
+    const scope = requestScopeOf(ctx);
     // Before the body is read: who may not come in sends it for nothing.
     if (auth !== undefined) {
-      exchange.caller = await auth.callerOf(ctx.req.headers.authorization);
-      admit(access, exchange.caller);
+      scope.caller = await auth.callerOf(ctx.req.headers.authorization);
+      admit(access, scope.caller);
     }
     const body = await readBody?.(ctx);
     requireUtf8(ctx.querystring);
     const request = validate({ params: ctx.params, query: { ...ctx.query }, body, headers: ctx.req.headers });
-    if (exchange.caller !== undefined && typeof access === 'object') {
-      exchange.owners = [access.owner(request)];
-      requireOwner(exchange.caller, deed, exchange.owners);
+    if (scope.caller !== undefined && typeof access === 'object') {
+      scope.owners = [access.owner(request)];
+      requireOwner(scope.caller, deed, scope.owners);
     }
-    return answer(request, exchange);
+    return answer(request, scope);
   };
 }
 
 const deedOf = ({ method }: Route): Deed => (method === 'GET' ? 'read' : 'write');
 
 /** With AUTH=jwt, writes what a request did into the log. */
-function audited(route: Route, answer: (ctx: Context) => Promise<Answer>): (ctx: Context) => Promise<Answer> {
+function audited(
+  route: Route,
+  answer: (ctx: Context) => Promise<RenderedResponse>,
+): (ctx: Context) => Promise<RenderedResponse> {
   const deed = deedOf(route);
   const action = `${route.method} ${route.path}`;
   if (route.access === 'public' && deed === 'read') return answer;
-  const write = ({ log, caller, owners }: Exchange, outcome: unknown) => {
+  const write = ({ log, caller, owners }: RequestScope, outcome: unknown) => {
     if (caller !== undefined) audit(log, { caller, deed, action, owners }, outcome);
   };
   return async (ctx) => {
-    const exchange = exchangeOf(ctx);
+    const scope = requestScopeOf(ctx);
     try {
       const answered = await answer(ctx);
-      write(exchange, answered.status);
+      write(scope, answered.status);
       return answered;
     } catch (error) {
-      write(exchange, error);
+      write(scope, error);
       throw error;
     }
   };
@@ -314,31 +319,33 @@ function audited(route: Route, answer: (ctx: Context) => Promise<Answer>): (ctx:
 
 type AnswerValidated = (
   request: RequestParts<object, object, unknown>,
-  exchange: Exchange,
-) => Promise<Answer>;
+  scope: RequestScope,
+) => Promise<RenderedResponse>;
 
 function answerValidated(
   route: Route,
   options: HttpOptions,
   parts: { idempotent: Idempotency; shared: SharedWork } | undefined,
 ): AnswerValidated {
-  const { units, config, now, requestFor = requestNothing } = options;
+  const { units, config, now, requestFor = rpcNotConfigured } = options;
   const deed = deedOf(route);
 
-  return async (request, exchange) => {
-    const { correlationId, traceparent, caller } = exchange;
-    const { signal } = exchange.deadline;
+  return async (request, scope) => {
+    const { correlationId, traceparent, caller } = scope;
+    const { signal } = scope.deadline;
     // A transaction may run it again: each run names the owner anew.
-    const run = async (given: object): Promise<Answer> => {
+    const run = async (given: object): Promise<RenderedResponse> => {
       const ownership = new Ownership(caller, deed);
       const context = Object.assign(given, { authorise: ownership.authorise });
       try {
-        const answer = toAnswer(await route.handler(request, context as Parameters<Route['handler']>[1]));
+        const answer = renderResponse(
+          await route.handler(request, context as Parameters<Route['handler']>[1]),
+        );
         if (route.access === 'own' && ownership.owners === undefined && answer.status < 400)
           throw unnamedOwner(`${route.method} ${route.path}`);
         return answer;
       } finally {
-        exchange.owners ??= ownership.owners;
+        scope.owners ??= ownership.owners;
       }
     };
 
@@ -346,7 +353,7 @@ function answerValidated(
       correlationId,
       ...(traceparent !== undefined && { traceparent }),
       get log() {
-        return exchange.log;
+        return scope.log;
       },
       caller,
       signal,
@@ -355,7 +362,7 @@ function answerValidated(
       const read: ReadContext = {
         database: units?.database as ReadContext['database'],
         config,
-        log: exchange.log,
+        log: scope.log,
         now,
         correlationId,
         signal,
@@ -369,7 +376,7 @@ function answerValidated(
         ? units.run(origin, work)
         : parts.shared(`${route.path} ${route.shared(request)}`, origin, work);
     if (key === undefined) return inTransaction(run);
-    const scope = { route: route.path, subject: caller?.subject, key, request };
-    return parts.idempotent(scope, origin, exchange, run, inTransaction);
+    const keyScope = { route: route.path, subject: caller?.subject, key, request };
+    return parts.idempotent(keyScope, origin, scope, run, inTransaction);
   };
 }

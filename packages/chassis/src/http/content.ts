@@ -60,4 +60,4 @@ export const invalidEncoding = (detail: string, cause: unknown): Problem =>
   problem(400, { title: 'Invalid encoding', code: 'invalid_encoding', detail, cause });
 
 const tooLarge = (limit: number, cause?: unknown): Problem =>
-  problem(413, { detail: `The body must not be larger than ${limit} bytes.`, cause });
+  problem(413, { detail: `The request body exceeds the limit of ${limit} bytes.`, cause });

@@ -5,8 +5,8 @@ import { type QueryExecutorProvider, sql } from 'kysely';
 import { abortable } from '../concurrency.ts';
 import type { Origin, WorkContext } from '../context.ts';
 import { problem } from '../errors.ts';
-import type { Answer } from './answer.ts';
-import type { Exchange } from './exchange.ts';
+import type { RequestScope } from './request-scope.ts';
+import type { RenderedResponse } from './response.ts';
 import type { RequestParts } from './routes.ts';
 import { invalid } from './validation.ts';
 
@@ -31,15 +31,15 @@ export type Idempotency = (
     request: RequestParts<object, object, unknown>;
   },
   origin: Origin & { signal: AbortSignal },
-  exchange: Exchange,
-  run: (work: WorkContext) => Promise<Answer>,
+  current: RequestScope,
+  run: (work: WorkContext) => Promise<RenderedResponse>,
   /** `UnitsOfWork.run`, or one that shares commits. */
   inTransaction: <T>(run: (work: WorkContext) => Promise<T>) => Promise<T>,
-) => Promise<Answer>;
+) => Promise<RenderedResponse>;
 
 interface Stored {
   digest: Buffer;
-  answer: Answer;
+  answer: RenderedResponse;
 }
 
 export function idempotency(): Idempotency {
@@ -47,25 +47,25 @@ export function idempotency(): Idempotency {
   // it the first. They are told its outcome once it has committed; after a failure one of them runs.
   const running = new Map<string, Promise<Stored | undefined>>();
 
-  return async ({ route: path, subject, key, request }, origin, exchange, run, inTransaction) => {
+  return async ({ route: path, subject, key, request }, origin, current, run, inTransaction) => {
     const digest = digestOf(request);
     const route = scopeOf(path, subject);
     const id = `${route} ${key}`;
-    exchange.late = inProgress;
+    current.late = inProgress;
     for (let first = running.get(id); first !== undefined; first = running.get(id)) {
       const stored = await abortable(first, origin.signal);
       if (stored !== undefined) return replay(stored, digest);
     }
-    exchange.late = undefined;
+    current.late = undefined;
 
     const { promise, resolve } = Promise.withResolvers<Stored | undefined>();
     running.set(id, promise);
     let outcome: Stored | undefined;
     try {
       const { answer, stored } = await inTransaction(async (work) => {
-        exchange.late = inProgress;
+        current.late = inProgress;
         const earlier = await claim(work, route, key, digest);
-        exchange.late = undefined;
+        current.late = undefined;
         if (earlier !== undefined) return { answer: replay(earlier, digest), stored: earlier };
         const answer = await run(work);
         return { answer, stored: await keep(work, route, key, digest, answer) };
@@ -94,7 +94,7 @@ const inProgress = () =>
     headers: { 'retry-after': '1' },
   });
 
-function replay({ digest, answer }: Stored, asked: Buffer): Answer {
+function replay({ digest, answer }: Stored, asked: Buffer): RenderedResponse {
   if (!digest.equals(asked)) {
     throw problem(422, {
       title: 'Idempotency-Key reused',
@@ -118,7 +118,7 @@ async function claim(
       insert into warren.idempotency_keys (route, key, digest) values (${route}, ${key}, ${digest})
       on conflict do nothing`.execute(transaction);
     if (claimed.numAffectedRows === 1n) return undefined;
-    const { rows } = await sql<{ digest: Buffer } & Answer>`
+    const { rows } = await sql<{ digest: Buffer } & RenderedResponse>`
       select digest, status, headers, body from warren.idempotency_keys
       where route = ${route} and key = ${key}`.execute(transaction);
     const [row] = rows;
@@ -134,7 +134,7 @@ async function keep(
   route: string,
   key: string,
   digest: Buffer,
-  answer: Answer,
+  answer: RenderedResponse,
 ): Promise<Stored | undefined> {
   const { status, headers, body } = answer;
   if (status < 200 || status > 299) {

@@ -22,7 +22,7 @@ export interface ReadContext<Schema = any, Config = any> {
 }
 
 /** An answer other than 200 with a JSON body. */
-export class Reply {
+export class HttpResponse {
   readonly status: number;
   /** Text is sent as it is, anything else as JSON. */
   readonly body: object | string | undefined;
@@ -36,18 +36,19 @@ export class Reply {
 }
 
 /** An answer of any status; headers in lower case. */
-export const reply = (status: number, body?: object, headers?: Record<string, string>): Reply =>
-  new Reply(status, body, headers);
+export const respond = (status: number, body?: object, headers?: Record<string, string>): HttpResponse =>
+  new HttpResponse(status, body, headers);
 
 /** 201: made, and found at `location` from now on. */
-export const created = (location: string, body: object): Reply => new Reply(201, body, { location });
+export const created = (location: string, body: object): HttpResponse =>
+  new HttpResponse(201, body, { location });
 
 /** A page for people; whatever it is made of has to be escaped. */
-export const html = (status: number, page: string, headers: Record<string, string> = {}): Reply =>
-  new Reply(status, page, { 'content-type': 'text/html; charset=utf-8', ...headers });
+export const html = (status: number, page: string, headers: Record<string, string> = {}): HttpResponse =>
+  new HttpResponse(status, page, { 'content-type': 'text/html; charset=utf-8', ...headers });
 
 /** 204: done, and nothing to say. */
-export const noContent = (): Reply => new Reply(204);
+export const noContent = (): HttpResponse => new HttpResponse(204);
 
 /** The validated parts of a request. */
 export interface RequestParts<Params, Query, Body> {
@@ -131,7 +132,7 @@ type Handler<Path extends string, Params, Query, Body, Context> = (
 
 /**
  * A route that reads. Its handler runs outside any transaction, and also answers HEAD.
- * @returns the handler's object as 200, or the {@link Reply} it made
+ * @returns the handler's object as 200, or the {@link HttpResponse} it made
  * @example get('/users/:id', { access: own(({ params }) => params.id), params: { id } }, async ({ params }, { database }) => …)
  */
 export function get<Path extends string, Params, Query, Schema, Config>(
@@ -157,7 +158,7 @@ const write =
 /**
  * A route that writes. Its handler runs in a transaction, which commits before the answer is sent, and rolls back when the
  * handler throws. Honours `Idempotency-Key`.
- * @returns the handler's object as 200, or the {@link Reply} it made
+ * @returns the handler's object as 200, or the {@link HttpResponse} it made
  * @example post('/users', { access: 'public', body: newUser }, async ({ body }, work) => created(`/users/${id}`, await signUp(work, body)))
  */
 export const post = write('POST');

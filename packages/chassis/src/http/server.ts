@@ -22,7 +22,7 @@ export interface Server {
   /** Whether answers must end their connection. */
   readonly draining: boolean;
   /** From now on every answer ends its connection; new ones are still accepted: clients move elsewhere one by one. */
-  retire(): void;
+  closeAfterResponse(): void;
   /**
    * Stops accepting, ends connections with their next answer, closes idle ones, and resolves when none is left.
    * The caller bounds the time, and calls {@link Server.close} after it.
@@ -47,14 +47,14 @@ const LINGER = 250;
 
 /**
  * @param options.requestTimeout ms a whole request may take to arrive after its headers
- * @param options.connect called with every new connection; false closes it
+ * @param options.onConnection called with every new connection; false closes it
  * @param options.malformed called with what reaches no listener
  */
 export function createHttpServer(
   listener: RequestListener,
   options: {
     requestTimeout: number;
-    connect?: ((socket: Socket) => boolean) | undefined;
+    onConnection?: ((socket: Socket) => boolean) | undefined;
     malformed?: OnMalformed;
   },
 ): Server {
@@ -93,7 +93,7 @@ export function createHttpServer(
   // Before Node.js 24.6 what is told is what is done.
   if (server.keepAliveTimeoutBuffer === undefined) server.keepAliveTimeout = KEEP_ALIVE;
   server.prependListener('connection', (socket: Socket) => {
-    if (options.connect?.(socket) === false) socket.resetAndDestroy();
+    if (options.onConnection?.(socket) === false) socket.resetAndDestroy();
   });
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => {
     options.malformed?.(error, socket);
@@ -120,7 +120,7 @@ export function createHttpServer(
       });
     },
 
-    retire() {
+    closeAfterResponse() {
       draining = true;
     },
 

@@ -1,5 +1,5 @@
-// Where a message goes that could not be handled: to the service's retry ladder, or to its dead-letter queue. Each step is
-// confirmed before the original is acknowledged; the body stays byte for byte.
+// Publishes messages that could not be handled to the retry ladder of their service or to their dead-letter queue, and messages that
+// were not handled back to their queue. The body stays the same, byte for byte.
 import type { Connection, Options } from 'amqplib/callback_api';
 import { maskCredentials } from '../config.ts';
 import { type PublishError, Publisher } from './publisher.ts';
@@ -7,7 +7,7 @@ import type { RascalMessage } from './rascal/rascal.ts';
 import { SharedPublisher } from './shared-publisher.ts';
 import { deadLetterQueue, type RetryDelay, retryExchange, returnExchange } from './topology.ts';
 
-/** What the headers of a failed message say. */
+/** Headers of a failed message. */
 export const HEADERS = {
   /** Failed attempts so far. */
   attempts: 'x-warren-attempts',
@@ -22,7 +22,7 @@ export const HEADERS = {
   failures: 'x-warren-failures',
   /** The work queue it failed in. */
   queue: 'x-warren-queue',
-  /** Deliveries that no acknowledgement ended, e.g. since the consumer died, before the message was returned to its queue. */
+  /** Deliveries that were not acked, e.g. because the consumer died, before the message was returned to its queue. */
   deliveries: 'x-warren-delivery-count',
   /** The exchange and routing key it was first published with. */
   exchange: 'x-warren-exchange',
@@ -35,7 +35,7 @@ export interface Failure {
   at: Date;
 }
 
-/** One failed attempt, as the header and the inbox keep it. */
+/** One failed attempt, as the header and the inbox store it. */
 export interface FailedAttempt {
   /** ISO 8601, UTC. */
   at: string;
@@ -50,20 +50,20 @@ export interface FailedAttempt {
 
 const FAILURES_KEPT = 10;
 
-/** The last failed attempts of this message, oldest first. */
+/** The last failed attempts of a message, oldest first. */
 export function failuresOf(message: RascalMessage): FailedAttempt[] {
   const failures = message.properties.headers?.[HEADERS.failures];
   return Array.isArray(failures) ? failures : [];
 }
 
-/** Failed attempts that this message has behind it. */
+/** How often a message has failed. */
 export function attemptsOf(message: RascalMessage): number {
   return count(message.properties.headers?.[HEADERS.attempts]);
 }
 
 /**
- * When a message was published: its timestamp, or else its arrival. The first failure writes the arrival down, so that an
- * event without a time gets older in the delay queues and the DLQ.
+ * When a message was published: its timestamp, or else its arrival, which the first failure stores as its timestamp: so an event
+ * without a time ages in the delay queues and the DLQ.
  */
 export function publishedAt(message: RascalMessage, arrival: Date): Date {
   const ms = Number(message.properties.timestamp) * 1_000;
@@ -71,8 +71,8 @@ export function publishedAt(message: RascalMessage, arrival: Date): Date {
 }
 
 /**
- * Deliveries that this message has behind it and that no acknowledgement ended: as the broker counts them (since 4.3 without
- * those that were requeued), and those from before it was returned to its queue.
+ * How often a message was delivered and not acked: as the broker counts it (since 4.3 without requeued deliveries), and before it
+ * was returned to its queue.
  */
 export function deliveriesOf(message: RascalMessage): number {
   const { headers } = message.properties;
@@ -84,18 +84,18 @@ const count = (value: unknown): number =>
 
 export interface FailedMessagePublisherOptions {
   service: string;
-  /** The broker user of `connect`: consumers accept what their own user returns to them. */
+  /** The broker user of `connect`. Consumers accept messages of their own user. */
   user: string;
   connect: () => Promise<Connection>;
-  /** A publish found that an exchange, a queue or a binding is missing. */
+  /** Called when a publish finds no exchange, no queue or no binding. */
   onMissing: () => void;
-  /** Named in what failed. */
+  /** Stored with each failed attempt. */
   replica: Pick<FailedAttempt, 'instance' | 'version'>;
 }
 
 const NOT_FOUND = 404;
 
-/** Forwards the messages of one service; opens its connection with the first. */
+/** Opens its connection with the first message. */
 export class FailedMessagePublisher {
   readonly #options: FailedMessagePublisherOptions;
   readonly #publisher: SharedPublisher;
@@ -106,9 +106,9 @@ export class FailedMessagePublisher {
     this.#publisher = new SharedPublisher(options.connect);
   }
 
-  /** @throws {PublishError} when it is not certain that the message is safe in the delay queue */
+  /** @throws {PublishError} unless the delay queue has confirmed it */
   retry(message: RascalMessage, queue: string, delay: RetryDelay, failure: Failure): Promise<void> {
-    // Up to a fifth more or less, so that what failed together does not come back together.
+    // Up to a fifth more or less, so that messages that failed together are not retried together.
     const expiration = Math.max(1, Math.round(delay.ms * (0.8 + Math.random() * 0.4)));
     return this.#send(retryExchange(this.#options.service), delay.name, message, {
       ...this.#properties(message, queue, failure),
@@ -117,7 +117,7 @@ export class FailedMessagePublisher {
     });
   }
 
-  /** @throws {PublishError} when it is not certain that the message is safe in the dead-letter queue */
+  /** @throws {PublishError} unless the dead-letter queue has confirmed it */
   deadLetter(message: RascalMessage, queue: string, failure: Failure): Promise<void> {
     return this.#send(
       returnExchange(this.#options.service),
@@ -128,8 +128,8 @@ export class FailedMessagePublisher {
   }
 
   /**
-   * Returns a message that was not handled to the end of its queue, as it is: not a retry.
-   * @throws {PublishError} when it is not certain that the message is safe there
+   * Returns a message that was not handled to the end of its queue, unchanged: not a retry.
+   * @throws {PublishError} unless the queue has confirmed it
    */
   requeue(message: RascalMessage, queue: string): Promise<void> {
     const { headers: _, userId: __, ...properties } = message.properties;
@@ -150,9 +150,9 @@ export class FailedMessagePublisher {
   }
 
   #properties(message: RascalMessage, queue: string, failure: Failure): Options.Publish {
+    // An expiration would delete it in the delay queue or the DLQ.
     const { headers: _headers, userId: _user, expiration: _ttl, ...kept } = message.properties;
     const at = failure.at.toISOString();
-    // An expiration would let it vanish.
     const { [HEADERS.deliveries]: _deliveries, ...own } = ownHeaders(message);
     const error = maskCredentials(failure.error.message.slice(0, 2_000)).slice(0, 1_000);
     const attempt: FailedAttempt = {
@@ -198,14 +198,14 @@ export class FailedMessagePublisher {
     try {
       await send(publisher);
     } catch (error) {
-      // The broker closes the channel over one message, and all that were in flight fail with it. Alone it shows which.
+      // The broker closed the channel over one message, and all in flight failed with it. Each by itself shows which.
       if ((error as PublishError).reason !== 'refused' || publisher.closed === undefined) throw error;
-      await this.#alone(send);
+      await this.#byItself(send);
     }
   }
 
-  /** One after the other, each through a connection of its own. */
-  #alone(send: (through: Publisher) => Promise<void>): Promise<void> {
+  /** One after the other, each on a connection of its own. */
+  #byItself(send: (through: Publisher) => Promise<void>): Promise<void> {
     const sent = this.#turn.then(async () => {
       const publisher = await Publisher.open(this.#options.connect);
       try {
@@ -219,22 +219,12 @@ export class FailedMessagePublisher {
   }
 }
 
-/**
- * The headers of the message itself. Rascal and the broker annotate what they deliver, and a key in CC or BCC would be published
- * to once more. A user id, a property, would have to be ours.
- */
-function ownHeaders(message: RascalMessage): Record<string, unknown> {
-  const {
-    rascal: _,
-    'x-death': __,
-    'x-delivery-count': ___,
-    'x-acquired-count': ____,
-    CC: _____,
-    BCC: ______,
-    ...own
-  } = message.properties.headers ?? {};
-  return own;
-}
+/** Headers that Rascal or the broker have added; a key in CC or BCC would be published to once more. */
+const ADDED = new Set(['rascal', 'x-death', 'x-delivery-count', 'x-acquired-count', 'CC', 'BCC']);
+
+/** The headers that the message was published with. */
+const ownHeaders = ({ properties: { headers = {} } }: RascalMessage): Record<string, unknown> =>
+  Object.fromEntries(Object.entries(headers).filter(([name]) => !ADDED.has(name)));
 
 function originOf({ properties: { headers = {} }, fields }: RascalMessage): Record<string, unknown> {
   return {

@@ -1,5 +1,5 @@
-// Who published a message. The broker vouches for AMQP's `user-id`: it refuses a message whose `user-id` is not the user of the
-// connection, whichever way the message takes afterwards (CC, BCC, a dead-letter exchange, a binding, an alternate exchange).
+// Checks who published a message. The broker refuses a publish whose `user-id` is not the user of its connection, so a `user-id` is
+// proof, whatever way the message takes afterwards (CC, BCC, a dead-letter exchange, a binding, an alternate exchange).
 // https://www.rabbitmq.com/docs/validated-user-id
 import { unescape as decode } from 'node:querystring';
 import type { Logger } from '../context.ts';
@@ -8,7 +8,7 @@ import type { Metrics } from '../telemetry/metrics.ts';
 import { limitedWarnings } from '../telemetry/seldom.ts';
 import type { RascalMessage } from './rascal/rascal.ts';
 
-/** What becomes of a message from another user than its contract names: refused, accepted and reported, or not noticed. */
+/** A message from another user than its contract names is refused (`enforce`), accepted and logged (`report`), or accepted (`off`). */
 export type ProducerCheck = 'enforce' | 'report' | 'off';
 
 export interface ProducersOptions {
@@ -16,23 +16,23 @@ export interface ProducersOptions {
   /** AMQP_URL. */
   url: string;
   check: ProducerCheck;
-  /** Broker users that may publish any event again. */
+  /** Broker users that may publish any event. */
   operators: readonly string[];
   log: Logger;
   metrics: Metrics;
 }
 
-/** The user of a broker on one's own machine, where everybody is the same. */
-const EVERYBODY = 'guest';
-/** A second user of the same service, while its password is rotated. */
-const NEXT = /\.next$/;
+/** The user of all services on a local broker. */
+const SHARED_USER = 'guest';
+/** Suffix of a second user of the same service, while its password is rotated. */
+const ROTATION_SUFFIX = /\.next$/;
 
 /** The broker user of an AMQP URL. */
-export const userOf = (url: string): string => decode(new URL(url).username) || EVERYBODY;
+export const userOf = (url: string): string => decode(new URL(url).username) || SHARED_USER;
 
-/** Knows the broker users of all services by the one of its own: `demo.order` → `demo.payment`. */
+/** Derives the broker users of all services from its own: `demo.order` → `demo.payment`. */
 export class Producers {
-  /** This service's broker user: the `userId` of whatever it publishes. */
+  /** This service's broker user: the `userId` of all that it publishes. */
   readonly user: string;
   readonly #options: ProducersOptions;
   readonly #check: ProducerCheck;
@@ -45,10 +45,10 @@ export class Producers {
     this.#options = options;
     this.#warn = limitedWarnings(log);
     this.user = userOf(url);
-    this.#check = this.user === EVERYBODY ? 'off' : check;
+    this.#check = this.user === SHARED_USER ? 'off' : check;
     if (this.#check !== check)
-      log.warn(`every service may be the user '${EVERYBODY}': PRODUCER_CHECK is off`);
-    const own = this.user.replace(NEXT, '');
+      log.warn(`every service may be the user '${SHARED_USER}': PRODUCER_CHECK is off`);
+    const own = this.user.replace(ROTATION_SUFFIX, '');
     const at = own.lastIndexOf(service);
     if (at === -1 && this.#check !== 'off')
       throw new ConfigError([
@@ -57,38 +57,40 @@ export class Producers {
     this.#named = (other) => own.slice(0, at) + other + own.slice(at + service.length);
   }
 
-  /** Whether the broker vouches that this service published it, whatever PRODUCER_CHECK accepts. */
+  /** Whether the `user-id` proves that this service published it, whatever PRODUCER_CHECK says. */
   isFrom({ properties }: RascalMessage, service: string): boolean {
-    return this.user !== EVERYBODY && properties.userId?.replace(NEXT, '') === this.#named(service);
+    return (
+      this.user !== SHARED_USER && properties.userId?.replace(ROTATION_SUFFIX, '') === this.#named(service)
+    );
   }
 
-  /** Before the first message: a counter that begins with its first message has no rate for it. */
+  /** Starts the counters of a queue at 0, or `rate()` misses the first increment. */
   expect(queue: string): void {
     for (const outcome of OUTCOMES) this.#options.metrics.messagesForged.inc({ queue, outcome }, 0);
   }
 
   /**
-   * Checks who published an event: the producer its contract names, this service (its retries and returns), or an operator.
-   * @returns why the message is to be dead-lettered; nothing when it may be handled
+   * An event may come from the producer that its contract names, from this service (retries and returns), or from an operator.
+   * @returns why it is refused; undefined if it may be handled
    */
   refuseEvent(message: RascalMessage, queue: string, from: string): Error | undefined {
     if (this.#options.operators.includes(message.properties.userId ?? '')) return undefined;
     return this.refuse(message, queue, [from, this.#options.service]);
   }
 
-  /** As `refuseEvent`, for a message that only these services may publish. */
+  /** Like `refuseEvent`, for a message that only these services may publish. */
   refuse(message: RascalMessage, queue: string, services: readonly string[]): Error | undefined {
     const { userId } = message.properties;
     if (this.#check === 'off') return undefined;
-    const user = userId?.replace(NEXT, '');
+    const user = userId?.replace(ROTATION_SUFFIX, '');
     const expected = services.map(this.#named);
     if (user !== undefined && expected.includes(user)) return undefined;
 
     const outcome = this.#check === 'enforce' ? 'refused' : 'accepted';
     this.#options.metrics.messagesForged.inc({ queue, outcome });
-    const whose = userId === undefined ? 'without a user-id' : `of the user '${userId}'`;
+    const publisher = userId === undefined ? 'without a user-id' : `by the user '${userId}'`;
     const error = new Error(
-      `the message is ${whose}, and not of ${expected.join(' or ') || 'a user who may publish it'}`,
+      `the message was published ${publisher}; expected ${expected.join(' or ') || 'a user who may publish it'}`,
     );
     this.#report(message, queue, outcome, error);
     return outcome === 'refused' ? error : undefined;

@@ -1,25 +1,25 @@
-// Publishing with pipelined confirms: one channel, hundreds of messages in flight. Rascal's pooled publications hold a
-// channel for every unconfirmed message, which is a tenth of the speed.
+// Publishes with pipelined confirms: one channel, hundreds of messages in flight. Rascal's publications hold a pooled channel for each
+// unconfirmed message, and reach a tenth of the rate.
 import type { Channel, ConfirmChannel, Connection, Options } from 'amqplib/callback_api';
 import { within } from '../concurrency.ts';
 import { socketOf } from '../socket.ts';
 import { gatherWrites } from './rascal/gather-writes.ts';
 
-/** ms a broker may take to answer a farewell. */
+/** ms for the close handshake. */
 const CLOSE_TIMEOUT_MS = 1_000;
 
-/** Why a publish failed. Unless it says `refused`, the message may be on the broker all the same: repeat it under its id. */
+/** Why a publish failed. Unless it was `refused`, the broker may have the message all the same: repeat it under the same id. */
 export class PublishError extends Error {
   override readonly name = 'PublishError';
   /**
-   * `lost`: the connection went away. `nacked`: the broker could not take it. `returned`: no queue to go to.
+   * `lost`: the connection ended. `nacked`: the broker could not store it. `returned`: it was mandatory, and no queue took it.
    * `refused`: the broker closed the channel over one of the messages in flight.
    */
   readonly reason: 'lost' | 'nacked' | 'returned' | 'refused';
   /** AMQP reply code, e.g. 403, 404, 406. */
   readonly code?: number;
 
-  /** Refused for its own sake: too large, or not to be encoded. */
+  /** Refused because of the message itself: it is too large, or cannot be encoded. */
   get isAboutTheMessage(): boolean {
     return this.reason === 'refused' && (this.code === 406 || this.code === 311);
   }
@@ -42,7 +42,7 @@ interface Returned {
 export class Publisher {
   readonly #connection: Connection;
   readonly #channel: ConfirmChannel;
-  /** With where each of them goes. */
+  /** Of the messages in flight: how to settle each, and its address. */
   readonly #pending = new Map<Confirmed, string>();
   #closed: PublishError | undefined;
   #closing: Promise<void> | undefined;
@@ -51,7 +51,7 @@ export class Publisher {
   #blocked = false;
   /** Called once, with the reason, when it can no longer be used. */
   onClose: (reason: PublishError) => void = () => {};
-  /** No queue took a mandatory message of this type: with this it is not an error, and its confirm settles it. */
+  /** Called when no queue took a mandatory message of this type. With it, that is not an error: the confirm settles the message. */
   onReturn: ((type: string | undefined) => void) | undefined;
   /** The broker has stopped reading from publishers (a memory or disk alarm). */
   onBlocked: (blocked: boolean, reason?: string) => void = () => {};
@@ -80,12 +80,13 @@ export class Publisher {
       this.#full = false;
       for (const resume of this.#drained.splice(0)) resume();
     });
-    // Without `onReturn`: it need have no id of its own; but where one finds no queue, the others that go there find none either.
+    // basic.return has no delivery tag: without `onReturn`, every message in flight to this address fails.
     channel.on('return', ({ fields, properties }: Returned) => {
       if (this.onReturn !== undefined) return this.onReturn(properties.type);
-      const there = address(fields.exchange, fields.routingKey);
-      for (const [settle, where] of [...this.#pending])
-        if (where === there) settle(new PublishError('returned', `no queue at ${there} took the message`));
+      const returned = address(fields.exchange, fields.routingKey);
+      for (const [settle, target] of [...this.#pending])
+        if (target === returned)
+          settle(new PublishError('returned', `no queue at ${returned} took the message`));
     });
     connection.on('error', (cause: Error) => this.#end(new PublishError('lost', cause.message, { cause })));
     connection.on('close', () => this.#end(new PublishError('lost', 'the connection closed')));
@@ -98,12 +99,7 @@ export class Publisher {
     return this.#closed;
   }
 
-  /** Unconfirmed messages. */
-  get inFlight(): number {
-    return this.#pending.size;
-  }
-
-  /** Hands a message to the socket. `confirmed` is called once: without an error when the broker has it safe. */
+  /** Writes a message to the socket. `confirmed` is called once: without an error when the broker has stored it. */
   publish(
     exchange: string,
     routingKey: string,
@@ -122,17 +118,17 @@ export class Publisher {
     try {
       const room = this.#channel.publish(exchange, routingKey, content, options, (nack: Error | null) => {
         if (nack === null || nack === undefined) return settle();
-        // On a close, amqplib fails what is pending before it says why: #end settles those with the reason.
+        // When a channel closes, amqplib fails its messages before it emits the reason, with which `#end` settles them.
         setImmediate(() =>
           settle(
             this.#closed ??
-              new PublishError('nacked', 'the broker could not take the message', { cause: nack }),
+              new PublishError('nacked', 'the broker could not store the message', { cause: nack }),
           ),
         );
       });
       this.#full ||= !room;
     } catch (cause) {
-      // What amqplib cannot encode has not left this process, and never will; what it has no channel for, may.
+      // A message that amqplib cannot encode is never sent; one for which it has no channel can be repeated.
       const { name, message } = cause as Error;
       settle(
         name === 'IllegalOperationError'
@@ -155,14 +151,14 @@ export class Publisher {
     });
   }
 
-  /** At once, without a farewell: nothing may leave after this. */
+  /** Cuts the connection at once: nothing is sent after this. */
   destroy(): void {
     this.#end(new PublishError('lost', 'closed by this process'));
     this.#closing = undefined;
     this.#cut();
   }
 
-  /** In order, unless the broker does not answer: one that blocks publishers does not read their farewells either. */
+  /** With the close handshake, unless the broker does not answer: one that blocks publishers does not read it. */
   async close(): Promise<void> {
     this.#end(new PublishError('lost', 'closed by this process'));
     await within(CLOSE_TIMEOUT_MS, Promise.resolve(this.#closing));
@@ -184,7 +180,7 @@ export class Publisher {
     this.#closed = reason;
     for (const settle of [...this.#pending.keys()]) settle(reason);
     for (const resume of this.#drained.splice(0)) resume();
-    // Nobody will hear of the end of the alarm here.
+    // This connection will not see the end of the alarm.
     this.#block(false);
     this.onClose(reason);
     // A channel that the broker closed leaves its connection open.
@@ -194,7 +190,7 @@ export class Publisher {
 
 const address = (exchange: string, routingKey: string) => `${exchange}[${routingKey}]`;
 
-/** amqplib throws when what is to be closed is closed, and forgets who waits for a farewell when its connection is lost. */
+/** Closes a channel or a connection; never rejects. amqplib throws if it is closed, and never calls back if the connection is lost. */
 export function closeQuietly(closable: {
   close(callback: () => void): void;
   once(event: 'close', listener: () => void): unknown;
@@ -209,12 +205,12 @@ export function closeQuietly(closable: {
   });
 }
 
-/** What opens channels: a connection of amqplib, for one. */
+/** A connection of amqplib, for example. */
 export interface Channels {
   createChannel(done: (error: unknown, channel: Channel) => void): void;
 }
 
-/** Declares and inspects through a plain channel; the promise rejects with amqplib's error, which has the reply `code`. */
+/** Calls `use` with a channel of its own. Rejects with amqplib's error, which has the AMQP reply `code`. */
 export async function withChannel<T>(
   connection: Channels,
   use: (channel: Channel) => Promise<T>,

@@ -1,14 +1,15 @@
-// Routing keys that are held back: a queue bound to them rejects what is published (it is full, and its overflow is
-// `reject-publish`), and the broker nacks the publish although all other queues have taken it. Each further publish is a
-// duplicate for those, so a key is tried again after a growing delay, with one event, then with one more each time:
+// Routing keys that are held back: a queue bound to one rejects what is published (it is full, with overflow `reject-publish`), and the
+// broker nacks the publish although all other queues have taken it. For those, each further publish is a duplicate; so a key is tried
+// again after a growing delay, with a burst of one event, then with one more each time. The states of a key:
 //
-//   open ── nack ──► held ── delay is over ──► burst ── all confirmed ──► a larger burst, at once
-//                     ▲                          │  └── nothing is left ──► open
+//   OPEN ── nack ──► HELD ── delay is over ──► BURST ── all confirmed ──► a larger BURST, at once
+//                     ▲                          │  └── no event left ──► OPEN
 //                     └───────── nack ───────────┘
 //
-// The rows themselves are marked in the outbox (`held_at`), so a held key does not fill the window, and the next process
-// knows of it.
+// The rows are marked in the outbox (`held_at`), so that held events do not fill the window, and the next relay knows of them.
 import { backoff } from '../backoff.ts';
+import type { Logger } from '../context.ts';
+import type { PublishError } from '../messaging/publisher.ts';
 
 /** ms between bursts while they fail: from the first to the longest delay. */
 const MIN_DELAY_MS = 1_000;
@@ -17,9 +18,9 @@ const MAX_DELAY_MS = 10_000;
 interface Hold {
   since: number;
   delays: ReturnType<typeof backoff>;
-  /** When the next burst may go. */
+  /** When the next burst may be sent. */
   dueAt: number;
-  /** Events of the next burst. */
+  /** Events in the next burst. */
   size: number;
   /** Ids of the burst in flight. */
   burst: Set<string>;
@@ -29,30 +30,38 @@ interface Hold {
 type Event = { id: string; routing_key: string };
 
 export class Holds {
+  readonly #log: Logger;
   readonly #holds = new Map<string, Hold>();
+
+  constructor(log: Logger) {
+    this.#log = log;
+  }
 
   has(key: string): boolean {
     return this.#holds.has(key);
   }
 
-  /** Holds a key, at first without delay if `due`. @returns whether it was open */
-  begin(key: string, due = false): boolean {
-    if (this.#holds.has(key)) return false;
+  /** @param error the nack; undefined if an earlier relay held the key: then its first burst is due at once */
+  begin(key: string, error: PublishError | undefined): void {
+    if (this.#holds.has(key)) return;
     const now = performance.now();
     const delays = backoff({ min: MIN_DELAY_MS, max: MAX_DELAY_MS });
-    const dueAt = due ? now : now + delays.next();
+    const dueAt = error === undefined ? now : now + delays.next();
     this.#holds.set(key, { since: now, delays, dueAt, size: 1, burst: new Set(), rejected: false });
-    return true;
+    this.#log.warn(
+      { routingKey: key, ...(error !== undefined && { err: error }) },
+      'a queue rejected events of this routing key (is one full?); holding them back and retrying',
+    );
   }
 
-  /** @returns seconds for which it was held */
-  end(key: string): number {
+  end(key: string): void {
     const since = this.#holds.get(key)?.since ?? performance.now();
     this.#holds.delete(key);
-    return Math.round((performance.now() - since) / 1_000);
+    const seconds = Math.round((performance.now() - since) / 1_000);
+    this.#log.info({ routingKey: key, seconds }, 'events of this routing key are accepted again');
   }
 
-  /** Keys whose next burst may go now, with its size. */
+  /** Keys whose next burst may be sent now, with its size. */
   due(): { key: string; size: number }[] {
     const now = performance.now();
     return [...this.#holds]
@@ -60,7 +69,7 @@ export class Holds {
       .map(([key, { size }]) => ({ key, size }));
   }
 
-  /** ms until a burst is due; infinite while none waits. */
+  /** ms until a burst is due; infinite if no key waits for one. */
   get wait(): number {
     const waiting = [...this.#holds.values()].filter(({ burst }) => burst.size === 0);
     return Math.max(0, Math.min(...waiting.map(({ dueAt }) => dueAt)) - performance.now());
@@ -70,7 +79,7 @@ export class Holds {
     this.#holds.get(routing_key)?.burst.add(id);
   }
 
-  /** What became of an event in flight. @returns whether a burst ended with it */
+  /** An event in flight was accepted or rejected. @returns whether its burst has ended */
   settled({ id, routing_key }: Event, accepted: boolean): boolean {
     const hold = this.#holds.get(routing_key);
     if (!hold?.burst.delete(id)) return false;
@@ -86,7 +95,7 @@ export class Holds {
     if (hold !== undefined) hold.dueAt = performance.now() + hold.delays.next();
   }
 
-  /** What was in flight is lost with its connection. */
+  /** The bursts in flight are lost with their connection. */
   forget(): void {
     for (const hold of this.#holds.values()) {
       hold.burst.clear();
@@ -94,7 +103,7 @@ export class Holds {
     }
   }
 
-  /** More of what is accepted costs at most one nack each: duplicates grow with the square root of what gets through. */
+  /** Each larger burst costs at most one nack: duplicates grow with the square root of the events that are accepted. */
   #plan(hold: Hold): void {
     if (!hold.rejected) {
       hold.size += 1;

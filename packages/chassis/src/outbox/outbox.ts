@@ -1,4 +1,4 @@
-// The transactional outbox: an event is a row of the transaction that made it true.
+// The transactional outbox: an event is a row, written in the transaction that it reports.
 import { type AnyEvent, buildEvent, type EventDefinition } from '@warren/events';
 import { type QueryExecutorProvider, sql } from 'kysely';
 import type { Statement } from '../database/pipeline.ts';
@@ -9,7 +9,7 @@ import { currentTraceparent } from '../telemetry/tracing.ts';
 /** Largest event, in bytes of its envelope. RabbitMQ 4 refuses messages over 16 MiB; an event is a fact, not a document. */
 export const MAX_EVENT_BYTES = 1024 * 1024;
 
-/** One event, as it will stand in the outbox. */
+/** A row of the outbox. */
 export interface OutboxRow {
   id: string;
   type: string;
@@ -22,7 +22,7 @@ export interface OutboxRow {
 }
 
 /**
- * Makes the row of an event, to be published once its transaction has committed.
+ * Makes the row of an event; the relay publishes it once its transaction has committed.
  * @throws {WarrenError} `event_refused`, when the service does not declare the publication, or the event is larger than `MAX_EVENT_BYTES`
  * @throws {ContractError} when the data does not fit its contract
  */
@@ -64,7 +64,7 @@ export function outboxRow<Data extends object>(
   return { id, type, routingKey, aggregate, body, correlationId, traceparent };
 }
 
-/** Writes events in the order of `rows`, which is the order that those of one aggregate are published in. */
+/** Writes events in the order of `rows`, in which those of one aggregate are published. */
 export const insertEvents = (rows: readonly OutboxRow[]): Statement => ({
   text: `
     insert into warren.outbox (event_id, type, routing_key, aggregate, body, correlation_id, traceparent)
@@ -86,10 +86,10 @@ export const insertEvents = (rows: readonly OutboxRow[]): Statement => ({
 const undeclared = ({ routingKey }: AnyEvent) =>
   `${routingKey} is not among the publications of this service: add it to broker.ts`;
 
-/** Above this many, `pending` is the planner's estimate: counting a backlog of millions every few seconds would feed it. */
+/** Above this many, `pending` is the planner's estimate: counting millions of rows every few seconds would slow down the relay. */
 const COUNT_LIMIT = 50_000;
 
-/** What waits, how old the oldest of it is (s), and what is parked. */
+/** Counts pending and parked events; `oldestAge` is in seconds. */
 export async function outboxStats(
   database: QueryExecutorProvider,
 ): Promise<{ pending: number; oldestAge: number; parked: number }> {
@@ -108,7 +108,7 @@ export async function outboxStats(
   };
 }
 
-/** How many events are held back, by routing key. */
+/** Counts held events by routing key. */
 export async function outboxHeld(database: QueryExecutorProvider): Promise<{ key: string; held: number }[]> {
   const { rows } = await sql<{ key: string; held: number }>`
     select routing_key as key, count(*)::int as held from warren.outbox

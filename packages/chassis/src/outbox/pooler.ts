@@ -1,10 +1,10 @@
-// A pooler in transaction mode gives a session's lock to whoever comes next: the relay must not run behind one.
+// A pooler in transaction mode hands a session's advisory lock to the next client: the relay must not run behind one.
 import pg from 'pg';
 import { within } from '../concurrency.ts';
 import { WarrenError } from '../errors.ts';
 import { hangUp } from './reader.ts';
 
-/** DATABASE_URL cannot work, however long one waits. */
+/** DATABASE_URL has to be changed; waiting does not help. */
 export class PoolerError extends WarrenError {
   override readonly name = 'PoolerError';
   constructor() {
@@ -16,18 +16,18 @@ export class PoolerError extends WarrenError {
   }
 }
 
-/** Transactions that are opened beside a session to see whether one of them gets its backend. */
+/** Transactions to open beside a session, to check whether one of them gets its backend. */
 const PROBES = 5;
-/** ms after which a session that does not answer is thought to wait for a backend. */
+/** ms after which a session that does not answer counts as waiting for a backend. */
 const PROBE_TIMEOUT_MS = 2_000;
 
 /**
- * Sees whether a connected client has a session of its own. It has none when another one's transaction can run on its backend.
+ * Checks that a connected client has a session of its own. It does not if another client's transaction can run on its backend.
  * @throws {PoolerError}
  */
 export async function refusePooler(client: pg.Client, url: string): Promise<void> {
   const mine = await backend(client);
-  // PostgreSQL tells a client its backend at the start; a pooler, which does not know it yet, makes a number up.
+  // PostgreSQL sends a client the process id of its backend at the start; a pooler, which has none yet, invents one.
   if ((client as unknown as { processID: number | null }).processID === mine) return;
   const others: pg.Client[] = [];
   try {

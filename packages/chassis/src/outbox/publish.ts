@@ -1,14 +1,18 @@
+// Publishes one event of the outbox; used by PUBLISHING and by ISOLATING.
 import { CONTENT_TYPE } from '@warren/events';
 import type { PublishError, Publisher } from '../messaging/publisher.ts';
 import { EVENTS } from '../messaging/topology.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import type { Row } from './reader.ts';
 
-/** Events in flight to the broker at once, and rows read at once. */
+/** Events in flight, at most. */
 export const IN_FLIGHT_LIMIT = 1_000;
+/** Rows of one read, at most. */
 export const READ_LIMIT = 500;
+/** Bytes of the events in flight, and of one read; the last event may exceed them. */
+export const BYTES_LIMIT = 8 * 1024 * 1024;
 
-/** Publishes an event of the outbox, and counts it. `settled` is called once: without an error when it is confirmed. */
+/** Publishes an event, and counts it. `settled` is called once: without an error when it is confirmed. */
 export type PublishRow = (publisher: Publisher, row: Row, settled: (error?: PublishError) => void) => void;
 
 export function rowPublisher(options: { service: string; user: string; metrics: Metrics }): PublishRow {

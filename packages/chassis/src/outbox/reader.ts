@@ -1,11 +1,10 @@
-// The active relay's view of the outbox: one connection to the database, which also holds the lock. Whoever loses it has lost
-// the lock.
+// The relay's connection to the database: it holds the lock, reads the outbox and deletes from it. If it is lost, the lock is lost.
 //
-// What is left of the outbox's past must not be read again and again: rows that were deleted stay in the index until they
-// are vacuumed, for hours while somebody holds an old snapshot. So a read begins above a low-water mark. `id > the last one`
-// would be wrong: ids are drawn before commits, so a lower one may still come, and with it an event that belongs before one
-// of the same aggregate. The mark passes an id when no transaction is left that can have drawn it or a lower one: who inserts
-// holds a lock on the table from before the draw until after the commit, and pg_locks tells who does.
+// Rows that were deleted stay in the index until they are vacuumed, for hours while somebody holds an old snapshot. To not step over
+// them with each read, a read begins above a low-water mark. `id > the last one` would be wrong: ids are drawn before commits, so
+// a lower one may still appear, and with it an event that belongs before another one of its aggregate. The mark passes an id when no
+// transaction is left that can have drawn it or a lower one: an insert holds a lock on the table from before the draw until
+// after the commit, and pg_locks shows which transactions hold one.
 import type pg from 'pg';
 import type { Publisher } from '../messaging/publisher.ts';
 import { socketOf } from '../socket.ts';
@@ -30,14 +29,14 @@ export interface Batch {
   more: boolean;
 }
 
-/** ms between looks at who inserts and at what is parked. */
-const POLL_INTERVAL_MS = 250;
+/** ms between two polls of the transactions that insert, and of what is parked. */
+const REFRESH_INTERVAL_MS = 250;
 /** ms after which the rows below the mark are read again, in case somebody has put some there by hand. */
 const RESCAN_INTERVAL_MS = 30_000;
-/** More parked events than this are not kept in mind: the database is asked about them at every read. */
-const HELD_LIMIT = 1_000;
+/** Parked events to remember, at most: with more of them, each read leaves their aggregates out by itself. */
+const PARKED_LIMIT = 1_000;
 
-/** Rows of a batch, as long as the bodies before one have less than `bytes` together. The table is `o`; `limit` is of rows. */
+/** Up to `limit` rows of the table `o`; none after the one with which their bodies reach `bytes`. */
 const readRows = (condition: string, limit: string, bytes: string) => `
   select id, event_id, type, routing_key, aggregate, body, correlation_id, traceparent, bytes,
          floor(extract(epoch from created_at))::float8 as created
@@ -54,32 +53,32 @@ const readRows = (condition: string, limit: string, bytes: string) => `
   where coalesce(before, 0) < ${bytes}
   order by id`;
 
-// What is in flight is in $2, with $6 the highest of it; what has an earlier event of its aggregate parked or held waits.
+// $2 are the ids in flight, $6 the highest of them. An event waits behind a parked or held one of its aggregate.
 const READ = readRows(
   'id > $1 and held_at is null and (id > $6 or id <> all($2::bigint[])) and aggregate <> all($3::text[])',
   '$4',
   '$5',
 );
-// The select does not see what the same statement deletes: $2 has the deleted ones too.
+// The select does not see the deletes of its own statement, so $2 has the deleted ids, too.
 const DELETE_AND_READ = `with done as (delete from warren.outbox where id = any($7::bigint[])) ${READ}`;
 const DELETE = 'delete from warren.outbox where id = any($1::bigint[])';
 
 const HOLD = 'update warren.outbox set held_at = now() where id = any($1::bigint[]) and held_at is null';
 const HELD_KEYS = 'select distinct routing_key as key from warren.outbox where held_at is not null';
-// The first of each aggregate: one is confirmed before the next is published.
+// The first event of each aggregate: it is confirmed before the next one is published.
 const READ_HELD = readRows('held_at is not null and routing_key = $1', '$2', '$3');
 const RELEASE = 'update warren.outbox set held_at = null where routing_key = $1 and held_at is not null';
 
-const PARKED = `select id, aggregate from warren.outbox where parked_at is not null limit ${HELD_LIMIT + 1}`;
+const PARKED = `select id, aggregate from warren.outbox where parked_at is not null limit ${PARKED_LIMIT + 1}`;
 const DRAWN =
   'select case when is_called then last_value else last_value - 1 end as id from warren.outbox_id_seq';
 const INSERTING = `
   select distinct virtualtransaction as transaction from pg_locks
   where relation = 'warren.outbox'::regclass and mode = 'RowExclusiveLock' and pid is distinct from pg_backend_pid()
     and database = (select oid from pg_database where datname = current_database())`;
-// The few statements of this connection have one good plan each, whatever the statistics say of a table that is empty one
-// minute and holds a million rows the next. Up to PostgreSQL 17 a way that is off, and yet the only one there is, counts as
-// so dear that the server compiles the statement each time: 30 ms of processor for the reading of one row.
+// The statements of this connection have one good plan each, whatever the statistics say about a table that is empty one minute and
+// has a million rows the next. JIT is off because disabled plan nodes carry a cost penalty that triggers it (up to PostgreSQL 17):
+// 30 ms of CPU to read one row.
 const PLANS = `set jit = off; set enable_seqscan = off; set enable_bitmapscan = off; set enable_sort = off; set enable_hashjoin = off;
   set enable_mergejoin = off; set plan_cache_mode = force_generic_plan`;
 
@@ -88,21 +87,21 @@ export class OutboxReader {
   /** Resolves when the connection is lost. */
   readonly ended: Promise<void>;
   readonly #resolveEnded: () => void;
-  /** Cut off at once when the connection is lost. */
+  /** Cut at once when the connection is lost. */
   publisher: Publisher | undefined;
   reason: Error | undefined;
 
-  #lookedAt = Number.NEGATIVE_INFINITY;
+  #refreshedAt = Number.NEGATIVE_INFINITY;
   #rescannedAt = 0;
-  /** Nothing that can be published has this id or a lower one. */
+  /** The low-water mark: no event with this id or a lower one can be published. */
   #low = 0n;
-  /** No insert with this id or a lower one is still to be seen. */
+  /** No further row with this id or a lower one will appear. */
   #decided = 0n;
-  /** Becomes `#decided` when these transactions have ended. */
+  /** `drawn` becomes `#decided` when these transactions have ended. */
   #undecided: { drawn: bigint; transactions: Set<string> } | undefined;
-  /** Aggregates that have a parked event, when those are few. */
-  #held: string[] = [];
-  #parked = '';
+  /** Aggregates with a parked event, if those are few. */
+  #parkedAggregates: string[] = [];
+  #parkedIds = '';
   #manyParked = false;
 
   static async open(client: pg.Client): Promise<OutboxReader> {
@@ -123,7 +122,7 @@ export class OutboxReader {
     return this.reason !== undefined;
   }
 
-  /** Gives the lock up, and cuts both lines. */
+  /** Cuts both connections, and gives up the lock with one of them. */
   end(reason: Error): void {
     if (this.reason !== undefined) return;
     this.reason = reason;
@@ -133,19 +132,19 @@ export class OutboxReader {
   }
 
   /**
-   * Deletes the events that are `done`, and reads those that come next.
+   * Deletes the events in `done`, and reads the next ones.
    * @param limit rows at most; 0 reads none
-   * @param bytes the last row read may exceed this, no further one is read
+   * @param bytes of bodies; the last row read may exceed it
    */
   async deleteAndRead(done: string[], inFlight: string[], limit: number, bytes: number): Promise<Batch> {
     if (limit === 0) {
       if (done.length > 0) await this.delete(done);
       return { rows: [], more: false };
     }
-    const decided = this.#decided; // known before the snapshot of the read
+    const decided = this.#decided; // as of before the snapshot of the read
     const skipped = [...inFlight, ...done];
     const highest = skipped.reduce((high, id) => most(high, BigInt(id)), this.#low);
-    const values = [this.#low, idList(skipped), this.#held, limit, bytes, highest];
+    const values = [this.#low, idList(skipped), this.#parkedAggregates, limit, bytes, highest];
     const { rows } =
       done.length === 0
         ? await this.#query<Row>({ name: 'warren-read', text: READ, values })
@@ -165,7 +164,7 @@ export class OutboxReader {
     await this.#query({ name: 'warren-delete', text: DELETE, values: [idList(done)] });
   }
 
-  /** What comes after the event with this id ('0': from the start), parked events and what waits behind them left out. */
+  /** Reads the events after this id ('0': from the start), without parked ones and those that wait behind them. */
   async readAfter(id: string, limit: number, bytes: number): Promise<Row[]> {
     return (
       await this.#query<Row>({ name: 'warren-read', text: READ, values: [id, [], [], limit, bytes, id] })
@@ -177,10 +176,10 @@ export class OutboxReader {
       text: 'update warren.outbox set parked_at = now(), parked_reason = $2 where id = $1',
       values: [id, reason.slice(0, 1_000)],
     });
-    this.#lookedAt = Number.NEGATIVE_INFINITY;
+    this.#refreshedAt = Number.NEGATIVE_INFINITY;
   }
 
-  /** Sets events aside because their routing key is held back. What follows in their aggregates waits. */
+  /** Marks events as held, because their routing key is. Later events of their aggregates wait. */
   async hold(ids: string[]): Promise<void> {
     await this.#query({ name: 'warren-hold', text: HOLD, values: [ids] });
   }
@@ -189,7 +188,7 @@ export class OutboxReader {
     return (await this.#query<{ key: string }>({ text: HELD_KEYS })).rows.map(({ key }) => key);
   }
 
-  /** Held events of a key that may be published, oldest first; of each aggregate one. */
+  /** Reads held events of a key that may be published, oldest first, one of each aggregate. */
   async readHeld(key: string, limit: number, bytes: number): Promise<Row[]> {
     const values = [key, limit, bytes];
     return (await this.#query<Row>({ name: 'warren-read-held', text: READ_HELD, values })).rows;
@@ -200,33 +199,33 @@ export class OutboxReader {
     this.rewind();
   }
 
-  /** What waited behind an event that was held may be below the mark. */
+  /** Lowers the mark to the start: an event that waited behind a held one may be below it. */
   rewind(): void {
     this.#low = 0n;
   }
 
-  /** Raises the low-water mark, and notices what was parked or un-parked. Cheap when called too often. */
-  async look(): Promise<void> {
+  /** Raises the low-water mark, and polls what was parked or un-parked; does nothing if it did so a moment ago. */
+  async refresh(): Promise<void> {
     const now = performance.now();
-    if (now - this.#lookedAt < POLL_INTERVAL_MS) return;
-    this.#lookedAt = now;
+    if (now - this.#refreshedAt < REFRESH_INTERVAL_MS) return;
+    this.#refreshedAt = now;
 
     const { rows: parked } = await this.#query<{ id: string; aggregate: string }>({ text: PARKED });
     const ids = parked
       .map(({ id }) => id)
       .sort()
       .join();
-    // What was un-parked, and what waited behind it, may be below the mark.
-    if (ids !== this.#parked) this.#low = 0n;
-    this.#parked = ids;
-    this.#manyParked = parked.length > HELD_LIMIT;
-    this.#held = this.#manyParked ? [] : [...new Set(parked.map(({ aggregate }) => aggregate))];
+    // An event that was un-parked, or waited behind one, may be below the mark.
+    if (ids !== this.#parkedIds) this.#low = 0n;
+    this.#parkedIds = ids;
+    this.#manyParked = parked.length > PARKED_LIMIT;
+    this.#parkedAggregates = this.#manyParked ? [] : [...new Set(parked.map(({ aggregate }) => aggregate))];
 
     if (this.#undecided === undefined) {
-      // In this order: a transaction that draws after the first look is of no concern to it.
+      // In this order: a transaction that draws an id after the first query draws a higher one.
       const drawn = BigInt((await this.#query<{ id: string }>({ text: DRAWN })).rows[0]?.id ?? 0);
       this.#undecided = { drawn, transactions: await this.#inserting() };
-      if (drawn < this.#low) this.#restart(); // somebody has set the sequence back
+      if (drawn < this.#low) this.#restart(); // somebody has reset the sequence
     } else {
       const still = await this.#inserting();
       for (const transaction of this.#undecided.transactions)
@@ -238,7 +237,7 @@ export class OutboxReader {
     }
   }
 
-  /** All below the first row read has been read, is in flight, or is parked, up to what may still be inserted. */
+  /** Raises the mark: all events below the first row read are published, in flight or parked, up to those that may still appear. */
   #raise(decided: bigint, inFlight: string[], first: string | undefined): void {
     if (this.#manyParked) return;
     const unfinished = first === undefined ? inFlight : [...inFlight, first];
@@ -264,7 +263,7 @@ export class OutboxReader {
     return new Set(rows.map(({ transaction }) => transaction));
   }
 
-  // Whatever goes wrong here, a time-out too, leaves in doubt whether the lock is still held.
+  // After any error, a time-out too, it is unknown whether the lock is still held.
   async #query<R extends object>(query: pg.QueryConfig): Promise<pg.QueryResult<R>> {
     if (this.reason !== undefined) throw this.reason;
     try {
@@ -276,13 +275,13 @@ export class OutboxReader {
   }
 }
 
-/** An array of numbers as PostgreSQL reads it: pg would escape each of a thousand. */
+/** An array of numbers in PostgreSQL's notation: pg would escape each element. */
 const idList = (ids: readonly string[]) => `{${ids.join()}}`;
 
 const least = (a: bigint, b: bigint) => (a < b ? a : b);
 const most = (a: bigint, b: bigint) => (a > b ? a : b);
 
-/** Ends a connection without waiting: a host that has vanished does not answer a farewell. */
+/** Ends a connection without waiting: a host that has vanished does not answer. */
 export function hangUp(client: pg.Client): void {
   client.end().catch(() => {});
   const stream = socketOf(client);

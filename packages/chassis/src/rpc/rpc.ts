@@ -1,4 +1,4 @@
-// The request/reply of one service: who asks, who serves, and the line they share.
+// The request/reply of one service: who receivesReplies, who serves, and the line they share.
 import type { Auth } from '../auth/auth.ts';
 import type { Logger } from '../context.ts';
 import type { ReadContext } from '../http/routes.ts';
@@ -7,22 +7,22 @@ import type { Producers } from '../messaging/producers.ts';
 import { SharedPublisher } from '../messaging/shared-publisher.ts';
 import { replySubscription, requestQueue } from '../messaging/topology.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
-import { Asker, type RequestFor, requestNothing } from './asker.ts';
-import type { Served } from './serve.ts';
+import { type RequestFor, RpcClient, rpcNotConfigured } from './client.ts';
+import type { RpcHandler } from './serve.ts';
 import { RpcServer } from './server.ts';
 
 export interface Rpc {
   requestFor: RequestFor;
   /** The broker came or went. */
-  moved(state: BrokerState): void;
+  onBrokerState(state: BrokerState): void;
   close(): Promise<void>;
 }
 
 export interface RpcOptions {
   service: string;
   /** Whether broker.ts has it receive replies. */
-  asks: boolean;
-  methods: readonly Served[];
+  receivesReplies: boolean;
+  methods: readonly RpcHandler[];
   producers: Producers;
   /** Absent with AUTH=off. */
   auth?: Auth | undefined;
@@ -35,17 +35,17 @@ export interface RpcOptions {
 
 /** Before `messaging.start()`. */
 export function createRpc(messaging: Messaging, options: RpcOptions): Rpc {
-  const { service, asks, methods } = options;
-  if (!asks && methods.length === 0)
-    return { requestFor: requestNothing, moved: () => {}, close: async () => {} };
+  const { service, receivesReplies, methods } = options;
+  if (!receivesReplies && methods.length === 0)
+    return { requestFor: rpcNotConfigured, onBrokerState: () => {}, close: async () => {} };
 
   const publisher = new SharedPublisher(() => messaging.connect());
   const available = () => messaging.state === 'connected';
-  const asker = asks ? new Asker({ ...options, publisher, available }) : undefined;
-  const requestFor = asker?.requestFor ?? requestNothing;
+  const client = receivesReplies ? new RpcClient({ ...options, publisher, available }) : undefined;
+  const requestFor = client?.requestFor ?? rpcNotConfigured;
   // What is drained may still wait for a reply.
-  if (asker !== undefined)
-    messaging.subscribe(replySubscription(service), (session, queue) => asker.attach(session, queue), {
+  if (client !== undefined)
+    messaging.subscribe(replySubscription(service), (session, queue) => client.attach(session, queue), {
       last: true,
     });
   if (methods.length > 0) {
@@ -54,13 +54,13 @@ export function createRpc(messaging: Messaging, options: RpcOptions): Rpc {
   }
   return {
     requestFor,
-    moved(state) {
-      if (state !== 'connected') asker?.lost();
+    onBrokerState(state) {
+      if (state !== 'connected') client?.failPending();
       // Opened before it is needed; where that fails, with the first request.
       else publisher.open().catch(() => {});
     },
     async close() {
-      asker?.lost();
+      client?.failPending();
       await publisher.close();
     },
   };

@@ -21,7 +21,7 @@ export type RequestMethod = <Request extends object, Reply extends object>(
 ) => Promise<Reply>;
 
 /** A method and who answers it. */
-export interface Served {
+export interface RpcHandler {
   // biome-ignore lint/suspicious/noExplicitAny: methods of different requests stand in one list
   method: MethodDefinition<any, any>;
   // biome-ignore lint/suspicious/noExplicitAny: see above
@@ -36,6 +36,6 @@ export interface Served {
 export function serve<Request extends object, Reply extends object, Schema = any, Config = any>(
   method: MethodDefinition<Request, Reply>,
   handler: (request: Request, context: ReadContext<Schema, Config>) => Promise<Reply>,
-): Served {
+): RpcHandler {
   return { method, handle: handler };
 }

@@ -22,8 +22,8 @@ import { RPC, requestQueue } from '../messaging/topology.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import { limitedWarnings } from '../telemetry/seldom.ts';
 import { currentTraceparent, SpanKind, traceIdOf, withSpan } from '../telemetry/tracing.ts';
-import type { RequestFor } from './asker.ts';
-import type { Served } from './serve.ts';
+import type { RequestFor } from './client.ts';
+import type { RpcHandler } from './serve.ts';
 import { type Share, Turns } from './turns.ts';
 import {
   callerIn,
@@ -33,13 +33,13 @@ import {
   PROBLEM_TYPE,
   parse,
   properties,
-  type Question,
-  questionOf,
+  type RpcRequest,
+  requestOf,
 } from './wire.ts';
 
 export interface RpcServerOptions {
   service: string;
-  methods: readonly Served[];
+  methods: readonly RpcHandler[];
   publisher: SharedPublisher;
   producers: Producers;
   /** Absent with AUTH=off. */
@@ -59,7 +59,7 @@ type Outcome = 'answered' | 'problem' | 'failed' | 'late' | 'malformed' | 'refus
 /** As many requests as a replica that asks has open at once, so that one alone never loses any; less than the prefetch. */
 const SHARE: Share = { requests: 1_000, bytes: 8 * 1024 * 1024 };
 
-interface Answer {
+interface RpcResponse {
   content: Buffer;
   contentType: string;
   outcome: Outcome;
@@ -69,7 +69,7 @@ interface Answer {
 
 export class RpcServer {
   readonly #options: RpcServerOptions;
-  readonly #methods: ReadonlyMap<string, Served>;
+  readonly #methods: ReadonlyMap<string, RpcHandler>;
   /** Of all methods. */
   readonly #callers: readonly string[];
   readonly #turns: Turns;
@@ -105,7 +105,7 @@ export class RpcServer {
 
   async #take(message: RascalMessage, arrived: number, lost: AbortSignal): Promise<void> {
     const { metrics, producers, service } = this.#options;
-    const question = questionOf(message);
+    const request = requestOf(message);
     const definition = this.#methods.get(message.fields.routingKey)?.method;
     // What a caller may have invented is no label.
     const method = definition?.method ?? 'unknown';
@@ -114,14 +114,14 @@ export class RpcServer {
       metrics.rpcHandlingDuration.observe({ method, outcome }, seconds);
       return Math.round(seconds * 1e6) / 1e3;
     };
-    if (question === undefined) {
+    if (request === undefined) {
       this.#warn(
         { method, ms: count('malformed') },
         'dropped RPC request: missing message-id, reply-to or timeout',
       );
       return;
     }
-    const { caller } = question;
+    const { caller } = request;
     // Its reply would go to the queue of the one whom it names: who asks must be that one, and one that may. A reply to any other
     // would be refused by the broker, which closes the channel under all of them.
     const callers = (definition?.callers ?? this.#callers).filter((each) => each === caller);
@@ -137,7 +137,7 @@ export class RpcServer {
       return;
     }
     try {
-      await this.#serve(message, question, arrived, lost, { method, count });
+      await this.#serve(message, request, arrived, lost, { method, count });
     } finally {
       this.#turns.release(caller, length);
     }
@@ -145,19 +145,19 @@ export class RpcServer {
 
   async #serve(
     message: RascalMessage,
-    question: Question,
+    request: RpcRequest,
     arrived: number,
     lost: AbortSignal,
     { method, count }: { method: string; count: (outcome: Outcome) => number },
   ): Promise<void> {
     const { log } = this.#options;
-    const { correlationId, traceparent, caller } = question;
+    const { correlationId, traceparent, caller } = request;
     const traceId = traceIdOf(traceparent);
     const bound = log.child(traceId === undefined ? { correlationId } : { correlationId, traceId });
     await this.#turns.enter(caller);
-    const ends = arrived + question.timeout;
+    const ends = arrived + request.timeout;
     const left = ends - performance.now();
-    // Served by another, who has the request now; or for nobody, who has waited long enough.
+    // RpcHandler by another, who has the request now; or for nobody, who has waited long enough.
     if (lost.aborted || left <= 0) {
       this.#turns.leave(caller);
       if (!lost.aborted) bound.warn({ method, outcome: 'late', ms: count('late') }, 'rpc');
@@ -167,11 +167,11 @@ export class RpcServer {
     const onLost = () =>
       deadline.abandon(new WarrenError('broker_unavailable', 'The connection to the broker was lost.'));
     lost.addEventListener('abort', onLost, { once: true });
-    const work = this.#answer(message, question, deadline.signal, bound);
+    const work = this.#answer(message, request, deadline.signal, bound);
     void work.then(() => this.#turns.leave(caller));
     const answer = await Promise.race([work, deadline.passed]);
     const answered =
-      answer !== PASSED && !lost.aborted && (await this.#reply(question, answer, deadline, ends));
+      answer !== PASSED && !lost.aborted && (await this.#reply(request, answer, deadline, ends));
     deadline.clear();
     lost.removeEventListener('abort', onLost);
     if (lost.aborted) return;
@@ -184,10 +184,10 @@ export class RpcServer {
   /** Never rejects: an error is an answer too. */
   async #answer(
     message: RascalMessage,
-    { correlationId, traceparent: parent, caller: from }: Question,
+    { correlationId, traceparent: parent, caller: from }: RpcRequest,
     signal: AbortSignal,
     log: Logger,
-  ): Promise<Answer> {
+  ): Promise<RpcResponse> {
     const { context, requestFor } = this.#options;
     const { content, fields } = message;
     const { routingKey } = fields;
@@ -262,8 +262,8 @@ export class RpcServer {
 
   /** @returns whether the answer is on the broker, before its deadline */
   async #reply(
-    question: Question,
-    { content, contentType }: Answer,
+    request: RpcRequest,
+    { content, contentType }: RpcResponse,
     deadline: Deadline,
     ends: number,
   ): Promise<boolean> {
@@ -278,15 +278,15 @@ export class RpcServer {
             type: contentType === PROBLEM_TYPE ? 'problem' : 'reply',
             appId: service,
             userId: producers.user,
-            correlationId: question.correlationId,
-            traceparent: question.traceparent,
+            correlationId: request.correlationId,
+            traceparent: request.traceparent,
             timeout: ends - performance.now(),
           }),
-          correlationId: question.id,
+          correlationId: request.id,
           contentType,
         };
         const sent = new Promise<true>((resolve, reject) =>
-          publisher.publish(RPC, question.replyTo, content, options, (error?: PublishError) =>
+          publisher.publish(RPC, request.replyTo, content, options, (error?: PublishError) =>
             error === undefined ? resolve(true) : reject(error),
           ),
         );

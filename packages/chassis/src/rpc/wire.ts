@@ -23,7 +23,7 @@ export const LONGEST_TIMEOUT = 60_000;
 export const LARGEST = 1024 * 1024;
 
 /** A request as it came in. */
-export interface Question {
+export interface RpcRequest {
   /** The reply names it as its correlation id. */
   id: string;
   replyTo: string;
@@ -42,7 +42,7 @@ const SHORT_STRING = 255;
 const REPLY_QUEUE = /^[a-z][a-z0-9-]*\.reply\.[^*#]{1,200}$/;
 
 /** @returns undefined where nobody could be answered */
-export function questionOf({ properties }: RascalMessage): Question | undefined {
+export function requestOf({ properties }: RascalMessage): RpcRequest | undefined {
   const { messageId, replyTo, headers = {} } = properties;
   if (typeof messageId !== 'string' || !/^.{1,128}$/.test(messageId)) return undefined;
   if (typeof replyTo !== 'string' || !REPLY_QUEUE.test(replyTo)) return undefined;

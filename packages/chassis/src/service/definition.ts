@@ -1,13 +1,13 @@
 // The definition of a service: its parts, and a check that they fit together.
 import type { Joi } from '@warren/events';
 import { WarrenError } from '../errors.ts';
-import type { Front, FrontTools } from '../http/front.ts';
+import type { EdgeHandler, EdgeTools } from '../http/edge.ts';
 import type { Route } from '../http/routes.ts';
 import type { Subscription } from '../messaging/handlers.ts';
 import type { BrokerConfig } from '../messaging/rascal/rascal.ts';
 import { type BrokerSettings, defaultBrokerSettings, workQueueName } from '../messaging/topology.ts';
 import { servedKeys, subscribedQueues } from '../messaging/verify-topology.ts';
-import type { Served } from '../rpc/serve.ts';
+import type { RpcHandler } from '../rpc/serve.ts';
 import type { Worker } from '../tasks/worker.ts';
 import type { CounterDefinition } from '../telemetry/counters.ts';
 
@@ -27,9 +27,9 @@ export interface ServiceDescription<Config = any, Schema = any> {
   handlers?: readonly Subscription[];
   workers?: readonly Worker[];
   /** What it answers over the broker; broker.ts `serves` the same. */
-  methods?: readonly Served[];
-  /** Makes its front: raw HTTP, for a service that stands before others. */
-  front?: (config: Config, tools: FrontTools) => Front;
+  methods?: readonly RpcHandler[];
+  /** Creates the handler of raw HTTP, for a service that stands in front of others. */
+  edge?: (config: Config, tools: EdgeTools) => EdgeHandler;
   /** Its own metrics, over those of the chassis. */
   counters?: readonly CounterDefinition[];
 }

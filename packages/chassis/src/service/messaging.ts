@@ -93,7 +93,7 @@ export function createBroker(
   });
   const rpc = createRpc(connection, {
     service: name,
-    asks: topology.receivesReplies,
+    receivesReplies: topology.receivesReplies,
     methods,
     producers,
     auth,
@@ -102,7 +102,7 @@ export function createBroker(
     log,
     metrics,
   });
-  onState.push((state) => rpc.moved(state));
+  onState.push((state) => rpc.onBrokerState(state));
   return { connection, producers, rpc };
 }
 

@@ -1,7 +1,7 @@
 // The parts of a service, made and wired; none of them has opened anything yet.
 import { type Admin, createAdmin } from '../http/admin.ts';
 import { createHttp, type Http } from '../http/app.ts';
-import type { Front } from '../http/front.ts';
+import type { EdgeHandler } from '../http/edge.ts';
 import type { Relay } from '../outbox/relay.ts';
 import { Databases } from './databases.ts';
 import { DeclaredQueues } from './declared-queues.ts';
@@ -22,7 +22,7 @@ import { createWork, type Work } from './work.ts';
 export interface Parts {
   admin: Admin;
   http: Http;
-  front: Front | undefined;
+  edge: EdgeHandler | undefined;
   readiness: Readiness;
   databases: Databases | undefined;
   queues: DeclaredQueues | undefined;
@@ -52,11 +52,11 @@ export function createParts(setup: Setup, onFatal: (error: Error) => void): Part
   const consumers = broker && work && createConsumers(setup, names, broker, databases, work.background);
   const availability = databases?.availability;
   const readiness = new Readiness({ connection, availability, queues, auth, relay });
-  const front = definition.front?.(config, { log, count: counters });
+  const edge = definition.edge?.(config, { log, count: counters });
   return {
     admin: createAdmin({ registry: metrics.registry, readiness }),
-    http: createServiceHttp(setup, front, broker, work),
-    front,
+    http: createServiceHttp(setup, edge, broker, work),
+    edge,
     readiness,
     databases,
     queues,
@@ -71,7 +71,7 @@ export function createParts(setup: Setup, onFatal: (error: Error) => void): Part
 
 function createServiceHttp(
   { definition, config, log, metrics, auth, now }: Setup,
-  front: Front | undefined,
+  edge: EdgeHandler | undefined,
   broker: Broker | undefined,
   work: Work | undefined,
 ): Http {
@@ -80,7 +80,7 @@ function createServiceHttp(
     name,
     version,
     routes,
-    ...(front !== undefined && { front }),
+    ...(edge !== undefined && { edge }),
     ...(work !== undefined && { units: work.requests }),
     ...(broker !== undefined && { requestFor: broker.rpc.requestFor }),
     auth,

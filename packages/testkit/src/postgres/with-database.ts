@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { keep } from '../keeper.ts';
+import { registerCleanup } from '../cleanup.ts';
 import { keptServices } from '../kept.ts';
 import { atTheEnd } from '../mocha.ts';
 import { createDatabase, dropDatabase, query } from './database.ts';
@@ -59,7 +59,7 @@ export function withDatabase(options: WithDatabaseOptions = {}): TestDatabase {
     const { url: at } = ready();
     const forget = options.private
       ? () => {}
-      : keep({ type: 'database', server: at, name: database, role: database });
+      : registerCleanup({ type: 'database', server: at, name: database, role: database });
     if (!options.private) {
       removals.push(async () => {
         await dropDatabase(at, database, database);

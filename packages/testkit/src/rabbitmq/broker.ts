@@ -15,7 +15,7 @@ export interface Broker {
 export interface PrivateBroker extends Broker {
   /** An orderly stop, as of a deployment. */
   halt(): Promise<void>;
-  /** SIGKILL, as of a crash, `after` ms; default `settling`. */
+  /** SIGKILL, as of a crash, `after` ms; default `QUORUM_QUEUE_FLUSH_MS`. */
   kill(options?: { after?: number }): Promise<void>;
   /** After `halt` or `kill`; returns when clients are accepted. */
   start(): Promise<void>;
@@ -23,10 +23,10 @@ export interface PrivateBroker extends Broker {
 }
 
 /**
- * RabbitMQ writes down new quorum queues only after half a second of quiet: a crash before loses the queue on 3.10, and what is in
- * it on 4.3, although it was confirmed. Tests of anything else wait for that, in ms.
+ * RabbitMQ persists new quorum queues only after half a second of inactivity. A crash before that loses the queue (3.10) or its
+ * confirmed messages (4.3), so tests of anything else wait this long.
  */
-export const settling = 1_000;
+export const QUORUM_QUEUE_FLUSH_MS = 1_000;
 
 /** Settings of the application `rabbit`, by their Erlang names. */
 export type BrokerSettings = Record<string, string | number>;

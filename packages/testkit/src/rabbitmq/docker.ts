@@ -4,10 +4,16 @@ import { homedir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { connect } from 'amqplib';
-import { keep } from '../keeper.ts';
+import { registerCleanup } from '../cleanup.ts';
+import type { Log } from '../log.ts';
 import { freePorts } from '../ports.ts';
-import type { Say } from '../say.ts';
-import { type Broker, type BrokerSettings, erlangArguments, type PrivateBroker, settling } from './broker.ts';
+import {
+  type Broker,
+  type BrokerSettings,
+  erlangArguments,
+  type PrivateBroker,
+  QUORUM_QUEUE_FLUSH_MS,
+} from './broker.ts';
 import { management } from './management.ts';
 
 /** How long the engine may take to pull the image, in ms. */
@@ -16,22 +22,22 @@ const pullTimeout = 150_000;
 const startTimeout = 90_000;
 
 /** Undefined where there is no Docker engine, and, with one line said, where there is one that cannot give us the image. */
-export async function containerBroker(image: string, say: Say): Promise<Broker | undefined> {
-  return privateContainer(image, say);
+export async function containerBroker(image: string, log: Log): Promise<Broker | undefined> {
+  return privateContainer(image, log);
 }
 
 /**
  * The broker in a container, on ports of this machine that stay the same from start to start.
  *
- * @param required the image was asked for by name: say so when it cannot be had
+ * @param required the image was requested by name: log if it is not available
  */
 export async function privateContainer(
   image: string,
-  say: Say,
+  log: Log,
   required = false,
   settings: BrokerSettings = {},
 ): Promise<PrivateBroker | undefined> {
-  const pass = (reason: string) => say(`Docker is passed over: ${reason}`);
+  const pass = (reason: string) => log(`Docker is passed over: ${reason}`);
   if (!mayHaveEngine()) {
     if (required) pass(`there is no engine to run ${image}`);
     return undefined;
@@ -42,7 +48,7 @@ export async function privateContainer(
     return undefined;
   }
   try {
-    await obtain(client, image, say);
+    await obtain(client, image, log);
   } catch (error) {
     pass(`its engine has no ${image} and cannot pull it (${reasonOf(error)})`);
     return undefined;
@@ -55,7 +61,7 @@ export async function privateContainer(
   }
 }
 
-/** For the keeper: removes a container, whatever state it is in. */
+/** For the cleanup process: removes a container, whatever state it is in. */
 export async function removeContainer(name: string): Promise<void> {
   const client = await engine();
   await client.container.dockerode
@@ -89,18 +95,18 @@ function mayHaveEngine(): boolean {
 type Client = Awaited<ReturnType<typeof engine>>;
 
 async function engine() {
-  // Its reaper is one more image to pull; the keeper does that work here.
+  // Its reaper is one more image to pull; the cleanup process does that here.
   process.env.TESTCONTAINERS_RYUK_DISABLED = 'true';
   const { getContainerRuntimeClient } = await import('testcontainers');
   return getContainerRuntimeClient();
 }
 
-async function obtain(client: Client, image: string, say: Say): Promise<void> {
+async function obtain(client: Client, image: string, log: Log): Promise<void> {
   const { ImageName } = await import('testcontainers');
   const name = ImageName.fromString(image);
   if (await client.image.exists(name)) return;
   const late = new AbortController();
-  const patience = setTimeout(() => say(`Docker pulls ${image}`), 2_000);
+  const patience = setTimeout(() => log(`Docker pulls ${image}`), 2_000);
   await Promise.race([
     client.image.pull(name),
     wait(pullTimeout, undefined, { signal: late.signal }).then(() => {
@@ -126,7 +132,7 @@ async function run(client: Client, image: string, settings: BrokerSettings): Pro
   const bind = (port: number) => [{ HostPort: String(port), ...(local ? { HostIp: '127.0.0.1' } : {}) }];
 
   const name = `warren-rabbitmq-${randomBytes(4).toString('hex')}`;
-  const forget = keep({ type: 'container', name });
+  const forget = registerCleanup({ type: 'container', name });
   const container = await docker.createContainer({
     Image: image,
     name,
@@ -180,7 +186,7 @@ async function run(client: Client, image: string, settings: BrokerSettings): Pro
       if (running) await container.stop({ t: 30 });
       running = false;
     },
-    async kill({ after = settling } = {}) {
+    async kill({ after = QUORUM_QUEUE_FLUSH_MS } = {}) {
       if (!running) return;
       await wait(after);
       await container.kill({ signal: 'SIGKILL' });

@@ -3,8 +3,8 @@ import { accessSync, constants, existsSync } from 'node:fs';
 import { chmod, rename, rm, writeFile } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
 import { promisify } from 'node:util';
-import { keep } from '../keeper.ts';
-import type { Say } from '../say.ts';
+import { registerCleanup } from '../cleanup.ts';
+import type { Log } from '../log.ts';
 
 const execute = promisify(execFile);
 
@@ -57,27 +57,27 @@ export const canInstall = (): boolean =>
  *
  * @throws with apt's last words when it fails
  */
-export async function installServer(say: Say): Promise<string> {
-  say('no broker found: installing rabbitmq-server with apt-get, once (its service is not started)');
+export async function installServer(log: Log): Promise<string> {
+  log('no broker found: installing rabbitmq-server with apt-get, once (its service is not started)');
   const allow = await denyServices();
   try {
     const install = ['install', '-y', '-q', '--no-install-recommends', 'rabbitmq-server'];
     // The lists may be missing (a fresh container) or name versions that are gone: refresh them when they do not do.
-    await apt(install, say).catch(async () => {
-      say('refreshing the package lists (apt-get update)');
-      await apt(['update', '-q'], say);
-      await apt(install, say);
+    await apt(install, log).catch(async () => {
+      log('refreshing the package lists (apt-get update)');
+      await apt(['update', '-q'], log);
+      await apt(install, log);
     });
   } finally {
     await allow();
   }
   const server = findServer();
   if (!server) throw new Error('apt-get installed rabbitmq-server, but there is no such program afterwards');
-  say('rabbitmq-server is installed');
+  log('rabbitmq-server is installed');
   return server;
 }
 
-async function apt(parameters: string[], say: Say): Promise<void> {
+async function apt(parameters: string[], log: Log): Promise<void> {
   const child = spawn('apt-get', ['-o', 'DPkg::Lock::Timeout=120', ...parameters], {
     stdio: ['ignore', 'pipe', 'pipe'],
     env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive', LC_ALL: 'C' },
@@ -90,12 +90,12 @@ async function apt(parameters: string[], say: Say): Promise<void> {
     const planned = /(\d+) newly installed/.exec(output);
     if (planned && !total) {
       total = Number(planned[1]);
-      if (total) say(`apt-get installs ${total} packages`);
+      if (total) log(`apt-get installs ${total} packages`);
     }
     const before = unpacked;
     unpacked += String(chunk).match(/^Setting up /gm)?.length ?? 0;
     if (total && Math.floor((unpacked * 4) / total) > Math.floor((before * 4) / total)) {
-      say(`apt-get: ${unpacked} of ${total} packages set up`);
+      log(`apt-get: ${unpacked} of ${total} packages set up`);
     }
   };
   child.stdout.on('data', read);
@@ -117,7 +117,7 @@ async function denyServices(path = '/usr/sbin/policy-rc.d'): Promise<() => Promi
   if (await denies(path)) return async () => {};
   const saved = existsSync(path) ? `${path}.before-warren` : undefined;
   if (saved) await rename(path, saved);
-  const release = keep({ type: 'file', path, from: saved });
+  const release = registerCleanup({ type: 'file', path, from: saved });
   await writeFile(path, '#!/bin/sh\nexit 101\n');
   await chmod(path, 0o755);
   return async () => {

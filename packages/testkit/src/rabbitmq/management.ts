@@ -1,4 +1,4 @@
-import { keep } from '../keeper.ts';
+import { registerCleanup } from '../cleanup.ts';
 
 /** The management HTTP API, as far as the testkit needs it. */
 export interface Management {
@@ -50,7 +50,7 @@ export function management(managementUrl: string, user: string, password: string
   return {
     request,
     deleteLater(path) {
-      const release = keep({ type: 'resource', url: `${root}/api/${path}`, authorization });
+      const release = registerCleanup({ type: 'resource', url: `${root}/api/${path}`, authorization });
       return async () => {
         await request('DELETE', path);
         release();

@@ -6,10 +6,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { connect } from 'amqplib';
-import { keep } from '../keeper.ts';
+import { registerCleanup } from '../cleanup.ts';
 import { freePorts } from '../ports.ts';
 import { endGroup, groupLives } from '../process-group.ts';
-import { type BrokerSettings, erlangArguments, type PrivateBroker, settling } from './broker.ts';
+import { type BrokerSettings, erlangArguments, type PrivateBroker, QUORUM_QUEUE_FLUSH_MS } from './broker.ts';
 import { findEpmd } from './install.ts';
 import { management } from './management.ts';
 
@@ -31,7 +31,7 @@ export async function startNode(server: string, settings: BrokerSettings = {}): 
     number,
   ];
   const directory = await mkdtemp(join(tmpdir(), 'warren-rabbitmq-'));
-  const forgetDirectory = keep({ type: 'directory', path: directory });
+  const forgetDirectory = registerCleanup({ type: 'directory', path: directory });
   const user = 'operator';
   const password = randomBytes(12).toString('hex');
   const url = `amqp://${user}:${password}@127.0.0.1:${amqpPort}`;
@@ -139,7 +139,7 @@ export async function startNode(server: string, settings: BrokerSettings = {}): 
     },
     start,
     halt: () => end('SIGTERM'),
-    async kill({ after = settling } = {}) {
+    async kill({ after = QUORUM_QUEUE_FLUSH_MS } = {}) {
       await wait(after);
       await end('SIGKILL');
     },
@@ -194,7 +194,7 @@ async function runInGroup(
   return {
     group,
     ended: () => child.exitCode !== null || child.signalCode !== null,
-    forget: keep({ type: 'processes', group, signal: 'SIGKILL' }),
+    forget: registerCleanup({ type: 'processes', group, signal: 'SIGKILL' }),
   };
 }
 

@@ -1,4 +1,4 @@
-import { type Say, say as tell } from '../say.ts';
+import { type Log, log as stderrLog } from '../log.ts';
 import type { Broker, BrokerSettings, PrivateBroker } from './broker.ts';
 import { canInstall, findServer, installServer } from './install.ts';
 import { managementOf } from './management.ts';
@@ -6,7 +6,7 @@ import { startNode } from './node.ts';
 
 export interface StartBrokerOptions {
   /** Progress, and the line that says which broker is used. Default: standard error. */
-  say?: Say;
+  log?: Log;
   /** Default: the process's own. Read are AMQP_URL, AMQP_MANAGEMENT_URL, WARREN_RABBITMQ_IMAGE. */
   env?: Record<string, string | undefined>;
   /** Of a private broker: settings of the application `rabbit`, e.g. `{ consumer_timeout: 8_000 }`. */
@@ -28,9 +28,9 @@ const defaultImage = 'rabbitmq:4-management';
  * @throws one sentence that says what to install, when there is no way to a broker
  */
 export async function startBroker(options: StartBrokerOptions = {}): Promise<Broker | PrivateBroker> {
-  const { say = tell, env = process.env } = options;
-  const broker = (await givenBroker(env)) ?? (await dockerBroker(say, env)) ?? (await localBroker(say));
-  say(`broker: ${broker.description}`);
+  const { log = stderrLog, env = process.env } = options;
+  const broker = (await givenBroker(env)) ?? (await dockerBroker(log, env)) ?? (await localBroker(log));
+  log(`broker: ${broker.description}`);
   return broker;
 }
 
@@ -39,15 +39,15 @@ export async function startBroker(options: StartBrokerOptions = {}): Promise<Bro
  * container of its own.
  */
 export async function startPrivateBroker(options: StartBrokerOptions = {}): Promise<PrivateBroker> {
-  const { say = tell, env = process.env, settings = {} } = options;
+  const { log = stderrLog, env = process.env, settings = {} } = options;
   const image = env.WARREN_RABBITMQ_IMAGE;
   const server = findServer();
   const contained = async () =>
-    (await import('./docker.ts')).privateContainer(image || defaultImage, say, Boolean(image), settings);
+    (await import('./docker.ts')).privateContainer(image || defaultImage, log, Boolean(image), settings);
   const broker =
     (server && !image ? undefined : await contained()) ??
-    (await startNode(server ?? (await obtainServer(say)), settings));
-  say(`private broker: ${broker.description}`);
+    (await startNode(server ?? (await obtainServer(log)), settings));
+  log(`private broker: ${broker.description}`);
   return broker;
 }
 
@@ -74,15 +74,15 @@ function managementBeside(url: string): string {
   return `${protocol === 'amqps:' ? 'https' : 'http'}://${hostname}:15672`;
 }
 
-async function dockerBroker(say: Say, env: Record<string, string | undefined>): Promise<Broker | undefined> {
+async function dockerBroker(log: Log, env: Record<string, string | undefined>): Promise<Broker | undefined> {
   const { containerBroker } = await import('./docker.ts');
-  return containerBroker(env.WARREN_RABBITMQ_IMAGE || defaultImage, say);
+  return containerBroker(env.WARREN_RABBITMQ_IMAGE || defaultImage, log);
 }
 
-const localBroker = async (say: Say): Promise<Broker> => startNode(findServer() ?? (await obtainServer(say)));
+const localBroker = async (log: Log): Promise<Broker> => startNode(findServer() ?? (await obtainServer(log)));
 
-async function obtainServer(say: Say): Promise<string> {
-  if (canInstall()) return installServer(say);
+async function obtainServer(log: Log): Promise<string> {
+  if (canInstall()) return installServer(log);
   throw new Error(
     'There is no RabbitMQ to use: set AMQP_URL, start Docker, or install rabbitmq-server (brew install rabbitmq, apt install rabbitmq-server).',
   );

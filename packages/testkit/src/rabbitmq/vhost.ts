@@ -3,7 +3,7 @@ import { type Channel, type ChannelModel, type ConfirmChannel, connect, type Opt
 import type { Loaded } from './definitions.ts';
 import { openProbe, type Probe, type Recorded, record } from './probe.ts';
 
-/** What the operator can look at and do on one vhost. */
+/** What tests can read and do on one vhost, as the operator. */
 export interface Vhost {
   vhost: string;
   /** Of the operator, who may do all on this vhost. */
@@ -48,8 +48,8 @@ interface AskOptions {
   headers?: Record<string, unknown>;
 }
 
-/** The operator's tools on a vhost that definitions were loaded into. */
-export function operate(loaded: () => Loaded): Vhost & { disconnect(): Promise<void> } {
+/** A client of the operator, for a vhost into which definitions were loaded. */
+export function adminClient(loaded: () => Loaded): Vhost & { disconnect(): Promise<void> } {
   /** By user; opened at the first use, and again once it was lost. */
   const connections = new Map<string, Promise<ChannelModel>>();
   const publishers = new Map<string, Promise<ConfirmChannel>>();

@@ -11,7 +11,7 @@ import {
 } from './definitions.ts';
 import { managementOf } from './management.ts';
 import { startBroker, startPrivateBroker } from './start.ts';
-import { operate, type Vhost } from './vhost.ts';
+import { adminClient, type Vhost } from './vhost.ts';
 
 export interface WithBrokerOptions {
   /** The services whose users are made. Default: those of the definitions file of this checkout. */
@@ -31,7 +31,7 @@ export interface TestBroker extends Vhost {
   managementUrl: string;
   /** An orderly stop. Private brokers only. */
   stop(): Promise<void>;
-  /** SIGKILL, `after` ms (default `settling`). Private brokers only. */
+  /** SIGKILL, `after` ms (default `QUORUM_QUEUE_FLUSH_MS`). Private brokers only. */
   kill(options?: { after?: number }): Promise<void>;
   /** Up again after `stop` or `kill`, with the same ports and data. Private brokers only. */
   start(): Promise<void>;
@@ -54,7 +54,7 @@ let shared: Promise<Broker> | undefined;
 export function withBroker(options: WithBrokerOptions = {}): TestBroker {
   let broker: Broker | undefined;
   let loaded: Loaded | undefined;
-  const vhost = operate(() => {
+  const vhost = adminClient(() => {
     if (!loaded)
       throw new Error('withBroker() is ready from before() on: use the broker inside hooks and tests');
     return loaded;

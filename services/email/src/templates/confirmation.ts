@@ -1,23 +1,23 @@
 import { template } from './template.ts';
 
-/** The first e-mail to an address that nobody has confirmed: it has nothing in it that a user wrote. */
+/** The first e-mail to an unconfirmed address. It contains nothing that a user wrote. */
 export const confirmation = template({
   subject: 'Welcome to Warren: please confirm your e-mail address',
   text: `
 Hello,
 
-somebody has signed up to Warren with this e-mail address. If it was you, confirm it on this page:
+Someone signed up to Warren with this e-mail address. If it was you, please confirm the address on this page:
 
   <%= it.link %>
 
-The link works until <%= it.until %>. If it was not you, do nothing: nobody can have other e-mails sent to you.
+The link is valid until <%= it.until %>. If it was not you, ignore this e-mail: we send no other e-mails to an unconfirmed address.
 
-The people of Warren
+The Warren team
 `,
   html: `
 <p>Hello,</p>
-<p>somebody has signed up to Warren with this e-mail address. If it was you, <a href="<%= it.link %>">confirm it</a>.</p>
-<p>The link works until <%= it.until %>. If it was not you, do nothing: nobody can have other e-mails sent to you.</p>
-<p>The people of Warren</p>
+<p>Someone signed up to Warren with this e-mail address. If it was you, please <a href="<%= it.link %>">confirm the address</a>.</p>
+<p>The link is valid until <%= it.until %>. If it was not you, ignore this e-mail: we send no other e-mails to an unconfirmed address.</p>
+<p>The Warren team</p>
 `,
 });

@@ -6,7 +6,7 @@ import { paymentRefunded } from './payment-refunded.ts';
 import type { Template } from './template.ts';
 import { welcome } from './welcome.ts';
 
-/** By the name they have on the wire. */
+/** By the name that events and the API use. */
 export const templates = {
   welcome,
   confirmation,

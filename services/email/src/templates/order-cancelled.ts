@@ -1,21 +1,21 @@
 import { template } from './template.ts';
 
 export const orderCancelled = template({
-  subject: 'Your order is cancelled',
+  subject: 'Your order has been cancelled',
   text: `
 Hello <%= it.name %>,
 
-we had to cancel your order, because <%= it.reason %>. Should money have been taken for it, you get it back.
+We had to cancel your order: <%= it.reason %>. If you were charged, you will be refunded.
 
   “<%= it.productName %>”: <%= it.amount %>
   Order <%= it.orderId %>
 
-The people of Warren
+The Warren team
 `,
   html: `
 <p>Hello <%= it.name %>,</p>
-<p>we had to cancel your order, because <%= it.reason %>. Should money have been taken for it, you get it back.</p>
+<p>We had to cancel your order: <%= it.reason %>. If you were charged, you will be refunded.</p>
 <p>“<strong><%= it.productName %></strong>”: <%= it.amount %><br>Order <%= it.orderId %></p>
-<p>The people of Warren</p>
+<p>The Warren team</p>
 `,
 });

@@ -5,17 +5,17 @@ export const orderConfirmed = template({
   text: `
 Hello <%= it.name %>,
 
-your order is paid and confirmed.
+Your order has been paid and is confirmed.
 
   “<%= it.productName %>”: <%= it.amount %>
   Order <%= it.orderId %>
 
-The people of Warren
+The Warren team
 `,
   html: `
 <p>Hello <%= it.name %>,</p>
-<p>your order is paid and confirmed.</p>
+<p>Your order has been paid and is confirmed.</p>
 <p>“<strong><%= it.productName %></strong>”: <%= it.amount %><br>Order <%= it.orderId %></p>
-<p>The people of Warren</p>
+<p>The Warren team</p>
 `,
 });

@@ -5,17 +5,17 @@ export const orderReceived = template({
   text: `
 Hello <%= it.name %>,
 
-thank you for your order. We will write again when it is paid.
+Thank you for your order. We will e-mail you again when it has been paid.
 
   “<%= it.productName %>”: <%= it.amount %>
   Order <%= it.orderId %>
 
-The people of Warren
+The Warren team
 `,
   html: `
 <p>Hello <%= it.name %>,</p>
-<p>thank you for your order. We will write again when it is paid.</p>
+<p>Thank you for your order. We will e-mail you again when it has been paid.</p>
 <p>“<strong><%= it.productName %></strong>”: <%= it.amount %><br>Order <%= it.orderId %></p>
-<p>The people of Warren</p>
+<p>The Warren team</p>
 `,
 });

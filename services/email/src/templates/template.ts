@@ -1,4 +1,4 @@
-// What makes an e-mail of a template: eta, with every value escaped in HTML, and as it is in the text.
+// Renders e-mails with eta: values are escaped in HTML, and unchanged in the text.
 import { Eta } from 'eta/core';
 
 export interface Content {
@@ -8,9 +8,9 @@ export interface Content {
 }
 
 export interface Template {
-  /** Always the same: mail programs show it before anything else, so nothing in it is of a user. */
+  /** Fixed: mail programs show it first, so it contains nothing that a user wrote. */
   subject: string;
-  /** `facts` are the fields that the template names after `it.`. */
+  /** @param facts the fields that the template reads from `it` */
   render(facts: object): Content;
 }
 

@@ -5,13 +5,13 @@ export const welcome = template({
   text: `
 Hello <%= it.name %>,
 
-welcome to Warren. Your account is ready.
+Welcome to Warren. Your account is ready.
 
-The people of Warren
+The Warren team
 `,
   html: `
 <p>Hello <%= it.name %>,</p>
-<p>welcome to Warren. Your account is ready.</p>
-<p>The people of Warren</p>
+<p>Welcome to Warren. Your account is ready.</p>
+<p>The Warren team</p>
 `,
 });
