@@ -1,7 +1,6 @@
 // The messaging of a service: its connection to the broker, requests over it, its consumers, and the relay of its outbox.
 import { randomBytes } from 'node:crypto';
 import type { UnitsOfWork } from '../context.ts';
-import type { ReadContext } from '../http/routes.ts';
 import { type BrokerState, Messaging } from '../messaging/connection.ts';
 import { Consumer } from '../messaging/consumer.ts';
 import { FailedMessagePublisher } from '../messaging/failed-message-publisher.ts';
@@ -11,6 +10,7 @@ import type { BrokerConfig } from '../messaging/rascal/rascal.ts';
 import { EVENTS, workQueueName } from '../messaging/topology.ts';
 import { consumesReplies, subscribedQueues } from '../messaging/verify-topology.ts';
 import { Relay } from '../outbox/relay.ts';
+import type { ReadContext } from '../request/context.ts';
 import { createRpc, type Rpc } from '../rpc/rpc.ts';
 import type { Databases } from './databases.ts';
 import type { DeclaredQueues } from './declared-queues.ts';

@@ -1,7 +1,8 @@
 // What every part of a service is made with: its definition, its configuration, and where it reports to.
 import { type Auth, createAuth } from '../auth/auth.ts';
-import { type ChassisConfig, type Environment, loadConfig } from '../config.ts';
+import { type ChassisConfig, loadConfig } from '../config.ts';
 import type { Logger } from '../context.ts';
+import type { Environment } from '../environment.ts';
 import { type Counters, createCounters } from '../telemetry/counters.ts';
 import { createLog, createMetrics, type Metrics } from '../telemetry/index.ts';
 import type { ServiceDescription } from './definition.ts';

@@ -1,6 +1,7 @@
 // Starts a service from its definition: makes its parts, opens them in order, and gives out how to stop it.
-import type { ChassisConfig, Environment } from '../config.ts';
+import type { ChassisConfig } from '../config.ts';
 import type { Logger } from '../context.ts';
+import type { Environment } from '../environment.ts';
 import { type Metrics, type Tracing, tracing } from '../telemetry/index.ts';
 import type { ServiceDescription } from './definition.ts';
 import { runMaintenance } from './maintenance.ts';
