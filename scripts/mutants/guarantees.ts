@@ -146,8 +146,8 @@ export const guarantees: Mutant[] = [
     ...flow,
     file: `${src}/messaging/publisher.ts`,
     name: 'a message that no queue took counts as confirmed',
-    find: "if (where === there) settle(new PublishError('returned'",
-    replace: "if (where === there) void settle, void (new PublishError('returned'",
+    find: "settle(new PublishError('returned'",
+    replace: "void settle, void (new PublishError('returned'",
     title: 'waits for its retry ladder, rather than skip it',
   },
 

@@ -2,7 +2,6 @@ import { Availability } from '../database/availability.ts';
 import { type Database, openDatabase } from '../database/database.ts';
 import { migrate } from '../database/migrate.ts';
 import { probeDatabase } from '../database/probe.ts';
-import { CONSUMER_CONCURRENCY } from './messaging.ts';
 import type { Setup } from './setup.ts';
 
 /** Statements and transactions at once of a kind of task: claiming, renewing, completing, and reads of `perform`. */
@@ -25,12 +24,12 @@ export class Databases {
   readonly #setup: Setup;
   #isMonitored = false;
 
-  /** @param queues how many queues are consumed */
-  constructor(setup: Setup, queues: number) {
+  /** @param consumers transactions of consumers at once */
+  constructor(setup: Setup, consumers: number) {
     const { definition, config, log, metrics } = setup;
     this.#setup = setup;
     const tasks = definition.workers?.length ?? 0;
-    const background = queues * CONSUMER_CONCURRENCY + tasks * TASK_CONNECTIONS + MAINTENANCE_CONNECTIONS;
+    const background = consumers + tasks * TASK_CONNECTIONS + MAINTENANCE_CONNECTIONS;
     this.requests = this.#open('http', config.DATABASE_POOL, config.REQUEST_TIMEOUT);
     this.background = this.#open('background', background);
     this.availability = new Availability({

@@ -7,6 +7,7 @@ import { Databases } from './databases.ts';
 import { DeclaredQueues } from './declared-queues.ts';
 import {
   type Broker,
+  CONSUMER_CONCURRENCY,
   type Consumers,
   createBroker,
   createConsumers,
@@ -42,7 +43,7 @@ export function createParts(setup: Setup, onFatal: (error: Error) => void): Part
   const stopping = new AbortController();
   const topology = topologyOf(setup);
   const names = topology?.queues ?? [];
-  const databases = definition.migrations && new Databases(setup, names.length);
+  const databases = definition.migrations && new Databases(setup, names.length * CONSUMER_CONCURRENCY);
   const queues = databases && new DeclaredQueues(names, databases.background, log, stopping.signal);
   const broker = topology && createBroker(setup, topology, databases, queues);
   const relay = databases && broker && createRelay(setup, broker, onFatal);
