@@ -1,5 +1,5 @@
 // Faults in the chassis, each of which breaks a guarantee: nothing is lost, nothing has its effect twice, order is kept, a stop
-// loses nothing. Those of the checks and tools are planted by e2e/ground.
+// loses nothing. Those of the checks and tools are planted by e2e/tooling.
 import type { Mutant } from './mutant.ts';
 
 const chassis = { suite: 'packages/chassis' };
@@ -344,7 +344,7 @@ export const guarantees: Mutant[] = [
     name: 'SIGTERM ends a service at once',
     find: 'void running.stop().then((inTime) => process.exit(inTime ? 0 : 1));',
     replace: 'process.exit(0);',
-    title: 'waits for a slow request, and answers it',
+    title: 'waits for a slow request, and responds to it',
   },
   {
     ...termination,
@@ -352,7 +352,7 @@ export const guarantees: Mutant[] = [
     name: 'a service that is stopping is ready',
     find: "return this.#stage === 'serving' && this.#areQueuesDeclared;",
     replace: "return this.#stage !== 'starting' && this.#areQueuesDeclared;",
-    title: 'costs no request and no event, whichever replica goes',
+    title: 'loses no request and no event, whichever replica stops',
   },
   {
     ...chassis,
@@ -369,6 +369,6 @@ export const guarantees: Mutant[] = [
     name: 'a stop does not wait for the events in the outbox to be published',
     find: 'await relay?.stop(left());',
     replace: 'await relay?.stop(0);',
-    title: 'waits for a slow handler, whose event is then done',
+    title: 'waits for a slow handler, whose event is then handled',
   },
 ];

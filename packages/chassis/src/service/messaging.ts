@@ -1,17 +1,19 @@
 // The messaging of a service: its connection to the broker, requests over it, its consumers, and the relay of its outbox.
 import { randomBytes } from 'node:crypto';
 import type { UnitsOfWork } from '../context.ts';
+import { type BrokerDefinition, eventQueues, replyQueues } from '../messaging/broker.ts';
 import { type BrokerState, Messaging } from '../messaging/connection.ts';
 import { Consumer } from '../messaging/consumer.ts';
 import { FailedMessagePublisher } from '../messaging/failed-message-publisher.ts';
+import { bindHandlers } from '../messaging/handlers.ts';
 import { Intake } from '../messaging/intake.ts';
 import { Producers } from '../messaging/producers.ts';
-import type { BrokerConfig } from '../messaging/rascal/rascal.ts';
-import { EVENTS, workQueueName } from '../messaging/topology.ts';
-import { consumesReplies, subscribedQueues } from '../messaging/verify-topology.ts';
+import { ladderOf } from '../messaging/retry-delays.ts';
+import { rascalConfig } from '../messaging/topology.ts';
 import { Relay } from '../outbox/relay.ts';
 import type { ReadContext } from '../request/context.ts';
 import { createRpc, type Rpc } from '../rpc/rpc.ts';
+import { bindMethods } from '../rpc/serve.ts';
 import type { Databases } from './databases.ts';
 import type { DeclaredQueues } from './declared-queues.ts';
 import type { Setup } from './setup.ts';
@@ -25,32 +27,20 @@ const RPC_CONCURRENCY = 20;
 
 /** What broker.ts declares. */
 export interface Topology {
-  /** For one connection. */
-  config: () => BrokerConfig;
-  /** The queues of events that this service consumes. */
-  queues: readonly string[];
+  definition: BrokerDefinition;
+  /** The queues of events that this service consumes, by name. */
+  queues: ReturnType<typeof eventQueues>;
   /** Routing keys of the events that it publishes. */
   published: ReadonlySet<string>;
-  receivesReplies: boolean;
 }
 
 /** @returns undefined in a service without messaging */
-export function topologyOf({ definition: { name, broker }, config }: Setup): Topology | undefined {
+export function topologyOf({ definition: { broker } }: Setup): Topology | undefined {
   if (broker === undefined) return undefined;
-  // A random part: the broker keeps exclusive queues of a lost connection until it notices the loss.
-  const brokerConfig = () =>
-    broker({
-      retryDelays: config.RETRY_DELAYS,
-      instance: `${config.INSTANCE}.${randomBytes(4).toString('hex')}`,
-    });
-  const declared = brokerConfig();
-  const publications = Object.values(declared.vhosts.publish.publications ?? {});
-  const events = publications.filter(({ exchange }) => exchange === EVENTS);
   return {
-    config: brokerConfig,
-    queues: subscribedQueues(name, declared),
-    published: new Set(events.map(({ routingKey }) => routingKey as string)),
-    receivesReplies: consumesReplies(name, declared),
+    definition: broker,
+    queues: eventQueues(broker),
+    published: new Set(Object.keys(broker.vhosts.publish.publications ?? {})),
   };
 }
 
@@ -67,7 +57,7 @@ export function createBroker(
   databases: Databases | undefined,
   queues: DeclaredQueues | undefined,
 ): Broker {
-  const { name, methods = [] } = definition;
+  const { name, methods = {} } = definition;
   const url = config.AMQP_URL as string;
   const onState: ((state: BrokerState) => void)[] = [
     (state) => metrics.brokerConnected.set(state === 'connected' || state === 'blocked' ? 1 : 0),
@@ -84,7 +74,12 @@ export function createBroker(
   const connection = new Messaging({
     url,
     name: `${name} ${config.INSTANCE}`,
-    config: topology.config,
+    // A random part: the broker keeps exclusive queues of a lost connection until it notices the loss.
+    config: () =>
+      rascalConfig(topology.definition, {
+        retryDelays: config.RETRY_DELAYS,
+        instance: `${config.INSTANCE}.${randomBytes(4).toString('hex')}`,
+      }),
     log,
     onDeclared: async () => queues?.remember(),
     onState: (state) => {
@@ -93,8 +88,8 @@ export function createBroker(
   });
   const rpc = createRpc(connection, {
     service: name,
-    receivesReplies: topology.receivesReplies,
-    methods,
+    receivesReplies: replyQueues(topology.definition).length > 0,
+    methods: bindMethods(topology.definition, methods),
     producers,
     auth,
     concurrency: databases ? Math.ceil(config.DATABASE_POOL / 2) : RPC_CONCURRENCY,
@@ -115,12 +110,12 @@ export interface Consumers {
 /** One consumer for each queue of events; they follow the availability of the database. */
 export function createConsumers(
   { definition, config, log, metrics, now }: Setup,
-  queues: readonly string[],
+  queues: Topology['queues'],
   { connection, producers }: Broker,
   { availability }: Databases,
   units: UnitsOfWork,
 ): Consumers {
-  const { name, version, handlers = [] } = definition;
+  const { name, version, handlers = {} } = definition;
   const intake = new Intake({
     limit: (queue, prefetch) => connection.limit(queue, prefetch),
     settled: () => connection.settled(),
@@ -133,16 +128,17 @@ export function createConsumers(
     onMissing: () => connection.checkTopology(),
     replica: { instance: config.INSTANCE, version },
   });
-  const consumers = queues.map((queue) => {
+  const consumers = queues.map(([queue, declared]) => {
     const consumer = new Consumer({
       queue,
-      subscriptions: handlers.filter(({ event }) => workQueueName(name, event) === queue),
+      handlers: bindHandlers(declared, handlers[queue]),
       units,
       availability,
       intake,
       failedMessages,
       producers,
-      retryDelays: config.RETRY_DELAYS,
+      deliveryLimit: declared.redeliveries.limit,
+      retryDelays: ladderOf(declared.retry, config.RETRY_DELAYS),
       concurrency: CONSUMER_CONCURRENCY,
       retention: config.INBOX_RETENTION,
       timeout: HANDLER_TIMEOUT_MS,
