@@ -30,7 +30,7 @@ const floors: Record<string, readonly string[]> = {
   auth: ['config.ts', 'context.ts'],
   'messaging/rascal': [],
   messaging: [
-    'parts.ts',
+    'batches.ts',
     'context.ts',
     'database',
     'inbox',
@@ -39,13 +39,13 @@ const floors: Record<string, readonly string[]> = {
     'units-of-work.ts',
   ],
   outbox: ['context.ts', 'database', 'messaging', 'telemetry'],
-  tasks: ['parts.ts', 'context.ts', 'database', 'telemetry', 'units-of-work.ts'],
+  tasks: ['batches.ts', 'context.ts', 'database', 'telemetry', 'units-of-work.ts'],
   'units-of-work.ts': ['context.ts', 'database', 'outbox', 'tasks', 'telemetry'],
-  'parts.ts': ['context.ts', 'units-of-work.ts'],
+  'batches.ts': ['context.ts', 'units-of-work.ts'],
   'config.ts': ['database', 'messaging'],
   request: ['context.ts', 'database'],
   openapi: ['auth', 'request'],
-  http: ['auth', 'parts.ts', 'config.ts', 'context.ts', 'openapi', 'request', 'telemetry'],
+  http: ['auth', 'batches.ts', 'config.ts', 'context.ts', 'openapi', 'request', 'telemetry'],
   rpc: ['auth', 'context.ts', 'messaging', 'messaging/rascal', 'request', 'telemetry'],
 };
 /** What starts a service and what exports it may import everything. */

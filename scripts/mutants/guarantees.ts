@@ -9,7 +9,7 @@ const batches = { ...chassis, tests: ['test/batches.test.ts'] };
 const flow = { ...chassis, tests: ['test/flow.test.ts'] };
 const relay = { ...chassis, file: `${src}/outbox/relay.ts`, tests: ['test/relay.alone.test.ts'] };
 const failedMessages = { ...flow, file: `${src}/messaging/failed-message-publisher.ts` };
-const worker = { ...chassis, file: `${src}/tasks/worker.ts`, tests: ['test/worker.test.ts'] };
+const worker = { ...chassis, file: `${src}/tasks/runner.ts`, tests: ['test/worker.test.ts'] };
 const idempotency = {
   ...chassis,
   file: `${src}/http/idempotency.ts`,
@@ -243,7 +243,7 @@ export const guarantees: Mutant[] = [
   },
   {
     ...batches,
-    file: `${src}/parts.ts`,
+    file: `${src}/batches.ts`,
     name: 'the neighbours of a culprit are retried with it',
     find: 'const others = left.filter((piece) => !culprits.has(piece));\n',
     replace: 'const others: Piece[] = [];\n',
@@ -269,6 +269,7 @@ export const guarantees: Mutant[] = [
   // --- workers ---
   {
     ...worker,
+    file: `${src}/tasks/leases.ts`,
     name: 'a worker completes a task whose lease another one holds',
     find: 'where id = any($1::bigint[]) and lease = $2 returning id',
     replace: 'where id = any($1::bigint[]) and $2::uuid is not null returning id',
@@ -276,13 +277,15 @@ export const guarantees: Mutant[] = [
   },
   {
     ...worker,
+    file: `${src}/tasks/completion.ts`,
     name: 'a worker whose task is gone completes it again',
-    find: 'return pieces.filter((piece) => !lost.has(piece));',
-    replace: 'return pieces;',
+    find: 'return tasks.filter((task) => !lost.has(task));',
+    replace: 'return tasks;',
     title: 'that died leaves its task to another one',
   },
   {
     ...worker,
+    file: `${src}/tasks/leases.ts`,
     name: 'two workers claim one task',
     find: 'limit ${limit} for update skip locked))',
     replace: 'limit ${limit}))',
@@ -345,10 +348,10 @@ export const guarantees: Mutant[] = [
   },
   {
     ...termination,
-    file: `${src}/service/start.ts`,
+    file: `${src}/service/readiness.ts`,
     name: 'a service that is stopping is ready',
-    find: 'const ready = () => serving && !draining && queuesDeclared;',
-    replace: 'const ready = () => serving && queuesDeclared;',
+    find: "return this.#stage === 'serving' && this.#areQueuesDeclared;",
+    replace: "return this.#stage !== 'starting' && this.#areQueuesDeclared;",
     title: 'loses no request and no event, whichever replica stops',
   },
   {
@@ -362,7 +365,7 @@ export const guarantees: Mutant[] = [
   },
   {
     ...termination,
-    file: `${src}/service/start.ts`,
+    file: `${src}/service/shutdown.ts`,
     name: 'a stop does not wait for the events in the outbox to be published',
     find: 'await relay?.stop(left());',
     replace: 'await relay?.stop(0);',

@@ -1,4 +1,4 @@
-// A service as a process: signals, exit codes, and last words.
+// Runs a service as a process: signals and exit codes.
 import { ConfigError, WarrenError } from './errors.ts';
 import type { ServiceDescription } from './service/definition.ts';
 import { type RunningService, start } from './service/start.ts';
@@ -7,9 +7,9 @@ import { createLog } from './telemetry/index.ts';
 const SIGNALS = { SIGINT: 130, SIGTERM: 143 } as const;
 
 /**
- * Runs a service until SIGTERM or SIGINT: drains, then exits with 0, or with 1 when it was not done within `SHUTDOWN_GRACE`. A
- * second signal ends it at once. A wrong environment is told on stderr, one line a mistake; an error that nobody handles is
- * logged, and both end with 1.
+ * Runs a service until SIGTERM or SIGINT: drains, then exits with 0, or with 1 if that takes longer than `SHUTDOWN_GRACE`. A second
+ * signal exits at once. After a wrong environment, which is printed to stderr, one line a mistake, or an uncaught error, which is
+ * logged, it exits with 1.
  */
 export async function run(service: ServiceDescription): Promise<void> {
   const aborting = new AbortController();
@@ -22,8 +22,8 @@ export async function run(service: ServiceDescription): Promise<void> {
     log.fatal({ err: error }, message);
     process.exit(1);
   };
-  process.on('uncaughtException', (error) => die(error, 'an error that nobody handled'));
-  process.on('unhandledRejection', (error) => die(error, 'a rejection that nobody handled'));
+  process.on('uncaughtException', (error) => die(error, 'uncaught exception'));
+  process.on('unhandledRejection', (error) => die(error, 'unhandled rejection'));
   for (const [signal, code] of Object.entries(SIGNALS)) {
     process.on(signal, () => {
       if (signalled) process.exit(code);
@@ -49,7 +49,7 @@ export async function run(service: ServiceDescription): Promise<void> {
       process.stderr.write(`${service.name} cannot start: ${error.message}\n`);
       process.exit(1);
     }
-    die(error, 'could not start');
+    die(error, 'cannot start');
   }
   if (signalled) process.exit((await running?.stop()) ? 0 : 1);
 }

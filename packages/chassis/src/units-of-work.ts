@@ -26,7 +26,7 @@ export interface UnitsOfWorkOptions<Schema, Config> {
   brokerSince?: () => Date | undefined;
   /** See `WorkContext.count`. */
   counters?: Counters;
-  /** After a commit that left work for the relay, or for workers of these kinds. */
+  /** Called after a commit that left events for the relay, or tasks of these kinds that are due. */
   onCommit: (left: { events: boolean; kinds: ReadonlySet<string> }) => void;
 }
 
@@ -36,10 +36,10 @@ const LOST_RACE_CODES = new Set(['40001', '40P01']);
 
 const codeOf = (error: unknown): string => String((error as { code?: unknown } | undefined)?.code);
 
-/** Lost against another transaction: the same again may succeed. */
+/** It lost against another transaction: a retry may succeed. */
 export const isLostRace = (error: unknown): boolean => LOST_RACE_CODES.has(codeOf(error));
 
-/** What pieces of work leave to be written at the end of their transaction, and to be done after it. */
+/** What pieces of work leave: rows that are written at the end of their transaction, and what follows its commit. */
 interface Left {
   events: OutboxRow[];
   tasks: ScheduledTasks;
@@ -51,29 +51,96 @@ interface Left {
 export function createUnitsOfWork<Schema, Config>(
   options: UnitsOfWorkOptions<Schema, Config>,
 ): UnitsOfWork<Schema, Config> {
-  const { service, database, config, now, publications, onCommit, brokerSince = () => undefined } = options;
-  const { counters = () => () => {} } = options;
-  const source = `/${service}`;
+  type Context = WorkContext<Schema, Config>;
 
-  const workOf = (
-    origin: Origin,
-    { transaction, wrote }: Member<Schema>,
-    left: Left,
-    run: (statement: Statement) => Promise<Result>,
+  /** Runs `run` in one transaction, writes what it leaves with the COMMIT, and does what follows the commit. */
+  async function commit(
     signal: AbortSignal | undefined,
-  ): WorkContext<Schema, Config> => ({
+    run: (open: (origin: Origin) => Opened<Context>, send: Send) => Promise<void>,
+  ): Promise<void> {
+    const left: Left = { events: [], tasks: new ScheduledTasks(), kinds: new Set(), counts: [] };
+    await options.database.share(
+      (shared) =>
+        run((origin) => {
+          const member = shared.member();
+          return { work: workContext(options, origin, member, left, shared.run, signal), member };
+        }, shared.run),
+      {
+        signal,
+        last: () => [
+          ...(left.events.length > 0 ? [insertEvents(left.events)] : []),
+          ...left.tasks.statements(),
+        ],
+      },
+    );
+    for (const each of left.counts) each();
+    const events = left.events.length > 0;
+    if (events || left.kinds.size > 0) options.onCommit({ events, kinds: left.kinds });
+  }
+
+  async function run<T>(origin: Origin, work: (context: Context) => Promise<T>): Promise<T> {
+    for (let number = 1; ; number += 1) {
+      try {
+        let result: T | undefined;
+        await commit(origin.signal, async (open) => {
+          result = await work(open(origin).work);
+        });
+        return result as T;
+      } catch (error) {
+        const isWorthARetry = isLostRace(error) || isStaleStatement(error);
+        if (number === TRANSACTION_ATTEMPTS || !isWorthARetry || origin.signal?.aborted) throw error;
+      }
+    }
+  }
+
+  async function batch<Piece extends PieceOfWork<Schema, Config>>(
+    pieces: readonly Piece[],
+    batchOptions: BatchOptions<Piece> = {},
+  ): Promise<void> {
+    let { optimistic = false } = batchOptions;
+    for (let number = 1; ; number += 1) {
+      const failures = new Map<Piece, unknown>();
+      try {
+        return await commit(batchOptions.signal, (open, send) =>
+          runPieces(pieces, { ...batchOptions, optimistic }, { open, send, failures }),
+        );
+      } catch (error) {
+        if (error instanceof FewerChosen && !batchOptions.signal?.aborted) {
+          optimistic = false;
+          continue;
+        }
+        if (isStaleStatement(error) && number < TRANSACTION_ATTEMPTS) continue;
+        throw new BatchError(error, culpritsOf(failures));
+      }
+    }
+  }
+
+  return { database: options.database.kysely, run, batch };
+}
+
+/** The context of one piece of work: events, tasks and counts are collected in `left`. */
+function workContext<Schema, Config>(
+  options: UnitsOfWorkOptions<Schema, Config>,
+  origin: Origin,
+  { transaction, wrote }: Member<Schema>,
+  left: Left,
+  send: Send,
+  signal: AbortSignal | undefined,
+): WorkContext<Schema, Config> {
+  const { service, config, now, publications, brokerSince, counters = () => () => {} } = options;
+  const { correlationId, causationId, traceparent } = origin;
+  return {
     transaction,
     config,
     get log() {
       return origin.log;
     },
     now,
-    correlationId: origin.correlationId,
+    correlationId,
     ...(signal !== undefined && { signal }),
     async emit(event, data, { aggregate }) {
-      const { correlationId, causationId, traceparent } = origin;
       const row = outboxRow(event, data, {
-        source,
+        source: `/${service}`,
         aggregate,
         time: now(),
         publications,
@@ -92,7 +159,7 @@ export function createUnitsOfWork<Schema, Config>(
     },
     unschedule(kind, key) {
       wrote();
-      return left.tasks.unschedule(kind, key, run);
+      return left.tasks.unschedule(kind, key, send);
     },
     discard(kind, key) {
       wrote();
@@ -102,71 +169,7 @@ export function createUnitsOfWork<Schema, Config>(
       wrote();
       left.counts.push(counters(counter, labels));
     },
-    brokerSince: brokerSince(),
-  });
-
-  /** Runs what is given one transaction, writes what it leaves with the COMMIT, and does what follows it. */
-  async function commit(
-    signal: AbortSignal | undefined,
-    run: (open: (origin: Origin) => Opened<WorkContext<Schema, Config>>, send: Send) => Promise<void>,
-  ): Promise<void> {
-    const left: Left = { events: [], tasks: new ScheduledTasks(), kinds: new Set(), counts: [] };
-    await database.unit(
-      (unit) =>
-        run((origin) => {
-          const member = unit.member();
-          const work = workOf(origin, member, left, unit.run, signal);
-          return { work, member };
-        }, unit.run),
-      {
-        signal,
-        last: () => [
-          ...(left.events.length > 0 ? [insertEvents(left.events)] : []),
-          ...left.tasks.statements(),
-        ],
-      },
-    );
-    for (const each of left.counts) each();
-    const events = left.events.length > 0;
-    if (events || left.kinds.size > 0) onCommit({ events, kinds: left.kinds });
-  }
-
-  return {
-    database: database.kysely,
-
-    async run<T>(origin: Origin, run: (work: WorkContext<Schema, Config>) => Promise<T>) {
-      for (let number = 1; ; number += 1) {
-        try {
-          let result: T | undefined;
-          await commit(origin.signal, async (open) => {
-            result = await run(open(origin).work);
-          });
-          return result as T;
-        } catch (error) {
-          const again = isLostRace(error) || isStaleStatement(error);
-          if (number === TRANSACTION_ATTEMPTS || !again || origin.signal?.aborted) throw error;
-        }
-      }
-    },
-
-    async batch(pieces, batchOptions = {}) {
-      let { optimistic = false } = batchOptions;
-      for (let number = 1; ; number += 1) {
-        const failures = new Map<(typeof pieces)[number], unknown>();
-        try {
-          return await commit(batchOptions.signal, (open, send) =>
-            runPieces(pieces, { ...batchOptions, optimistic }, { open, send, failures }),
-          );
-        } catch (error) {
-          if (error instanceof FewerChosen && !batchOptions.signal?.aborted) {
-            optimistic = false;
-            continue;
-          }
-          if (isStaleStatement(error) && number < TRANSACTION_ATTEMPTS) continue;
-          throw new BatchError(error, culpritsOf(failures));
-        }
-      }
-    },
+    brokerSince: brokerSince?.(),
   };
 }
 
@@ -217,23 +220,23 @@ async function runPieces<Piece extends PieceOfWork>(
   };
   try {
     const lanes = [...Map.groupBy(chosen, ({ key }) => key)].sort(([a], [b]) => (a < b ? -1 : 1));
-    // To the end, also where one has failed: nothing of this transaction may come after its rollback.
+    // All lanes end, also if one has failed: no statement may follow the rollback.
     await Promise.all(lanes.map(([, lane]) => runLane(lane)));
   } finally {
     signal?.removeEventListener('abort', onAbort);
   }
-  // Also where a piece has failed: it may have failed because it was done before.
+  // Checked first: a piece may have failed because it had been done before.
   if ((await choosing).length < chosen.length) throw new FewerChosen();
   if (failures.size > 0) throw blameOf(failures);
 }
 
-/** The error that a batch failed with, rather than what became of the neighbours. */
+/** The error that failed the batch, rather than one that it caused in other pieces. */
 function blameOf(failures: ReadonlyMap<unknown, unknown>): unknown {
   const errors = [...failures.values()];
   return errors.find((error) => codeOf(error) !== FAILED_BEFORE) ?? errors[0];
 }
 
-/** Whoever lost a race, or met an outage or a neighbour's failure, is none. */
+/** The pieces that failed by themselves, not because of a lost race, an outage or another piece. */
 function culpritsOf<Piece>(failures: ReadonlyMap<Piece, unknown>): ReadonlySet<Piece> {
   const isOwn = (error: unknown) =>
     codeOf(error) !== FAILED_BEFORE && !isLostRace(error) && !isDatabaseUnavailable(error);

@@ -16,7 +16,7 @@ import { Acks } from '../src/messaging/rascal/acks.ts';
 import type { RascalMessage, RascalSession } from '../src/messaging/rascal/rascal.ts';
 import type { ServiceDescription } from '../src/service/definition.ts';
 import { type RunningService, start } from '../src/service/start.ts';
-import { WorkerRunner } from '../src/tasks/worker.ts';
+import { WorkerRunner } from '../src/tasks/runner.ts';
 import { disconnect } from './fixtures/management.ts';
 import { NOTE, openWriter, prepare, type Schema, silent, type Writer } from './fixtures/relay.ts';
 import {

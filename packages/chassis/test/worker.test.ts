@@ -1,7 +1,9 @@
 import { eventually, openProxy, withDatabase } from '@warren/testkit';
 import { expect } from 'chai';
 import type { Kysely } from 'kysely';
-import { countPendingTasks, type Task, type Worker, WorkerRunner } from '../src/tasks/worker.ts';
+import { countPendingTasks } from '../src/tasks/pending.ts';
+import { WorkerRunner } from '../src/tasks/runner.ts';
+import type { Task, Worker } from '../src/tasks/worker.ts';
 import { createUnitsOfWork } from '../src/units-of-work.ts';
 import {
   NOTE,
@@ -591,7 +593,7 @@ describe('a worker', function () {
     expect(await effects()).to.deep.equal(['a']);
   });
 
-  it('says once that the database is unavailable, and continues when it recovers', async () => {
+  it('logs once that the database is unavailable, and continues when it has recovered', async () => {
     const line = await openProxy(database.url);
     const behind = await openWriter(line.url);
     try {

@@ -1,24 +1,24 @@
-// Whether a service's database can be used. One place per process says so: it logs an outage once, with the reason, and its end
-// once; consumers, readiness and metrics follow it. An error alone is not an outage: a probe decides.
+// Whether the database of a service can be used. One object per process decides it, by a probe: an error alone is not an outage.
+// It logs the begin and the end of an outage once; consumers, readiness and metrics follow it.
 import { backoff } from '../backoff.ts';
 import { pause } from '../concurrency.ts';
 import type { Logger } from '../context.ts';
 import { ConnectError, isDatabaseUnavailable, isOutOfSpace, reasonOf } from './outage.ts';
 
 export interface AvailabilityOptions {
-  /** A transaction as everybody's; rejects where the database cannot be used. `space`: it has to find room on the disk, too. */
+  /** Rejects if the database cannot be used. With `space`, it also checks that there is room on the disk. */
   probe: (space: boolean, signal: AbortSignal) => Promise<void>;
   log: Logger;
 }
 
-/** ms between the probes of a database that is unavailable: doubling, from the first to the last. */
-const DELAYS = { min: 100, max: 5_000 };
+/** Between the probes during an outage: doubling, from the first to the last. */
+const PROBE_DELAY_MS = { min: 100, max: 5_000 };
 
 export class Availability {
   readonly #options: AvailabilityOptions;
   readonly #closing = new AbortController();
   readonly #listeners: ((available: boolean) => void)[] = [];
-  /** Probes that run, with and without space. */
+  /** The probes in flight, with and without `space`. */
   readonly #checking = new Map<boolean, Promise<unknown>>();
   /** Why the database is unavailable, in one line without secrets; undefined while it is available. */
   problem: string | undefined;
@@ -35,8 +35,8 @@ export class Availability {
   }
 
   /**
-   * Something failed with an error that means an outage, or with a time-out.
-   * @returns true when a probe succeeds: the error belongs to what failed. False: the database is unavailable.
+   * Call it after an error that means an outage, or a timeout.
+   * @returns true if a probe succeeds: the error belongs to the statement. False: the database is unavailable.
    */
   async check(error: unknown): Promise<boolean> {
     if (this.problem !== undefined) return false;
@@ -58,14 +58,14 @@ export class Availability {
   #begin(failure: unknown, space: boolean): void {
     this.problem = reasonOf(failure);
     this.#options.log.warn({ err: failure }, `database unavailable: ${this.problem}`);
-    this.#tell(false);
+    this.#notify(false);
     void this.#recover(space);
   }
 
   async #recover(space: boolean): Promise<void> {
     const { signal } = this.#closing;
     const began = performance.now();
-    const delays = backoff(DELAYS);
+    const delays = backoff(PROBE_DELAY_MS);
     for (;;) {
       await pause(delays.next(), signal);
       if (signal.aborted) return;
@@ -78,10 +78,10 @@ export class Availability {
     this.#options.log.info({ was: this.problem, seconds }, 'database available again');
     this.problem = undefined;
     this.since = new Date();
-    this.#tell(true);
+    this.#notify(true);
   }
 
-  #tell(available: boolean): void {
+  #notify(available: boolean): void {
     for (const listener of this.#listeners) listener(available);
   }
 
@@ -92,7 +92,7 @@ export class Availability {
         await this.#options.probe(space, this.#closing.signal);
         return undefined;
       } catch (error) {
-        // A connection of the pool that was lost: a new one shows whether there is more to it.
+        // The pool may have given out a connection that was already lost: try a new one.
         if (!again && isDatabaseUnavailable(error) && !(error instanceof ConnectError)) continue;
         return error ?? new Error('the probe failed');
       }

@@ -12,22 +12,21 @@ import { Pipeline, type Result, RolledBackError, type Statement } from './pipeli
 
 export interface DatabaseOptions {
   url: string;
-  /** Most connections at once; they are opened when needed and closed after ten idle seconds. */
+  /** Connections at once, at most: opened when needed, closed after ten idle seconds. */
   connections: number;
   /** ms a statement may take; no limit when absent. */
   statementTimeout?: number;
-  /** Seen in pg_stat_activity. */
+  /** Shown in pg_stat_activity. */
   name: string;
   log: Logger;
   /** Called with each error of a connection or a transaction that means the database is unavailable. */
   onUnavailable?: (error: unknown) => void;
 }
 
-/** What a transaction is used through. */
-export interface Unit<Schema> {
-  /** For one user of it; of several, each has its own. Its statements and those of the others leave together. */
+/** A transaction that several pieces of work share, each through a member of its own. */
+export interface SharedTransaction<Schema> {
   member(): Member<Schema>;
-  /** Sends a statement, in one write with the others of the same turn. */
+  /** Sends a statement, in one write with the others of the same turn, of whichever member. */
   run(statement: Statement): Promise<Result>;
 }
 
@@ -35,7 +34,7 @@ export interface Member<Schema> {
   transaction: Transaction<Schema>;
   /** Refuses further statements of this member. */
   end(): void;
-  /** Whether a statement of its has changed something or failed, or runs; or `wrote` was called. */
+  /** Whether one of its statements runs, has failed or has changed something; or `wrote` was called. */
   hasWritten(): boolean;
   wrote(): void;
 }
@@ -43,56 +42,39 @@ export interface Member<Schema> {
 export interface TransactionOptions {
   /** Aborting it cancels the running statement, refuses further ones, rolls back, and rejects with the signal's reason. */
   signal?: AbortSignal | undefined;
-  /** Called when the work is done: statements that leave in one write with the COMMIT. */
+  /** Called after `run`: statements that are sent in one write with the COMMIT. */
   last?: () => readonly Statement[];
 }
 
 export interface Database<Schema> {
   kysely: Kysely<Schema>;
   /** One READ COMMITTED transaction: commits when `run` resolves, rolls back and rejects with its error when it does not. */
-  unit<T>(run: (unit: Unit<Schema>) => Promise<T>, options?: TransactionOptions): Promise<T>;
-  /** The same, for one user of it. */
+  share<T>(
+    run: (transaction: SharedTransaction<Schema>) => Promise<T>,
+    options?: TransactionOptions,
+  ): Promise<T>;
+  /** The same, for one piece of work. */
   transaction<T>(run: (transaction: Transaction<Schema>) => Promise<T>, signal?: AbortSignal): Promise<T>;
   stats(): { total: number; idle: number; waiting: number };
   close(): Promise<void>;
 }
 
 const CANCEL_REQUEST = 80_877_102;
-/** ms that the work of an aborted transaction, its statement and its end may take before the connection is given up. */
+const CONNECT_TIMEOUT_MS = 5_000;
+const IDLE_TIMEOUT_MS = 10_000;
+/** Time for an aborted transaction to end before its connection is destroyed. */
 const CANCEL_TIMEOUT_MS = 2_000;
 
 /**
- * A prepared statement keeps the plan that was made when its table was empty. Where there is an index, it is to use that one; and
- * up to PostgreSQL 17 a statement without one would look so dear that the server compiles it.
+ * A prepared statement keeps the plan that was made when its table was empty. It must use an index where one exists; and
+ * up to PostgreSQL 17 a disabled plan carries a cost penalty, at which the server would compile the statement (JIT).
  */
 const PLANS = '; set enable_seqscan = off; set jit = off';
 
-/** Opens nothing yet: the first query does. */
-export function openDatabase<Schema>({
-  url,
-  connections,
-  name,
-  log,
-  statementTimeout,
-  onUnavailable = () => {},
-}: DatabaseOptions): Database<Schema> {
-  const pool = new pg.Pool({
-    connectionString: url,
-    application_name: name,
-    connectionTimeoutMillis: 5_000,
-    keepAlive: true,
-    max: connections,
-    idleTimeoutMillis: 10_000,
-  });
-  pool.on('connect', (client) => {
-    // The pool listens to idle clients alone. One that is lost in use also fails its query, and that is where it is handled.
-    client.on('error', () => {});
-    // Queued before whatever the connection was opened for.
-    const timeout = statementTimeout === undefined ? '' : `; set statement_timeout = ${statementTimeout}`;
-    client.query(SESSION_SETTINGS + PLANS + timeout).catch(() => {});
-  });
-  pool.on('error', (error) => log.debug({ err: error }, 'idle database connection lost'));
-
+/** Connects with the first query. */
+export function openDatabase<Schema>(options: DatabaseOptions): Database<Schema> {
+  const { log, onUnavailable = () => {} } = options;
+  const pool = openPool(options);
   const connect = async () => {
     try {
       return await pool.connect();
@@ -104,86 +86,8 @@ export function openDatabase<Schema>({
   };
   const kysely = kyselyOn<Schema>(connect, () => pool.end());
 
-  async function inTransaction<T>(
-    client: pg.PoolClient,
-    run: (unit: Unit<Schema>) => Promise<T>,
-    { signal, last = () => [] }: TransactionOptions,
-  ): Promise<T> {
-    const state = { ended: false };
-    const pipeline = new Pipeline(client);
-    const begun = pipeline.add({ text: 'begin' });
-    begun.catch(() => {});
-    let hasBegun = false;
-    const send = (statement: Statement) => {
-      signal?.throwIfAborted();
-      if (state.ended) throw new Error('this transaction has ended: wait for its statements before it does');
-      hasBegun = true;
-      return pipeline.run(statement);
-    };
-    const cancellation = cancelOnAbort(client, signal, state, log);
-    let spoilt: boolean | Error = false;
-    try {
-      const unit: Unit<Schema> = {
-        run: send,
-        member() {
-          let ended = false;
-          let hasWritten = false;
-          let running = 0;
-          const transaction = transactionOn<Schema>(async (statement) => {
-            if (ended) throw new Error('this member of a transaction has ended');
-            running += 1;
-            try {
-              const result = await send(statement);
-              hasWritten ||= result.command !== 'SELECT' && result.rowCount !== 0;
-              return result;
-            } catch (error) {
-              hasWritten = true;
-              throw error;
-            } finally {
-              running -= 1;
-            }
-          });
-          return {
-            transaction,
-            end() {
-              ended = true;
-            },
-            hasWritten: () => hasWritten || running > 0,
-            wrote() {
-              hasWritten = true;
-            },
-          };
-        },
-      };
-      const result = await Promise.race([run(unit), cancellation.givenUp]);
-      signal?.throwIfAborted();
-      state.ended = true;
-      await cancellation.settled();
-      const statements = last();
-      if (hasBegun || statements.length > 0) await commit(pipeline, statements);
-      return result;
-    } catch (error) {
-      state.ended = true;
-      const failure = signal?.aborted ? signal.reason : error;
-      // It is not used again: it may be read-only for as long as it lives.
-      spoilt = isDatabaseUnavailable(failure);
-      await cancellation.settled();
-      if (hasBegun)
-        await pipeline.run({ text: 'rollback' }).catch(() => {
-          spoilt = true;
-        });
-      throw failure;
-    } finally {
-      cancellation.close();
-      client.release(spoilt);
-    }
-  }
-
-  async function unit<T>(
-    run: (unit: Unit<Schema>) => Promise<T>,
-    options: TransactionOptions = {},
-  ): Promise<T> {
-    const { signal } = options;
+  const share: Database<Schema>['share'] = async (run, transactionOptions = {}) => {
+    const { signal } = transactionOptions;
     signal?.throwIfAborted();
     const connecting = connect();
     const client = await abortable(connecting, signal).catch((error) => {
@@ -191,22 +95,124 @@ export function openDatabase<Schema>({
       throw error;
     });
     try {
-      return await inTransaction(client, run, options);
+      return await runTransaction(client, run, transactionOptions, log);
     } catch (error) {
       if (!(error instanceof ConnectError) && isDatabaseUnavailable(error)) onUnavailable(error);
       throw error;
     }
-  }
+  };
 
   return {
     kysely,
-    unit,
-    transaction: (run, signal) => unit((opened) => run(opened.member().transaction), { signal }),
-
+    share,
+    transaction: (run, signal) => share((shared) => run(shared.member().transaction), { signal }),
     stats: () => ({ total: pool.totalCount, idle: pool.idleCount, waiting: pool.waitingCount }),
     close: () => kysely.destroy(),
   };
 }
+
+function openPool({ url, connections, name, log, statementTimeout }: DatabaseOptions): pg.Pool {
+  const pool = new pg.Pool({
+    connectionString: url,
+    application_name: name,
+    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+    keepAlive: true,
+    max: connections,
+    idleTimeoutMillis: IDLE_TIMEOUT_MS,
+  });
+  pool.on('connect', (client) => {
+    // The pool listens to idle clients alone. A connection that is lost in use fails its query, which is handled there.
+    client.on('error', () => {});
+    // Queued before the query that the connection was opened for.
+    const timeout = statementTimeout === undefined ? '' : `; set statement_timeout = ${statementTimeout}`;
+    client.query(SESSION_SETTINGS + PLANS + timeout).catch(() => {});
+  });
+  pool.on('error', (error) => log.debug({ err: error }, 'idle database connection lost'));
+  return pool;
+}
+
+/** BEGIN goes with the first statement: without a statement there is no transaction. */
+interface TransactionState {
+  hasBegun: boolean;
+  hasEnded: boolean;
+}
+
+async function runTransaction<Schema, T>(
+  client: pg.PoolClient,
+  run: (transaction: SharedTransaction<Schema>) => Promise<T>,
+  { signal, last = () => [] }: TransactionOptions,
+  log: Logger,
+): Promise<T> {
+  const state: TransactionState = { hasBegun: false, hasEnded: false };
+  const pipeline = new Pipeline(client);
+  const begun = pipeline.add({ text: 'begin' });
+  begun.catch(() => {});
+  const send = (statement: Statement) => {
+    signal?.throwIfAborted();
+    if (state.hasEnded) throw new Error('this transaction has ended: wait for its statements before it does');
+    state.hasBegun = true;
+    return pipeline.run(statement);
+  };
+  const cancellation = cancelOnAbort(client, signal, state, log);
+  let isSpoilt = false;
+  try {
+    const shared = { run: send, member: () => memberOf<Schema>(send) };
+    const result = await Promise.race([run(shared), cancellation.givenUp]);
+    signal?.throwIfAborted();
+    state.hasEnded = true;
+    await cancellation.settled();
+    const statements = last();
+    if (state.hasBegun || statements.length > 0) await commit(pipeline, statements);
+    return result;
+  } catch (error) {
+    state.hasEnded = true;
+    const failure = signal?.aborted ? signal.reason : error;
+    // A connection to a database that became read-only stays read-only: it is not used again.
+    isSpoilt = isDatabaseUnavailable(failure);
+    await cancellation.settled();
+    if (state.hasBegun && !(await isRolledBack(pipeline))) isSpoilt = true;
+    throw failure;
+  } finally {
+    cancellation.close();
+    client.release(isSpoilt);
+  }
+}
+
+function memberOf<Schema>(send: (statement: Statement) => Promise<Result>): Member<Schema> {
+  let hasEnded = false;
+  let hasWritten = false;
+  let running = 0;
+  const transaction = transactionOn<Schema>(async (statement) => {
+    if (hasEnded) throw new Error('this member of a transaction has ended');
+    running += 1;
+    try {
+      const result = await send(statement);
+      hasWritten ||= result.command !== 'SELECT' && result.rowCount !== 0;
+      return result;
+    } catch (error) {
+      hasWritten = true;
+      throw error;
+    } finally {
+      running -= 1;
+    }
+  });
+  return {
+    transaction,
+    end() {
+      hasEnded = true;
+    },
+    hasWritten: () => hasWritten || running > 0,
+    wrote() {
+      hasWritten = true;
+    },
+  };
+}
+
+const isRolledBack = (pipeline: Pipeline): Promise<boolean> =>
+  pipeline.run({ text: 'rollback' }).then(
+    () => true,
+    () => false,
+  );
 
 /** Sends the last statements and the COMMIT in one write; rejects with the first error. */
 async function commit(pipeline: Pipeline, statements: readonly Statement[]): Promise<void> {
@@ -217,11 +223,11 @@ async function commit(pipeline: Pipeline, statements: readonly Statement[]): Pro
   if ((await running.at(-1))?.command !== 'COMMIT') throw new RolledBackError();
 }
 
-/** Cancels what a transaction runs when the signal aborts; gives its connection up where that takes too long. */
+/** Cancels the running statement when the signal aborts, and destroys the connection if that takes too long. */
 function cancelOnAbort(
   client: pg.PoolClient,
   signal: AbortSignal | undefined,
-  state: { ended: boolean },
+  state: TransactionState,
   log: Logger,
 ) {
   const { promise: givenUp, reject } = Promise.withResolvers<never>();
@@ -233,8 +239,8 @@ function cancelOnAbort(
       socketOf(client).destroy();
       reject(signal?.reason);
     }, CANCEL_TIMEOUT_MS);
-    // What is being committed is not cancelled.
-    if (!state.ended)
+    // A COMMIT is not cancelled.
+    if (!state.hasEnded)
       cancelling = cancel(client).catch((error) =>
         log.warn({ err: error }, 'cannot cancel a statement past its deadline'),
       );
@@ -252,8 +258,8 @@ function cancelOnAbort(
 }
 
 /**
- * PostgreSQL's own way to cancel a statement: a packet on a connection that needs no login, and so is to be had when no
- * other is, and from a pooler too. Resolves when the server has passed it on.
+ * PostgreSQL's own way to cancel a statement: a packet on a connection that needs no login, and so works when no
+ * other can be opened, and through a pooler. Resolves when the server has passed it on.
  * https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-CANCELING-REQUESTS
  */
 function cancel(client: pg.PoolClient): Promise<void> {

@@ -72,7 +72,7 @@ const compiler = new PostgresQueryCompiler();
 const adapter = new PostgresAdapter();
 
 const refuse = async (): Promise<never> => {
-  throw new Error('a transaction is begun by UnitsOfWork.run alone');
+  throw new Error('use UnitsOfWork.run for a transaction');
 };
 const refusing: Driver = {
   init: async () => {},

@@ -1,4 +1,4 @@
-// What the platform asks a service, on a port of its own: /metrics, /livez, /readyz, and nothing else.
+// The port for the platform: /metrics, /livez, /readyz, and nothing else.
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Registry } from 'prom-client';
 import { PROBLEM_TYPE, problem } from '../errors.ts';
@@ -10,29 +10,23 @@ export interface Admin {
   close(): Promise<void>;
 }
 
-/**
- * @param options.ready whether to send requests here, and the body that says why (not)
- * @param options.live whether the process can still be saved; false has it restarted
- */
-export function createAdmin(options: {
+/** @param options.readiness whether to send requests here, and the body that says why or why not */
+export function createAdmin({
+  registry,
+  readiness,
+}: {
   registry: Registry;
-  ready: () => { ready: boolean; body: object };
-  live: () => boolean;
+  readiness: { readonly isReady: boolean; report(): object };
 }): Admin {
   const pages: Record<string, () => Promise<Page> | Page> = {
     '/metrics': async () => ({
       status: 200,
-      type: options.registry.contentType,
-      body: await options.registry.metrics(),
+      type: registry.contentType,
+      body: await registry.metrics(),
     }),
-    '/livez': () => {
-      const live = options.live();
-      return json(live ? 200 : 503, { status: live ? 'alive' : 'dead' });
-    },
-    '/readyz': () => {
-      const { ready, body } = options.ready();
-      return json(ready ? 200 : 503, body);
-    },
+    // Always alive: a restart does not bring back a broker or a database.
+    '/livez': () => json(200, { status: 'alive' }),
+    '/readyz': () => json(readiness.isReady ? 200 : 503, readiness.report()),
   };
 
   async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {

@@ -1,9 +1,10 @@
 // Requests that share a transaction: what has arrived when the last one has committed is done in the next. Each is answered after
 // the commit; where one fails, it is done again by itself, and so are those that shared its fate.
+
+import { inParts, runBatches } from '../batches.ts';
 import { timeLimit } from '../concurrency.ts';
 import type { Origin, PieceOfWork, UnitsOfWork, WorkContext } from '../context.ts';
 import { Problem } from '../errors.ts';
-import { inParts, runBatches } from '../parts.ts';
 
 /** As `UnitsOfWork.run`, for requests of this key: those of one key are done one after the other. */
 export type SharedWork = <T>(

@@ -18,13 +18,13 @@
 // stage: the broker redelivers, and the inbox knows what was committed. Handlers see nothing of all this.
 import type { CloudEvent } from '@warren/events';
 import { backoff } from '../backoff.ts';
+import { inParts, runBatches } from '../batches.ts';
 import { pause } from '../concurrency.ts';
 import { BatchError, type Logger, type UnitsOfWork } from '../context.ts';
 import type { Availability } from '../database/availability.ts';
 import { isDatabaseUnavailable } from '../database/outage.ts';
 import { asError } from '../errors.ts';
 import { inboxId } from '../inbox/inbox.ts';
-import { inParts, runBatches } from '../parts.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import { SpanKind, withSpan } from '../telemetry/tracing.ts';
 import { isLostRace } from '../units-of-work.ts';

@@ -5,6 +5,7 @@ export {
   isTraceparent,
   SpanKind,
   type SpanOptions,
+  type Tracing,
   traceIdOf,
   tracing,
   withSpan,

@@ -91,16 +91,17 @@ function remote(traceparent: string): SpanContext {
   return { traceId, spanId, traceFlags: Number.parseInt(flags, 16), isRemote: true };
 }
 
+export interface Tracing {
+  /** Exports what is left. */
+  shutdown(): Promise<void>;
+}
+
 export const tracing = {
   /**
    * Starts to export spans to `endpoint` (OTLP over HTTP); without one it does nothing. A process has one tracer: the
    * first start names its service, and the last shutdown ends it.
    */
-  async start(options: {
-    service: string;
-    version: string;
-    endpoint?: string;
-  }): Promise<{ shutdown(): Promise<void> }> {
+  async start(options: { service: string; version: string; endpoint?: string }): Promise<Tracing> {
     if (!options.endpoint) return { shutdown: async () => {} };
     active ??= await load({ ...options, endpoint: options.endpoint });
     const mine = active;

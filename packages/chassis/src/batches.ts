@@ -1,21 +1,21 @@
-// Batches: which run beside each other, and what becomes of one that fails. It is redone in parts, until each piece of work that
-// fails is alone, and its neighbours are done.
+// Batches of pieces of work: when one starts, and what happens to one that fails. It is rolled back and run again in smaller ones,
+// until each piece that fails is by itself and the others are done.
 import { BatchError } from './context.ts';
 import { isLostRace } from './units-of-work.ts';
 
 export interface Batches<Item> {
-  /** What the next batch has; empty where nothing waits. */
+  /** Takes the next batch; empty if nothing waits. */
   next(): readonly Item[];
   run(batch: readonly Item[]): Promise<void>;
-  /** ms after which a batch is slow, and does not hold up the next one any more. */
+  /** ms after which a batch is slow: the next one no longer waits for it. */
   slow: number;
-  /** Batches beside each other at most. */
+  /** Batches at once, at most. */
   atOnce: number;
 }
 
 /**
- * Runs one batch at a time, and another one beside those that are slow: while one runs, the next one gathers.
- * @returns call it when an item waits; its batch has everything that came in the same turn of the event loop
+ * Runs one batch at a time, and another one beside slow ones. While one runs, items wait for the next.
+ * @returns call it when an item waits: its batch has all items of the same turn of the event loop
  */
 export function runBatches<Item>({ next, run, slow: slowMs, atOnce }: Batches<Item>): () => void {
   let running = 0;
@@ -53,13 +53,13 @@ export function runBatches<Item>({ next, run, slow: slowMs, atOnce }: Batches<It
 export interface HowInParts<Piece> {
   /** In one transaction; rejects when it was rolled back. */
   together(pieces: readonly Piece[]): Promise<void>;
-  /** One by itself, which deals with its own failure. */
+  /** One by itself; it handles its own failure. */
   alone(piece: Piece): Promise<void>;
-  /** Pieces that are alone beside each other. */
+  /** Pieces that run by themselves at once. */
   concurrency: number;
-  /** After a batch was rolled back: whether to go on. Not while the database is unavailable. */
+  /** Whether to go on after a rollback: not while the database is unavailable. */
   goesOn(cause: unknown): Promise<boolean>;
-  /** A piece that is not to be begun any more is left out. */
+  /** Whether a piece is still to be done. */
   isLeft(piece: Piece): boolean;
 }
 
@@ -82,7 +82,7 @@ export async function inParts<Piece>(pieces: readonly Piece[], how: HowInParts<P
   }
 }
 
-/** Who made it fail, as far as that is known. Those that lost a race against another transaction go on each alone. */
+/** The pieces that made it fail, as far as is known. After a race lost against another transaction, all run by themselves. */
 function blame<Piece>(
   pieces: readonly Piece[],
   error: unknown,
