@@ -53,30 +53,8 @@ export function createUnitsOfWork<Schema, Config>(
 ): UnitsOfWork<Schema, Config> {
   type Context = WorkContext<Schema, Config>;
 
-  /** Runs `run` in one transaction, writes what it leaves with the COMMIT, and does what follows the commit. */
-  async function commit(
-    signal: AbortSignal | undefined,
-    run: (open: (origin: Origin) => Opened<Context>, send: Send) => Promise<void>,
-  ): Promise<void> {
-    const left: Left = { events: [], tasks: new ScheduledTasks(), kinds: new Set(), counts: [] };
-    await options.database.share(
-      (shared) =>
-        run((origin) => {
-          const member = shared.member();
-          return { work: workContext(options, origin, member, left, shared.run, signal), member };
-        }, shared.run),
-      {
-        signal,
-        last: () => [
-          ...(left.events.length > 0 ? [insertEvents(left.events)] : []),
-          ...left.tasks.statements(),
-        ],
-      },
-    );
-    for (const each of left.counts) each();
-    const events = left.events.length > 0;
-    if (events || left.kinds.size > 0) options.onCommit({ events, kinds: left.kinds });
-  }
+  const commit = (signal: AbortSignal | undefined, work: Transacted<Context>) =>
+    runAndCommit(options, signal, work);
 
   async function run<T>(origin: Origin, work: (context: Context) => Promise<T>): Promise<T> {
     for (let number = 1; ; number += 1) {
@@ -116,6 +94,32 @@ export function createUnitsOfWork<Schema, Config>(
   }
 
   return { database: options.database.kysely, run, batch };
+}
+
+/** Runs `run` in one transaction, writes what it leaves with the COMMIT, and does what follows the commit. */
+async function runAndCommit<Schema, Config>(
+  options: UnitsOfWorkOptions<Schema, Config>,
+  signal: AbortSignal | undefined,
+  run: Transacted<WorkContext<Schema, Config>>,
+): Promise<void> {
+  const left: Left = { events: [], tasks: new ScheduledTasks(), kinds: new Set(), counts: [] };
+  await options.database.share(
+    (shared) =>
+      run((origin) => {
+        const member = shared.member();
+        return { work: workContext(options, origin, member, left, shared.run, signal), member };
+      }, shared.run),
+    {
+      signal,
+      last: () => [
+        ...(left.events.length > 0 ? [insertEvents(left.events)] : []),
+        ...left.tasks.statements(),
+      ],
+    },
+  );
+  for (const each of left.counts) each();
+  const events = left.events.length > 0;
+  if (events || left.kinds.size > 0) options.onCommit({ events, kinds: left.kinds });
 }
 
 /** The context of one piece of work: events, tasks and counts are collected in `left`. */
@@ -174,6 +178,8 @@ function workContext<Schema, Config>(
 }
 
 type Send = (statement: Statement) => Promise<Result>;
+
+type Transacted<Context> = (open: (origin: Origin) => Opened<Context>, send: Send) => Promise<void>;
 
 interface Opened<Context> {
   work: Context;
