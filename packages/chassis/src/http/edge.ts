@@ -70,7 +70,7 @@ export async function respondUnmatched(
   const current = requestScopeOf(ctx);
   const gone = new AbortController();
   const leave = () => {
-    if (!res.writableFinished) gone.abort(new WarrenError('client_gone', 'The client has gone.'));
+    if (!res.writableFinished) gone.abort(new WarrenError('client_gone', 'The client has disconnected.'));
   };
   if (res.closed) leave();
   else res.once('close', leave);
