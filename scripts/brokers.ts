@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { type BrokerConfig, defaultBrokerSettings } from '../packages/chassis/src/index.ts';
+import { type BrokerConfig, type BrokerDefinition, rascalConfig } from '../packages/chassis/src/index.ts';
 import { directories, root } from './tree.ts';
 
 /** By service, in the order of their names; services without a broker.ts have nothing on the broker. */
@@ -10,13 +10,19 @@ export async function brokerConfigs(): Promise<Map<string, BrokerConfig>> {
   const configs = new Map<string, BrokerConfig>();
   for (const directory of directories('services')) {
     const file = join(root, directory, 'src', 'broker.ts');
-    if (existsSync(file)) configs.set(directory.slice('services/'.length), await brokerConfig(file));
+    if (!existsSync(file)) continue;
+    const service = directory.slice('services/'.length);
+    const broker = await brokerIn(file);
+    if (broker.service !== service)
+      throw new Error(
+        `${directory}/src/broker.ts is of the service ${broker.service}: name ${service} in it.`,
+      );
+    configs.set(service, rascalConfig(broker));
   }
   return configs;
 }
 
-/** The Rascal configuration that a broker.ts gives, with every helper in it expanded. */
-export async function brokerConfig(file: string): Promise<BrokerConfig> {
-  const { broker } = await import(pathToFileURL(file).href);
-  return broker(defaultBrokerSettings);
+export async function brokerIn(file: string): Promise<BrokerDefinition> {
+  const { broker } = (await import(pathToFileURL(file).href)) as { broker: BrokerDefinition };
+  return broker;
 }

@@ -1,5 +1,6 @@
 // `npm run topology` in a service's directory: everything its broker.ts stands for, as plain Rascal configuration.
 import { resolve } from 'node:path';
-import { brokerConfig } from './brokers.ts';
+import { rascalConfig } from '../packages/chassis/src/index.ts';
+import { brokerIn } from './brokers.ts';
 
-console.log(JSON.stringify(await brokerConfig(resolve('src/broker.ts')), null, 2));
+console.log(JSON.stringify(rascalConfig(await brokerIn(resolve('src/broker.ts'))), null, 2));

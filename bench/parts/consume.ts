@@ -3,18 +3,14 @@
 // and prints JSON, as ../peers/raw/consume.ts, which it is compared with. With a count of 0 it only declares its queue.
 import { orderCreated } from '@warren/contracts';
 import type { PieceOfWork, UnitsOfWork, WorkContext } from '../../packages/chassis/src/context.ts';
+import { defineBroker } from '../../packages/chassis/src/messaging/broker.ts';
 import { Messaging } from '../../packages/chassis/src/messaging/connection.ts';
 import { Consumer } from '../../packages/chassis/src/messaging/consumer.ts';
 import { FailedMessagePublisher } from '../../packages/chassis/src/messaging/failed-message-publisher.ts';
-import { on } from '../../packages/chassis/src/messaging/handlers.ts';
 import { Intake } from '../../packages/chassis/src/messaging/intake.ts';
 import { Producers } from '../../packages/chassis/src/messaging/producers.ts';
-import {
-  consumes,
-  defaultBrokerSettings,
-  sharedExchanges,
-  workQueueName,
-} from '../../packages/chassis/src/messaging/topology.ts';
+import { parseDelays, RETRY_DELAYS } from '../../packages/chassis/src/messaging/retry-delays.ts';
+import { rascalConfig } from '../../packages/chassis/src/messaging/topology.ts';
 import { createLog, createMetrics } from '../../packages/chassis/src/telemetry/index.ts';
 import { measure, type Usage } from '../peers/raw/usage.ts';
 
@@ -33,16 +29,21 @@ const RETENTION_MS = 30 * 86_400_000;
 const log = createLog({ service, version: '0', level: 'info' });
 const metrics = createMetrics({ service, version: '0', http: false, database: true, broker: true });
 const producers = new Producers({ service, url, check: 'enforce', operators: [], log, metrics });
-const queue = workQueueName(service, orderCreated);
+const queue = `${service}.order.created` as const;
+const declared = {
+  event: orderCreated,
+  prefetch: 200,
+  redeliveries: { limit: 10 },
+  retry: RETRY_DELAYS,
+  deadLetters: `${queue}.dlq` as const,
+};
+const broker = defineBroker(service, {
+  vhosts: { publish: {}, consume: { subscriptions: { [queue]: declared } } },
+});
 const messaging = new Messaging({
   url,
   name: service,
-  config: () => ({
-    vhosts: {
-      publish: { exchanges: sharedExchanges() },
-      consume: consumes(service, [orderCreated], defaultBrokerSettings),
-    },
-  }),
+  config: () => rascalConfig(broker),
   log,
 });
 const failedMessages = new FailedMessagePublisher({
@@ -55,7 +56,7 @@ const failedMessages = new FailedMessagePublisher({
 const handled = countHandled();
 const consumer = new Consumer({
   queue,
-  subscriptions: [on(orderCreated, async () => {})],
+  handlers: [{ event: orderCreated, handle: async () => {} }],
   units: handled.units,
   availability: { check: async () => true },
   intake: new Intake({
@@ -64,7 +65,8 @@ const consumer = new Consumer({
   }),
   failedMessages,
   producers,
-  retryDelays: defaultBrokerSettings.retryDelays,
+  deliveryLimit: declared.redeliveries.limit,
+  retryDelays: parseDelays(RETRY_DELAYS.default) ?? [],
   concurrency: CONCURRENCY,
   retention: RETENTION_MS,
   timeout: HANDLER_TIMEOUT_MS,

@@ -4,7 +4,7 @@ import { randomUUID } from 'node:crypto';
 import { Messaging } from '../../packages/chassis/src/messaging/connection.ts';
 import { userOf } from '../../packages/chassis/src/messaging/producers.ts';
 import { Publisher } from '../../packages/chassis/src/messaging/publisher.ts';
-import { sharedExchanges } from '../../packages/chassis/src/messaging/topology.ts';
+import { rascalConfig } from '../../packages/chassis/src/messaging/topology.ts';
 import { IN_FLIGHT_LIMIT, READ_LIMIT, rowPublisher } from '../../packages/chassis/src/outbox/publish.ts';
 import type { Row } from '../../packages/chassis/src/outbox/reader.ts';
 import { createLog, createMetrics } from '../../packages/chassis/src/telemetry/index.ts';
@@ -27,7 +27,7 @@ const metrics = createMetrics({ service, version: '0', http: false, database: tr
 const messaging = new Messaging({
   url,
   name: service,
-  config: () => ({ vhosts: { publish: { exchanges: sharedExchanges() } } }),
+  config: () => rascalConfig({ service, vhosts: { publish: {} } }),
   log,
 });
 const rows = Array.from({ length: count }, (_, index) => rowOf(index));

@@ -3,7 +3,8 @@
 import { randomUUID } from 'node:crypto';
 import { eventually } from '@warren/testkit';
 import { expect } from 'chai';
-import type { Route, ServiceDescription } from '../../../packages/chassis/src/index.ts';
+import type { Route } from '../../../packages/chassis/src/index.ts';
+import { requestQueues } from '../../../packages/chassis/src/messaging/broker.ts';
 import { serviceDescriptions } from '../../../scripts/services.ts';
 import {
   bearer,
@@ -175,7 +176,9 @@ describe('access', () => {
   });
 
   describe('over the broker', () => {
-    const methods = services.flatMap(({ methods: served = [] }: ServiceDescription) => served);
+    const methods = services.flatMap(({ broker }) =>
+      requestQueues(broker).flatMap(([, queue]) => Object.values(queue.methods)),
+    );
     const callers = (): Record<string, { headers: Record<string, unknown>; outcome: Outcome }> => ({
       nobody: { headers: {}, outcome: 401 },
       'the user': { headers: { 'x-warren-subject': ada.user, 'x-warren-roles': [] }, outcome: 'ok' },
@@ -191,7 +194,7 @@ describe('access', () => {
       },
     });
 
-    for (const { method } of methods) {
+    for (const method of methods) {
       it(`${method.method} is on behalf of whom the gateway names`, async () => {
         const field = typeof method.access === 'object' ? method.access.owner : 'userId';
         const found: Record<string, unknown> = {};

@@ -6,7 +6,7 @@ import { parseDuration } from './duration.ts';
 import { collect, type Environment, findNearMisses, type Given } from './environment.ts';
 import { ConfigError } from './errors.ts';
 import type { ProducerCheck } from './messaging/producers.ts';
-import type { RetryDelay } from './messaging/topology.ts';
+import { parseDelays, RETRY_DELAYS, type RetryDelay } from './messaging/retry-delays.ts';
 import { isSecretVariable } from './redact.ts';
 
 /** The configuration that all services have, by the names of the variables. Durations are milliseconds. */
@@ -135,18 +135,6 @@ function parseNames(text: string): readonly string[] | undefined {
   return names.includes('') ? undefined : names;
 }
 
-/** RabbitMQ refuses a time to live of more than 49 days, and with it every message that is to be retried. */
-const LONGEST_DELAY = 30 * 86_400_000;
-
-function parseDelays(text: string): readonly RetryDelay[] | undefined {
-  const delays = text.split(',').map((item) => {
-    const name = item.trim().replace(/^\d+$/, '$&s');
-    return { name, ms: parseDuration(name) ?? 0 };
-  });
-  const different = new Set(delays.map(({ name }) => name)).size === delays.length;
-  return different && delays.every(({ ms }) => ms > 0 && ms <= LONGEST_DELAY) ? delays : undefined;
-}
-
 /** A duration longer than 0. */
 export const positiveDuration = (fallback?: string | number): Joi.AnySchema<number> =>
   duration(fallback).invalid(0).messages({ 'any.invalid': 'must be longer than 0' });
@@ -207,7 +195,7 @@ export function chassisSchema(needs: { database: boolean; broker: boolean }): Jo
     ),
     RETRY_DELAYS: types
       .delays()
-      .default('1s,10s,1m')
+      .default(RETRY_DELAYS.default)
       .description(
         'The retry ladder: how long a failed message waits before each further attempt. Each is a queue `SERVICE.retry.DELAY`.',
       ),

@@ -17,25 +17,18 @@ export {
 } from './http/pages.ts';
 export * from './http/routes.ts';
 export { newId } from './id.ts';
+export { type BrokerDefinition, defineBroker } from './messaging/broker.ts';
 export { HEADERS } from './messaging/failed-message-publisher.ts';
-export { type Handler, on, type Subscription, type SubscriptionOptions } from './messaging/handlers.ts';
+export type { EventHandler, Handler, Handlers } from './messaging/handlers.ts';
 export type { BrokerConfig } from './messaging/rascal/rascal.ts';
-export {
-  type BrokerSettings,
-  combine,
-  consumes,
-  defaultBrokerSettings,
-  publications,
-  receivesReplies,
-  serves,
-  sharedExchanges,
-} from './messaging/topology.ts';
+export { RETRY_DELAYS } from './messaging/retry-delays.ts';
+export { rascalConfig } from './messaging/topology.ts';
 export { combineApis } from './openapi/combine.ts';
 export { describeApi } from './openapi/describe.ts';
 export type { OpenApiDocument } from './openapi/document.ts';
 export { type JsonSchema, jsonSchemaOf } from './openapi/json-schema.ts';
 export type { ReadContext, RequestMethod, RequestOptions } from './request/context.ts';
-export { type RpcHandler, serve } from './rpc/serve.ts';
+export type { MethodHandler, Methods } from './rpc/serve.ts';
 export { ROLES_HEADER, SUBJECT_HEADER } from './rpc/wire.ts';
 export { run } from './run.ts';
 export { defineService, type ServiceDescription } from './service/definition.ts';

@@ -415,7 +415,7 @@ describe('events in one batch', function () {
       calls.push(event.data.text);
       await handler(event, work);
     };
-    const service = await start(listener('beta', called, key === undefined ? {} : { key }), {
+    const service = await start(listener('beta', called, key), {
       PORT: '0',
       ADMIN_PORT: '0',
       LOG_LEVEL: process.env.LOG_LEVEL ?? 'silent',

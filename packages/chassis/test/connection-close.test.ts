@@ -5,7 +5,7 @@ import { expect } from 'chai';
 import { pause } from '../src/concurrency.ts';
 import { newId } from '../src/id.ts';
 import { Messaging } from '../src/messaging/connection.ts';
-import { sharedExchanges } from '../src/messaging/topology.ts';
+import { rascalConfig } from '../src/messaging/topology.ts';
 import { start } from '../src/service/start.ts';
 import { createLog } from '../src/telemetry/index.ts';
 import { hear, listener, written } from './fixtures/services.ts';
@@ -35,7 +35,7 @@ describe('a connection that is closed while it opens', function () {
         const messaging = new Messaging({
           url: broker.url('alpha'),
           name: `alpha ${delay}`,
-          config: () => ({ vhosts: { publish: { exchanges: sharedExchanges() } } }),
+          config: () => rascalConfig({ service: 'alpha', vhosts: { publish: {} } }),
           log: createLog({ service: 'alpha', version: '1', level: 'silent' }),
         });
         messaging.start();

@@ -38,7 +38,7 @@ describe('a consumer', () => {
 
   const consumer = new Consumer({
     queue: QUEUE,
-    subscriptions: [
+    handlers: [
       {
         event: written,
         handle: async () => {
@@ -58,6 +58,7 @@ describe('a consumer', () => {
       log: createLog({ service: 'beta', version: '1', level: 'silent' }),
       metrics,
     }),
+    deliveryLimit: 10,
     retryDelays: [],
     concurrency: 2,
     retention: 60_000,

@@ -8,11 +8,10 @@ import { expect } from 'chai';
 import { ConnectError, isDatabaseUnavailable, reasonOf } from '../src/database/outage.ts';
 import { WarrenError } from '../src/errors.ts';
 import { newId } from '../src/id.ts';
-import { created, defineService, on, post } from '../src/index.ts';
-import { consumes, sharedExchanges } from '../src/messaging/topology.ts';
+import { created, defineService, post } from '../src/index.ts';
 import { type RunningService, start } from '../src/service/start.ts';
 import { createLog } from '../src/telemetry/index.ts';
-import { hear, type Schema, written } from './fixtures/services.ts';
+import { hear, listenerBroker, type Schema, written } from './fixtures/services.ts';
 
 const LONG = { timeout: 40_000 };
 const QUEUE = 'beta.alpha.written';
@@ -94,14 +93,13 @@ describe('an error of the database', () => {
 });
 
 /** Consumes alpha.written, and has a route that writes. */
-const beta = defineService<object, Schema>({
+const betaBroker = listenerBroker('beta');
+const beta = defineService<object, Schema, typeof betaBroker>({
   name: 'beta',
   version: '1.0.0',
   migrations: new URL('./fixtures/migrations/', import.meta.url),
-  broker: (settings) => ({
-    vhosts: { publish: { exchanges: sharedExchanges() }, consume: consumes('beta', [written], settings) },
-  }),
-  handlers: [on(written, hear)],
+  broker: betaBroker,
+  handlers: { 'beta.alpha.written': hear },
   routes: [
     post(
       '/notes',

@@ -5,9 +5,9 @@ import { newId } from '../src/id.ts';
 import { Messaging } from '../src/messaging/connection.ts';
 import { FailedMessagePublisher } from '../src/messaging/failed-message-publisher.ts';
 import type { RascalMessage } from '../src/messaging/rascal/rascal.ts';
-import { consumes, defaultBrokerSettings, sharedExchanges } from '../src/messaging/topology.ts';
+import { rascalConfig } from '../src/messaging/topology.ts';
 import { createLog } from '../src/telemetry/index.ts';
-import { written } from './fixtures/services.ts';
+import { listenerBroker } from './fixtures/services.ts';
 
 const QUEUE = 'beta.alpha.written';
 const DELAY = { name: '1s', ms: 60_000 };
@@ -28,12 +28,7 @@ describe('a failed message whose retry topology somebody deleted', () => {
     messaging = new Messaging({
       url: broker.url('beta'),
       name: 'beta',
-      config: () => ({
-        vhosts: {
-          publish: { exchanges: sharedExchanges() },
-          consume: consumes('beta', [written], defaultBrokerSettings),
-        },
-      }),
+      config: () => rascalConfig(listenerBroker('beta')),
       log: createLog({ service: 'beta', version: '1', level: 'silent' }),
       topologyCheckMs: 3_600_000, // what is found before that is found by a publish
     });

@@ -4,8 +4,8 @@ import { defineMethod, Joi } from '@warren/events';
 import { type Recorded, startIssuer, type TestIssuer, withBroker } from '@warren/testkit';
 import { expect } from 'chai';
 import { own } from '../src/auth/access.ts';
-import { defineService, get, receivesReplies, serve, serves, sharedExchanges } from '../src/index.ts';
-import { stage } from './fixtures/questions.ts';
+import { defineBroker, defineService, get } from '../src/index.ts';
+import { pilgrimBroker, requests, stage } from './fixtures/questions.ts';
 
 const ADA = '00000000-0000-7000-8000-00000000ada0';
 const BOB = '00000000-0000-7000-8000-00000000b0b0';
@@ -22,18 +22,21 @@ const horoscope = defineMethod<{ userId: string }, { stars: string }>({
 const oracle = defineService({
   name: 'oracle',
   version: '1.0.0',
-  broker: () => ({
-    vhosts: { publish: { exchanges: sharedExchanges() }, consume: serves('oracle', [horoscope]) },
+  broker: defineBroker('oracle', {
+    vhosts: {
+      publish: {},
+      consume: {
+        subscriptions: { 'oracle.rpc': { methods: { 'oracle.horoscope.v1': horoscope }, ...requests } },
+      },
+    },
   }),
-  methods: [serve(horoscope, async ({ userId }) => ({ stars: `of ${userId}` }))],
+  methods: { 'oracle.horoscope.v1': async ({ userId }) => ({ stars: `of ${userId}` }) },
 });
 
 const pilgrim = defineService({
   name: 'pilgrim',
   version: '1.0.0',
-  broker: (settings) => ({
-    vhosts: { publish: { exchanges: sharedExchanges() }, consume: receivesReplies('pilgrim', settings) },
-  }),
+  broker: pilgrimBroker,
   routes: [
     get('/horoscope/:user', { access: own(({ params }) => params.user) }, ({ params }, { request }) =>
       request(horoscope, { userId: params.user }, { timeout: 9_000 }),

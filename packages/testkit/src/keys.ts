@@ -17,7 +17,7 @@ interface Definition {
 
 interface KeyedEvent {
   id: string;
-  dataschema: string;
+  type: string;
   subject: string;
 }
 
@@ -47,12 +47,8 @@ export function messageOf(
 }
 
 export interface WithKeysOptions {
-  /** Of the service's description. */
-  handlers: readonly {
-    event: Definition;
-    // biome-ignore lint/suspicious/noExplicitAny: events of all kinds stand in one list
-    key?: (event: any) => string;
-  }[];
+  /** Its description: handlers by the names of their queues, each a function, or an object with its `key`. */
+  service: { name: string; handlers?: Readonly<Record<string, unknown>> };
   broker: Pick<TestBroker, 'publish'>;
   database: Pick<TestDatabase, 'admin' | 'adminUrl'>;
 }
@@ -64,17 +60,18 @@ type Pair = () => readonly [Message, Message] | Promise<readonly [Message, Messa
  * second is delivered, and either it is handled meanwhile, or its transaction waits for a lock of the first.
  *
  * @example
- * const keys = withKeys({ handlers: service.handlers ?? [], broker, database });
+ * const keys = withKeys({ service, broker, database });
  * keys.itKeepsApart('payments of two orders of one user', async () => [processed(one), processed(other)]);
  * keys.itOrders('two payments of one order', async () => [processed(one), processed(one)]);
  */
-export function withKeys({ handlers, broker, database }: WithKeysOptions) {
+export function withKeys({ service, broker, database }: WithKeysOptions) {
   let installed: ReturnType<typeof holdCommits> | undefined;
 
   /** As the chassis finds it. */
   const keyOf = ({ event }: Message): string => {
-    const handler = handlers.find((each) => each.event.dataschema === event.dataschema);
-    assert(handler, `no handler consumes ${event.dataschema}`);
+    const queue = `${service.name}.${event.type}`;
+    const handler = service.handlers?.[queue] as { key?: (event: KeyedEvent) => string } | undefined;
+    assert(handler, `no handler consumes ${queue}`);
     return handler.key?.(event) ?? event.subject;
   };
   const publish = ({ event, routingKey }: Message) => broker.publish('events', routingKey, event);

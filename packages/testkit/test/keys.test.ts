@@ -21,6 +21,7 @@ describe('events that meet in a database', () => {
   const database = withDatabase();
   const failures: unknown[] = [];
 
+  const service = { name: 'note', handlers: { 'note.note.written': async () => {} } };
   /** In place of a service: one transaction an event, which changes the row that its data names. */
   const broker = {
     async publish(_exchange: string, _key: string, content: object | string) {
@@ -31,7 +32,7 @@ describe('events that meet in a database', () => {
       ).catch((error) => failures.push(error));
     },
   };
-  const keys = withKeys({ handlers: [{ event: noteWritten }], broker, database });
+  const keys = withKeys({ service, broker, database });
 
   before(() =>
     query(

@@ -1,10 +1,4 @@
-import {
-  type BrokerConfig,
-  type BrokerSettings,
-  consumes,
-  publications,
-  sharedExchanges,
-} from '@warren/chassis';
+import { defineBroker, RETRY_DELAYS } from '@warren/chassis';
 import {
   emailSent,
   orderCancelled,
@@ -14,14 +8,36 @@ import {
   userCreated,
 } from '@warren/contracts';
 
-/** Hears whatever a user is to be told, publishes `email.sent`. */
-export const broker = (settings: BrokerSettings): BrokerConfig => ({
+/** Each queue of events. The ladder RETRY_DELAYS is 1s,10s,1m unless the environment says otherwise. */
+const standard = { prefetch: 200, redeliveries: { limit: 10 }, retry: RETRY_DELAYS };
+
+export const broker = defineBroker('email', {
   vhosts: {
-    publish: { exchanges: sharedExchanges(), publications: publications(emailSent) },
-    consume: consumes(
-      'email',
-      [userCreated, orderCreated, orderConfirmed, orderCancelled, paymentRefunded],
-      settings,
-    ),
+    publish: {
+      publications: {
+        'email.sent.v1': emailSent,
+      },
+    },
+    consume: {
+      subscriptions: {
+        'email.user.created': { event: userCreated, ...standard, deadLetters: 'email.user.created.dlq' },
+        'email.order.created': { event: orderCreated, ...standard, deadLetters: 'email.order.created.dlq' },
+        'email.order.confirmed': {
+          event: orderConfirmed,
+          ...standard,
+          deadLetters: 'email.order.confirmed.dlq',
+        },
+        'email.order.cancelled': {
+          event: orderCancelled,
+          ...standard,
+          deadLetters: 'email.order.cancelled.dlq',
+        },
+        'email.payment.refunded': {
+          event: paymentRefunded,
+          ...standard,
+          deadLetters: 'email.payment.refunded.dlq',
+        },
+      },
+    },
   },
 });

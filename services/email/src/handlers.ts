@@ -1,11 +1,6 @@
-import { on } from '@warren/chassis';
-import {
-  orderCancelled,
-  orderConfirmed,
-  orderCreated,
-  paymentRefunded,
-  userCreated,
-} from '@warren/contracts';
+import type { Handlers } from '@warren/chassis';
+import type { broker } from './broker.ts';
+import type { EmailConfig } from './config.ts';
 import {
   announceCancelledOrder,
   announceConfirmedOrder,
@@ -13,14 +8,15 @@ import {
   announceRefund,
   welcomeUser,
 } from './emails.ts';
+import type { EmailSchema } from './schema.ts';
 
 /** Every e-mail locks its user. */
-const byUser = { key: ({ data }: { data: { userId: string } }) => data.userId };
+const key = ({ data }: { data: { userId: string } }) => data.userId;
 
-export const handlers = [
-  on(userCreated, ({ data }, work) => welcomeUser(work, data), byUser),
-  on(orderCreated, ({ data }, work) => announceReceivedOrder(work, data), byUser),
-  on(orderConfirmed, ({ data }, work) => announceConfirmedOrder(work, data), byUser),
-  on(orderCancelled, ({ data }, work) => announceCancelledOrder(work, data), byUser),
-  on(paymentRefunded, ({ data }, work) => announceRefund(work, data), byUser),
-];
+export const handlers: Handlers<typeof broker, EmailSchema, EmailConfig> = {
+  'email.user.created': { key, handle: ({ data }, work) => welcomeUser(work, data) },
+  'email.order.created': { key, handle: ({ data }, work) => announceReceivedOrder(work, data) },
+  'email.order.confirmed': { key, handle: ({ data }, work) => announceConfirmedOrder(work, data) },
+  'email.order.cancelled': { key, handle: ({ data }, work) => announceCancelledOrder(work, data) },
+  'email.payment.refunded': { key, handle: ({ data }, work) => announceRefund(work, data) },
+};

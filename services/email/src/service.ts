@@ -8,7 +8,7 @@ import { routes } from './routes.ts';
 import type { EmailSchema } from './schema.ts';
 import { workers } from './workers.ts';
 
-export const service = defineService<EmailConfig, EmailSchema>({
+export const service = defineService<EmailConfig, EmailSchema, typeof broker>({
   name: 'email',
   version: manifest.version,
   config,

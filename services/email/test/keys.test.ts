@@ -10,8 +10,6 @@ import {
 import { eventually, messageOf, withBroker, withDatabase, withKeys } from '@warren/testkit';
 import { service } from '../src/service.ts';
 
-const { handlers = [] } = service;
-
 /** All that is said about a user; but for the ids and the address, which is one user's alone, two have everything in common. */
 function customer(userId: string = randomUUID()) {
   const [orderId, paymentId] = [randomUUID(), randomUUID()];
@@ -38,7 +36,7 @@ describe('the keys of the e-mail service', function () {
   this.timeout(60_000);
   const broker = withBroker({ services: ['email'] });
   const database = withDatabase();
-  const keys = withKeys({ handlers, broker, database });
+  const keys = withKeys({ service, broker, database });
   let email: RunningService;
 
   before(async () => {

@@ -1,9 +1,13 @@
-import { type BrokerConfig, type BrokerSettings, receivesReplies, sharedExchanges } from '@warren/chassis';
+import { defineBroker } from '@warren/chassis';
 
-/** Asks the services, and publishes no event. */
-export const broker = (settings: BrokerSettings): BrokerConfig => ({
+/** Calls the services, and publishes no event. */
+export const broker = defineBroker('gateway', {
   vhosts: {
-    publish: { exchanges: sharedExchanges() },
-    consume: receivesReplies('gateway', settings),
+    publish: {},
+    consume: {
+      subscriptions: {
+        'gateway.reply': { exclusive: true, prefetch: 200 },
+      },
+    },
   },
 });

@@ -7,7 +7,7 @@ import { docsPage } from './docs.ts';
 import { destinationOf } from './paths.ts';
 import { routes } from './routes.ts';
 
-export const service = defineService<GatewayConfig, never>({
+export const service = defineService<GatewayConfig, never, typeof broker>({
   name: 'gateway',
   version: manifest.version,
   config,

@@ -1,13 +1,12 @@
 import { randomUUID } from 'node:crypto';
 import { fileURLToPath } from 'node:url';
 import {
+  defineBroker,
   defineService,
+  type MethodHandler,
   problem,
   type RunningService,
   type ServiceDescription,
-  serve,
-  serves,
-  sharedExchanges,
   start,
 } from '@warren/chassis';
 import { findUser, listOrders, listPayments, listSessions } from '@warren/contracts';
@@ -18,43 +17,45 @@ import { closeGateways, openGateway } from './gateway.ts';
 const STRANGER = randomUUID();
 const CREATED = '2026-01-01T00:00:00.000Z';
 
-/** A service that answers one method, and has nothing else. */
-const answering = (name: string, served: ReturnType<typeof serve>): ServiceDescription =>
+type Method = typeof findUser | typeof listSessions | typeof listOrders | typeof listPayments;
+
+/** A service that handles one method, and has nothing else. */
+// biome-ignore lint/suspicious/noExplicitAny: of each method another one
+const handling = (method: Method, handle: MethodHandler<{ userId: string }, any>): ServiceDescription =>
   defineService({
-    name,
+    name: method.service,
     version: '1.0.0',
-    broker: () => ({
-      vhosts: { publish: { exchanges: sharedExchanges() }, consume: serves(name, [served.method]) },
+    broker: defineBroker(method.service, {
+      vhosts: {
+        publish: {},
+        consume: {
+          subscriptions: {
+            [`${method.service}.rpc`]: {
+              methods: { [method.routingKey]: method },
+              prefetch: 1_100,
+              redeliveries: { limit: 10 },
+            },
+          },
+        },
+      },
     }),
-    methods: [served],
+    methods: { [method.routingKey]: handle },
   });
 
 const services = {
-  user: answering(
-    'user',
-    serve(findUser, async ({ userId }) => {
-      if (userId === STRANGER) throw problem(404, { code: 'user_unknown', detail: 'There is no such user.' });
-      return { id: userId, name: 'Zoë', email: 'zoe@example.com', createdAt: CREATED };
-    }),
-  ),
-  session: answering(
-    'session',
-    serve(listSessions, async ({ userId }) => ({
-      items: [{ id: randomUUID(), userId, status: 'active' as const, openedAt: CREATED, expiresAt: CREATED }],
-    })),
-  ),
-  order: answering(
-    'order',
-    serve(listOrders, async () => ({ items: [] })),
-  ),
-  payment: answering(
-    'payment',
-    serve(listPayments, async () => ({ items: [] })),
-  ),
+  user: handling(findUser, async ({ userId }) => {
+    if (userId === STRANGER) throw problem(404, { code: 'user_unknown', detail: 'There is no such user.' });
+    return { id: userId, name: 'Zoë', email: 'zoe@example.com', createdAt: CREATED };
+  }),
+  session: handling(listSessions, async ({ userId }) => ({
+    items: [{ id: randomUUID(), userId, status: 'active', openedAt: CREATED, expiresAt: CREATED }],
+  })),
+  order: handling(listOrders, async () => ({ items: [] })),
+  payment: handling(listPayments, async () => ({ items: [] })),
 };
 
 describe('the overview', () => {
-  describe('while the broker is there', () => {
+  describe('while the broker is available', () => {
     const broker = withBroker({ services: ['gateway', ...Object.keys(services)] });
     const running = new Map<string, RunningService>();
     const up = async (name: keyof typeof services) => {
@@ -87,7 +88,7 @@ describe('the overview', () => {
         return answer;
       });
 
-    it('is user, sessions, orders and payments, asked of the services', async () => {
+    it('contains user, sessions, orders and payments from the services', async () => {
       const userId = randomUUID();
       const { status, body } = await whole(userId);
       expect(status).to.equal(200);
@@ -97,18 +98,18 @@ describe('the overview', () => {
       expect([body.orders, body.payments]).to.deep.equal([[], []]);
     });
 
-    it('is 404 when the user service says so', async () => {
+    it('returns 404 when the user service does', async () => {
       await whole(randomUUID());
       const { status, body } = await http.get(`/overview/${STRANGER}`);
       expect(status).to.equal(404);
       expect(body).to.include({ code: 'user_unknown' });
     });
 
-    it('is 400 for what is no id', async () => {
+    it('returns 400 for an invalid id', async () => {
       expect((await http.get('/overview/42')).status).to.equal(400);
     });
 
-    it('names the parts of services that are away, within its deadline, and has them again when they are back', async () => {
+    it('lists the parts of unavailable services within its deadline, and has them again after they recover', async () => {
       const userId = randomUUID();
       await whole(userId);
       await down('order');
@@ -125,8 +126,8 @@ describe('the overview', () => {
     });
   });
 
-  describe('while the broker is away', () => {
-    it('misses everything, at once', async () => {
+  describe('while the broker is unavailable', () => {
+    it('lists every part as missing, at once', async () => {
       const gateway = await openGateway({ OVERVIEW_TIMEOUT: '5s' });
       const began = performance.now();
       const { status, body } = await client(gateway.url).get(`/overview/${randomUUID()}`);
@@ -148,7 +149,7 @@ describe('the overview', () => {
     const database = withDatabase();
     after(closeGateways);
 
-    it('asks the real user service; misses it at once while the broker is down; has it again after', async function () {
+    it('has the user from the real service, lists it as missing while the broker is down, and has it again after', async function () {
       this.timeout(90_000);
       const [PORT = 0, ADMIN_PORT = 0] = await freePorts(2);
       const user = startProcess({

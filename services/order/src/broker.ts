@@ -1,12 +1,4 @@
-import {
-  type BrokerConfig,
-  type BrokerSettings,
-  combine,
-  consumes,
-  publications,
-  serves,
-  sharedExchanges,
-} from '@warren/chassis';
+import { defineBroker, RETRY_DELAYS } from '@warren/chassis';
 import {
   listOrders,
   orderCancelled,
@@ -18,16 +10,42 @@ import {
   userCreated,
 } from '@warren/contracts';
 
-/** Hears of sign-ups and payments, publishes what becomes of orders, answers `order.list`. */
-export const broker = (settings: BrokerSettings): BrokerConfig => ({
+/** Each queue of events. The ladder RETRY_DELAYS is 1s,10s,1m unless the environment says otherwise. */
+const standard = { prefetch: 200, redeliveries: { limit: 10 }, retry: RETRY_DELAYS };
+
+export const broker = defineBroker('order', {
   vhosts: {
     publish: {
-      exchanges: sharedExchanges(),
-      publications: publications(orderCreated, orderConfirmed, orderCancelled),
+      publications: {
+        'order.created.v1': orderCreated,
+        'order.confirmed.v1': orderConfirmed,
+        'order.cancelled.v1': orderCancelled,
+      },
     },
-    consume: combine(
-      consumes('order', [userCreated, paymentProcessed, paymentFailed, paymentRefunded], settings),
-      serves('order', [listOrders]),
-    ),
+    consume: {
+      subscriptions: {
+        'order.user.created': { event: userCreated, ...standard, deadLetters: 'order.user.created.dlq' },
+        'order.payment.processed': {
+          event: paymentProcessed,
+          ...standard,
+          deadLetters: 'order.payment.processed.dlq',
+        },
+        'order.payment.failed': {
+          event: paymentFailed,
+          ...standard,
+          deadLetters: 'order.payment.failed.dlq',
+        },
+        'order.payment.refunded': {
+          event: paymentRefunded,
+          ...standard,
+          deadLetters: 'order.payment.refunded.dlq',
+        },
+        'order.rpc': {
+          methods: { 'order.list.v1': listOrders },
+          prefetch: 1_100,
+          redeliveries: { limit: 10 },
+        },
+      },
+    },
   },
 });

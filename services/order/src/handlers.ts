@@ -1,13 +1,23 @@
-import { on } from '@warren/chassis';
-import { paymentFailed, paymentProcessed, paymentRefunded, userCreated } from '@warren/contracts';
-import { settlePayment, welcomeUser } from './orders.ts';
+import type { Handlers } from '@warren/chassis';
+import type { broker } from './broker.ts';
+import type { OrderConfig } from './config.ts';
+import { type OrderSchema, settlePayment, welcomeUser } from './orders.ts';
 
 /** An event about a payment locks its order. */
-const byOrder = { key: ({ data }: { data: { orderId: string } }) => data.orderId };
+const key = ({ data }: { data: { orderId: string } }) => data.orderId;
 
-export const handlers = [
-  on(userCreated, ({ data }, work) => welcomeUser(work, data.userId)),
-  on(paymentProcessed, ({ data }, work) => settlePayment(work, data, 'payment.processed'), byOrder),
-  on(paymentFailed, ({ data }, work) => settlePayment(work, data, 'payment.failed', data.reason), byOrder),
-  on(paymentRefunded, ({ data }, work) => settlePayment(work, data, 'payment.refunded'), byOrder),
-];
+export const handlers: Handlers<typeof broker, OrderSchema, OrderConfig> = {
+  'order.user.created': ({ data }, work) => welcomeUser(work, data.userId),
+  'order.payment.processed': {
+    key,
+    handle: ({ data }, work) => settlePayment(work, data, 'payment.processed'),
+  },
+  'order.payment.failed': {
+    key,
+    handle: ({ data }, work) => settlePayment(work, data, 'payment.failed', data.reason),
+  },
+  'order.payment.refunded': {
+    key,
+    handle: ({ data }, work) => settlePayment(work, data, 'payment.refunded'),
+  },
+};

@@ -8,7 +8,7 @@ import { type OrderSchema, refusals, unfitPayments } from './orders.ts';
 import { routes } from './routes.ts';
 import { workers } from './workers.ts';
 
-export const service = defineService<OrderConfig, OrderSchema>({
+export const service = defineService<OrderConfig, OrderSchema, typeof broker>({
   name: 'order',
   version: manifest.version,
   config,

@@ -5,8 +5,6 @@ import { expect } from 'chai';
 import { service } from '../src/service.ts';
 import { payment, withOrders } from './support.ts';
 
-const { handlers = [] } = service;
-
 const signedUp = (userId: string = randomUUID()) =>
   messageOf(userCreated, userId, { userId, name: 'Ada Lovelace', email: 'ada@example.com' });
 
@@ -24,7 +22,7 @@ function paymentOf({ orderId, userId, price: amount, currency }: Order) {
 describe('the keys of the order service', function () {
   this.timeout(60_000);
   const orders = withOrders();
-  const keys = withKeys({ handlers, ...orders });
+  const keys = withKeys({ service, ...orders });
 
   before(() => orders.start());
 

@@ -1,12 +1,4 @@
-import {
-  type BrokerConfig,
-  type BrokerSettings,
-  combine,
-  consumes,
-  publications,
-  serves,
-  sharedExchanges,
-} from '@warren/chassis';
+import { defineBroker, RETRY_DELAYS } from '@warren/chassis';
 import {
   listPayments,
   orderCancelled,
@@ -16,19 +8,36 @@ import {
   paymentRefunded,
 } from '@warren/contracts';
 
-/**
- * Hears `order.created` and `order.cancelled`, publishes `payment.processed`, `payment.failed` and `payment.refunded`, answers
- * `payment.list`.
- */
-export const broker = (settings: BrokerSettings): BrokerConfig => ({
+/** Each queue of events. The ladder RETRY_DELAYS is 1s,10s,1m unless the environment says otherwise. */
+const standard = { prefetch: 200, redeliveries: { limit: 10 }, retry: RETRY_DELAYS };
+
+export const broker = defineBroker('payment', {
   vhosts: {
     publish: {
-      exchanges: sharedExchanges(),
-      publications: publications(paymentProcessed, paymentFailed, paymentRefunded),
+      publications: {
+        'payment.processed.v1': paymentProcessed,
+        'payment.failed.v1': paymentFailed,
+        'payment.refunded.v1': paymentRefunded,
+      },
     },
-    consume: combine(
-      consumes('payment', [orderCreated, orderCancelled], settings),
-      serves('payment', [listPayments]),
-    ),
+    consume: {
+      subscriptions: {
+        'payment.order.created': {
+          event: orderCreated,
+          ...standard,
+          deadLetters: 'payment.order.created.dlq',
+        },
+        'payment.order.cancelled': {
+          event: orderCancelled,
+          ...standard,
+          deadLetters: 'payment.order.cancelled.dlq',
+        },
+        'payment.rpc': {
+          methods: { 'payment.list.v1': listPayments },
+          prefetch: 1_100,
+          redeliveries: { limit: 10 },
+        },
+      },
+    },
   },
 });

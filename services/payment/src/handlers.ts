@@ -1,8 +1,9 @@
-import { on } from '@warren/chassis';
-import { orderCancelled, orderCreated } from '@warren/contracts';
-import { cancelPayment, openPayment } from './payments.ts';
+import type { Handlers } from '@warren/chassis';
+import type { broker } from './broker.ts';
+import type { PaymentConfig } from './config.ts';
+import { cancelPayment, openPayment, type PaymentSchema } from './payments.ts';
 
-export const handlers = [
-  on(orderCreated, ({ data }, work) => openPayment(work, data)),
-  on(orderCancelled, ({ data }, work) => cancelPayment(work, data)),
-];
+export const handlers: Handlers<typeof broker, PaymentSchema, PaymentConfig> = {
+  'payment.order.created': ({ data }, work) => openPayment(work, data),
+  'payment.order.cancelled': ({ data }, work) => cancelPayment(work, data),
+};

@@ -8,7 +8,7 @@ import type { PaymentSchema } from './payments.ts';
 import { routes } from './routes.ts';
 import { workers } from './workers.ts';
 
-export const service = defineService<PaymentConfig, PaymentSchema>({
+export const service = defineService<PaymentConfig, PaymentSchema, typeof broker>({
   name: 'payment',
   version: manifest.version,
   config,

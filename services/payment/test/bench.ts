@@ -1,7 +1,7 @@
 // The tables of the service and its units of work, without its consumers and workers: a test moves every step itself. There is no
 // broker either, so that what was emitted can be read in the outbox.
 import { randomUUID } from 'node:crypto';
-import { defineService, get, Joi, type Kysely, post, start, type WorkContext } from '@warren/chassis';
+import { get, Joi, type Kysely, post, start, type WorkContext } from '@warren/chassis';
 import { broker } from '../src/broker.ts';
 import type { PaymentConfig } from '../src/config.ts';
 import type { PaymentSchema } from '../src/payments.ts';
@@ -20,12 +20,12 @@ export async function openBench(databaseUrl: string): Promise<Bench> {
   const steps = new Map<string, Step>();
   let database: Kysely<PaymentSchema> | undefined;
   const running = await start(
-    defineService<PaymentConfig, PaymentSchema>({
+    {
       ...service,
-      handlers: [],
+      handlers: {},
       workers: [],
-      methods: [],
-      broker: (settings) => ({ vhosts: { publish: broker(settings).vhosts.publish } }),
+      methods: {},
+      broker: { ...broker, vhosts: { publish: broker.vhosts.publish } },
       routes: [
         get('/database', { access: 'public' }, async (_, context) => {
           database = context.database as Kysely<PaymentSchema>;
@@ -36,7 +36,7 @@ export async function openBench(databaseUrl: string): Promise<Bench> {
           return {};
         }),
       ],
-    }),
+    },
     {
       PORT: '0',
       ADMIN_PORT: '0',

@@ -4,8 +4,6 @@ import { eventually, messageOf, withBroker, withDatabase, withKeys } from '@warr
 import { service } from '../src/service.ts';
 import { replicas, settled } from './running.ts';
 
-const { handlers = [] } = service;
-
 /** What the order service says of an order. */
 function orderOf(userId: string = randomUUID()) {
   const orderId = randomUUID();
@@ -21,7 +19,7 @@ describe('the keys of the payment service', function () {
   const broker = withBroker({ services: ['payment'] });
   const database = withDatabase();
   const { startWith, stopAll } = replicas(broker, database);
-  const keys = withKeys({ handlers, broker, database });
+  const keys = withKeys({ service, broker, database });
 
   before(() => startWith());
   // Nothing is left to charge or refund: charges are settled together, and would wait for one that is held.

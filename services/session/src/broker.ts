@@ -1,18 +1,25 @@
-import {
-  type BrokerConfig,
-  type BrokerSettings,
-  combine,
-  consumes,
-  publications,
-  serves,
-  sharedExchanges,
-} from '@warren/chassis';
+import { defineBroker, RETRY_DELAYS } from '@warren/chassis';
 import { listSessions, sessionOpened, userCreated } from '@warren/contracts';
 
-/** Hears `user.created`, publishes `session.opened`, answers `session.list`. */
-export const broker = (settings: BrokerSettings): BrokerConfig => ({
+/** Each queue of events. The ladder RETRY_DELAYS is 1s,10s,1m unless the environment says otherwise. */
+const standard = { prefetch: 200, redeliveries: { limit: 10 }, retry: RETRY_DELAYS };
+
+export const broker = defineBroker('session', {
   vhosts: {
-    publish: { exchanges: sharedExchanges(), publications: publications(sessionOpened) },
-    consume: combine(consumes('session', [userCreated], settings), serves('session', [listSessions])),
+    publish: {
+      publications: {
+        'session.opened.v1': sessionOpened,
+      },
+    },
+    consume: {
+      subscriptions: {
+        'session.user.created': { event: userCreated, ...standard, deadLetters: 'session.user.created.dlq' },
+        'session.rpc': {
+          methods: { 'session.list.v1': listSessions },
+          prefetch: 1_100,
+          redeliveries: { limit: 10 },
+        },
+      },
+    },
   },
 });

@@ -1,5 +1,8 @@
-import { on } from '@warren/chassis';
-import { userCreated } from '@warren/contracts';
-import { openSession } from './sessions.ts';
+import type { Handlers } from '@warren/chassis';
+import type { broker } from './broker.ts';
+import type { SessionConfig } from './config.ts';
+import { openSession, type SessionSchema } from './sessions.ts';
 
-export const handlers = [on(userCreated, ({ data }, work) => openSession(work, data.userId))];
+export const handlers: Handlers<typeof broker, SessionSchema, SessionConfig> = {
+  'session.user.created': ({ data }, work) => openSession(work, data.userId),
+};

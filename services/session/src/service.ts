@@ -8,7 +8,7 @@ import { routes } from './routes.ts';
 import type { SessionSchema } from './sessions.ts';
 import { workers } from './workers.ts';
 
-export const service = defineService<SessionConfig, SessionSchema>({
+export const service = defineService<SessionConfig, SessionSchema, typeof broker>({
   name: 'session',
   version: manifest.version,
   config,

@@ -4,15 +4,13 @@ import { userCreated } from '@warren/contracts';
 import { eventually, messageOf, withBroker, withDatabase, withKeys } from '@warren/testkit';
 import { service } from '../src/service.ts';
 
-const { handlers = [] } = service;
-
 const signedUp = (userId: string = randomUUID()) =>
   messageOf(userCreated, userId, { userId, name: 'Ada Lovelace', email: 'ada@example.com' });
 
 describe('the keys of the session service', () => {
   const broker = withBroker({ services: ['session'] });
   const database = withDatabase();
-  const keys = withKeys({ handlers, broker, database });
+  const keys = withKeys({ service, broker, database });
   let session: RunningService;
 
   before(async () => {

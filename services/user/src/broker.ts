@@ -1,10 +1,17 @@
-import { type BrokerConfig, publications, serves, sharedExchanges } from '@warren/chassis';
+import { defineBroker } from '@warren/chassis';
 import { findUser, userCreated } from '@warren/contracts';
 
-/** Publishes `user.created`, answers `user.find`. */
-export const broker = (): BrokerConfig => ({
+export const broker = defineBroker('user', {
   vhosts: {
-    publish: { exchanges: sharedExchanges(), publications: publications(userCreated) },
-    consume: serves('user', [findUser]),
+    publish: {
+      publications: {
+        'user.created.v1': userCreated,
+      },
+    },
+    consume: {
+      subscriptions: {
+        'user.rpc': { methods: { 'user.find.v1': findUser }, prefetch: 1_100, redeliveries: { limit: 10 } },
+      },
+    },
   },
 });

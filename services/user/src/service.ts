@@ -7,7 +7,7 @@ import { routes } from './routes.ts';
 import type { UserSchema } from './users.ts';
 import { workers } from './workers.ts';
 
-export const service = defineService<UserConfig, UserSchema>({
+export const service = defineService<UserConfig, UserSchema, typeof broker>({
   name: 'user',
   version: manifest.version,
   config,

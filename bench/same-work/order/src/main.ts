@@ -1,18 +1,14 @@
 // The order service of the same work: INSERT and `order.created`; on `payment.processed` UPDATE to paid. With outbox and inbox.
 import {
-  type BrokerConfig,
-  type BrokerSettings,
-  consumes,
   created,
+  defineBroker,
   defineService,
   Joi,
   newId,
-  on,
   port,
   post,
-  publications,
+  RETRY_DELAYS,
   run,
-  sharedExchanges,
 } from '@warren/chassis';
 import {
   type Currency,
@@ -64,27 +60,44 @@ const placeOrder = post<'/orders', unknown, unknown, typeof newOrder, Schema, Co
   },
 );
 
+const broker = defineBroker('order', {
+  vhosts: {
+    publish: {
+      publications: {
+        ...Object.fromEntries(moreEvents.map((event) => [event.routingKey, event])),
+        'order.created.v1': orderCreated,
+      },
+    },
+    consume: {
+      subscriptions: {
+        'order.payment.processed': {
+          event: paymentProcessed,
+          prefetch: 200,
+          redeliveries: { limit: 10 },
+          retry: RETRY_DELAYS,
+          deadLetters: 'order.payment.processed.dlq',
+        },
+      },
+    },
+  },
+});
+
 await run(
-  defineService<Config, Schema>({
+  defineService<Config, Schema, typeof broker>({
     name: 'order',
     version: '0.1.0',
     config: { PORT: port(), ADMIN_PORT: port() },
     migrations: new URL('../migrations/', import.meta.url),
-    broker: (settings: BrokerSettings): BrokerConfig => ({
-      vhosts: {
-        publish: { exchanges: sharedExchanges(), publications: publications(orderCreated, ...moreEvents) },
-        consume: consumes('order', [paymentProcessed], settings),
-      },
-    }),
+    broker,
     routes: [placeOrder],
-    handlers: [
-      on<{ orderId: string }, Schema, Config>(paymentProcessed, async ({ data }, work) => {
+    handlers: {
+      'order.payment.processed': async ({ data }, work) => {
         await work.transaction
           .updateTable('orders')
           .set({ status: 'paid' })
           .where('id', '=', data.orderId)
           .execute();
-      }),
-    ],
+      },
+    },
   }),
 );

@@ -1,16 +1,5 @@
 // The payment service of the same work: on `order.created` INSERT and `payment.processed`. With outbox and inbox.
-import {
-  type BrokerConfig,
-  type BrokerSettings,
-  consumes,
-  defineService,
-  newId,
-  on,
-  port,
-  publications,
-  run,
-  sharedExchanges,
-} from '@warren/chassis';
+import { defineBroker, defineService, newId, port, RETRY_DELAYS, run } from '@warren/chassis';
 import { type Currency, orderCreated, paymentProcessed, toMinorUnits } from '@warren/contracts';
 import { moreEvents } from '../../more-events.ts';
 
@@ -31,21 +20,39 @@ interface Schema {
   };
 }
 
+const standard = { prefetch: 200, redeliveries: { limit: 10 }, retry: RETRY_DELAYS };
+const otherQueues = Object.fromEntries(
+  moreEvents.map((event) => [
+    `payment.${event.type}`,
+    { event, ...standard, deadLetters: `payment.${event.type}.dlq` as const },
+  ]),
+);
+const broker = defineBroker('payment', {
+  vhosts: {
+    publish: { publications: { 'payment.processed.v1': paymentProcessed } },
+    consume: {
+      subscriptions: {
+        ...otherQueues,
+        'payment.order.created': {
+          event: orderCreated,
+          ...standard,
+          deadLetters: 'payment.order.created.dlq',
+        },
+      },
+    },
+  },
+});
+
 await run(
-  defineService<Config, Schema>({
+  defineService<Config, Schema, typeof broker>({
     name: 'payment',
     version: '0.1.0',
     config: { PORT: port(), ADMIN_PORT: port() },
     migrations: new URL('../migrations/', import.meta.url),
-    broker: (settings: BrokerSettings): BrokerConfig => ({
-      vhosts: {
-        publish: { exchanges: sharedExchanges(), publications: publications(paymentProcessed) },
-        consume: consumes('payment', [orderCreated, ...moreEvents], settings),
-      },
-    }),
-    handlers: [
-      ...moreEvents.map((event) => on(event, async () => {})),
-      on(orderCreated, async ({ data }, work) => {
+    broker,
+    handlers: {
+      ...Object.fromEntries(moreEvents.map(({ type }) => [`payment.${type}`, async () => {}])),
+      'payment.order.created': async ({ data }, work) => {
         const { orderId, userId, price: amount, currency } = data;
         const id = newId();
         await work.transaction
@@ -64,7 +71,7 @@ await run(
           { paymentId: id, orderId, userId, amount, currency },
           { aggregate: orderId },
         );
-      }),
-    ],
+      },
+    },
   }),
 );

@@ -1,15 +1,5 @@
 // A consumer on the chassis that saves one row a message, with an inbox. To the broker it is the payment service.
-import {
-  type BrokerConfig,
-  type BrokerSettings,
-  consumes,
-  defineService,
-  newId,
-  on,
-  port,
-  run,
-  sharedExchanges,
-} from '@warren/chassis';
+import { defineBroker, defineService, newId, port, RETRY_DELAYS, run } from '@warren/chassis';
 import { type Currency, orderCreated, toMinorUnits } from '@warren/contracts';
 
 interface Config {
@@ -29,20 +19,32 @@ interface Schema {
   };
 }
 
+const broker = defineBroker('payment', {
+  vhosts: {
+    publish: {},
+    consume: {
+      subscriptions: {
+        'payment.order.created': {
+          event: orderCreated,
+          prefetch: 200,
+          redeliveries: { limit: 10 },
+          retry: RETRY_DELAYS,
+          deadLetters: 'payment.order.created.dlq',
+        },
+      },
+    },
+  },
+});
+
 await run(
-  defineService<Config, Schema>({
+  defineService<Config, Schema, typeof broker>({
     name: 'payment',
     version: '0.1.0',
     config: { PORT: port(), ADMIN_PORT: port() },
     migrations: new URL('../migrations/', import.meta.url),
-    broker: (settings: BrokerSettings): BrokerConfig => ({
-      vhosts: {
-        publish: { exchanges: sharedExchanges() },
-        consume: consumes('payment', [orderCreated], settings),
-      },
-    }),
-    handlers: [
-      on(orderCreated, async ({ data }, work) => {
+    broker,
+    handlers: {
+      'payment.order.created': async ({ data }, work) => {
         const { orderId, userId, price, currency } = data;
         await work.transaction
           .insertInto('payments')
@@ -55,7 +57,7 @@ await run(
             status: 'processed',
           })
           .execute();
-      }),
-    ],
+      },
+    },
   }),
 );

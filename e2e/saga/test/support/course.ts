@@ -1,12 +1,13 @@
 // The course of one sequence: real handlers, rules and workers on real tables, moved by its steps. Between the two services stands a
 // network that keeps what it was given until it is delivered, and nothing else of a network.
 import { randomUUID } from 'node:crypto';
-import { newId, type Subscription, sql, type Worker } from '@warren/chassis';
+import { newId, sql, type Worker } from '@warren/chassis';
 import { fromMinorUnits, userCreated } from '@warren/contracts';
 import { buildEvent, type CloudEvent, parseEvent } from '@warren/events';
 import type { BatchOptions, UnitsOfWork, WorkContext } from '../../../../packages/chassis/src/context.ts';
 import { insertMessages } from '../../../../packages/chassis/src/inbox/inbox.ts';
-import { workQueueName } from '../../../../packages/chassis/src/messaging/topology.ts';
+import { eventQueues } from '../../../../packages/chassis/src/messaging/broker.ts';
+import { type BoundHandler, bindHandlers } from '../../../../packages/chassis/src/messaging/handlers.ts';
 import { createUnitsOfWork } from '../../../../packages/chassis/src/units-of-work.ts';
 import { LIMIT, log, type Name, PAYMENT_TIMEOUT, type Parties, type Party } from './parties.ts';
 import type { Sequence, Step } from './sequence.ts';
@@ -229,15 +230,21 @@ export class Course {
     );
   }
 
-  #handlerOf(to: Name, { dataschema }: CloudEvent): Subscription | undefined {
-    return this.#parties[to].description.handlers?.find(({ event }) => event.dataschema === dataschema);
+  #handlerOf(to: Name, { dataschema }: CloudEvent): (BoundHandler & { queue: string }) | undefined {
+    const { broker, handlers = {} } = this.#parties[to].description;
+    return eventQueues(broker)
+      .flatMap(([queue, declared]) =>
+        bindHandlers(declared, handlers[queue]).map((each) => ({ ...each, queue })),
+      )
+      .find(({ event }) => event.dataschema === dataschema);
   }
 
   /** As the chassis's consumer does. */
   async #deliver(message: Message | undefined, ack: 'given' | 'lost' | 'failed'): Promise<void> {
     if (message === undefined || !this.links[message.to].up) return;
     const { to, type, body } = message;
-    const handler = this.#handlerOf(to, JSON.parse(body)) as Subscription;
+    const handler = this.#handlerOf(to, JSON.parse(body));
+    if (handler === undefined) return;
     const event = parseEvent(Buffer.from(body), [handler.event]);
     const flight = to === 'payment' && this.#held.some((held) => held.at === 'payment');
     const origin = { correlationId: event.correlationid ?? event.id, log };
@@ -252,7 +259,7 @@ export class Course {
       },
     };
     const first: BatchOptions<typeof piece>['first'] = async (run) => {
-      const { rows } = await run(insertMessages(workQueueName(to, handler.event), [{ id: event.id }]));
+      const { rows } = await run(insertMessages(handler.queue, [{ id: event.id }]));
       return rows.length === 1 ? [piece] : [];
     };
     await this.#units[to].batch([piece], { first }).catch((error: Error) => {

@@ -1,6 +1,6 @@
 // Services that are wrong in one way each, so that an audit that finds nothing is known to have looked.
 import { randomUUID } from 'node:crypto';
-import type { ServiceDescription, Subscription, Worker } from '@warren/chassis';
+import type { EventHandler, Handler, ServiceDescription, Worker } from '@warren/chassis';
 import type { Name, Parties } from './parties.ts';
 
 /** The same services, one of them changed. */
@@ -16,8 +16,21 @@ function change(
   };
 }
 
-const withHandlers = (parties: Parties, name: Name, to: (subscription: Subscription) => Subscription) =>
-  change(parties, name, ({ handlers = [] }) => ({ handlers: handlers.map(to) }));
+// biome-ignore lint/suspicious/noExplicitAny: handlers of all events
+type AnyHandler = Handler<any>;
+
+const withHandlers = (parties: Parties, name: Name, to: (handle: AnyHandler, queue: string) => AnyHandler) =>
+  change(parties, name, ({ handlers = {} }) => ({
+    handlers: Object.fromEntries(
+      Object.entries(handlers).map(([queue, handler]) => {
+        const given = handler as EventHandler;
+        return [
+          queue,
+          typeof given === 'function' ? to(given, queue) : { ...given, handle: to(given.handle, queue) },
+        ];
+      }),
+    ),
+  }));
 const withWorkers = (parties: Parties, name: Name, to: (worker: Worker) => Worker) =>
   change(parties, name, ({ workers = [] }) => ({ workers: workers.map(to) }));
 
@@ -30,18 +43,19 @@ const forgetful = (worker: Worker): Worker => ({
 
 export const faults: Record<string, (parties: Parties) => Parties> = {
   'payment that does not hear of cancellations': (parties) =>
-    withHandlers(parties, 'payment', (each) =>
-      each.event.type === 'order.cancelled' ? { ...each, handle: async () => {} } : each,
+    withHandlers(parties, 'payment', (handle, queue) =>
+      queue === 'payment.order.cancelled' ? async () => {} : handle,
     ),
   'payment that takes a charge back while a worker is at it': (parties) =>
-    withHandlers(parties, 'payment', (each) => ({
-      ...each,
-      handle: (event, work) =>
-        each.handle(event, {
+    withHandlers(
+      parties,
+      'payment',
+      (handle) => (event, work) =>
+        handle(event, {
           ...work,
           unschedule: async (kind, key) => (await work.unschedule(kind, key)) || true,
         }),
-    })),
+    ),
   'charges under a new key at every attempt': (parties) =>
     withWorkers(parties, 'payment', (worker) =>
       worker.kind === 'payment.charge' ? forgetful(worker) : worker,
@@ -57,16 +71,13 @@ export const faults: Record<string, (parties: Parties) => Parties> = {
         : worker,
     ),
   'an order service without an inbox': (parties) =>
-    withHandlers(parties, 'order', (each) => ({
-      ...each,
-      handle: async (event, work) => {
-        await each.handle(event, work);
-        await each.handle(event, work);
-      },
-    })),
+    withHandlers(parties, 'order', (handle) => async (event, work) => {
+      await handle(event, work);
+      await handle(event, work);
+    }),
   'an order service that does not hear of payments': (parties) =>
-    withHandlers(parties, 'order', (each) =>
-      each.event.type === 'payment.processed' ? { ...each, handle: async () => {} } : each,
+    withHandlers(parties, 'order', (handle, queue) =>
+      queue === 'order.payment.processed' ? async () => {} : handle,
     ),
   'orders that time out while the broker is away': (parties) =>
     withWorkers(parties, 'order', (worker) => ({

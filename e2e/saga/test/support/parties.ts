@@ -2,7 +2,7 @@
 // its broker, its relay and its worker loops. When those do what is for the sequences to say.
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { defaultBrokerSettings, type ServiceDescription, sql } from '@warren/chassis';
+import { type ServiceDescription, sql } from '@warren/chassis';
 import { loadConfig } from '../../../../packages/chassis/src/config.ts';
 import { type Database, openDatabase } from '../../../../packages/chassis/src/database/database.ts';
 import { migrate } from '../../../../packages/chassis/src/database/migrate.ts';
@@ -65,13 +65,12 @@ export async function openParty(name: Name, url: string, connections: number): P
   const hurried = new URL(url);
   hurried.searchParams.set('options', '-c synchronous_commit=off');
   const database = openDatabase({ url: hurried.href, connections, name: `${name} saga`, log });
-  const { publications = {} } = broker(defaultBrokerSettings).vhosts.publish;
   return {
     name,
     description,
     database,
     config,
-    publications: new Set(Object.values(publications).map(({ routingKey }) => routingKey as string)),
+    publications: new Set(Object.keys(broker.vhosts.publish.publications ?? {})),
     outbox: new Outbox(database),
   };
 }

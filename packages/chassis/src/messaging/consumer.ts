@@ -32,15 +32,14 @@ import { type Arrival, BatchTransactions, Interrupted, type Piece } from './batc
 import { type Delivery, lossOf, onDelivery, requeue } from './deliveries.ts';
 import { FailedDeliveries } from './failed-deliveries.ts';
 import { deliveriesOf, type FailedMessagePublisher, type Failure } from './failed-message-publisher.ts';
-import type { Subscription } from './handlers.ts';
+import type { BoundHandler } from './handlers.ts';
 import type { Intake, Taker } from './intake.ts';
 import { type JudgeOptions, judge } from './judge.ts';
 import { Acks } from './rascal/acks.ts';
 import type { AckOrNack, RascalSession } from './rascal/rascal.ts';
 import { fieldsOf, metricsOf, originOf, type QueueMetrics } from './reports.ts';
-import type { RetryDelay } from './topology.ts';
+import type { RetryDelay } from './retry-delays.ts';
 
-/** `subscriptions` are versions of one event type, each with its handler. */
 export interface ConsumerOptions extends JudgeOptions {
   units: UnitsOfWork;
   availability: Pick<Availability, 'check'>;
@@ -90,8 +89,8 @@ export class Consumer implements Taker {
 
   constructor(options: ConsumerOptions) {
     this.#options = options;
-    const { queue, subscriptions, producers, metrics, intake, failedMessages, retryDelays, log } = options;
-    this.#metrics = metricsOf(metrics, { queue, type: subscriptions[0]?.event.type as string });
+    const { queue, handlers, producers, metrics, intake, failedMessages, retryDelays, log } = options;
+    this.#metrics = metricsOf(metrics, { queue, type: handlers[0]?.event.type as string });
     this.#transactions = new BatchTransactions(queue, options.units);
     this.#failed = new FailedDeliveries({
       queue,
@@ -174,10 +173,10 @@ export class Consumer implements Taker {
   }
 
   #pieceOf(delivery: Delivery, event: CloudEvent): Piece {
-    const { queue, subscriptions, log } = this.#options;
-    const { handle, key } = subscriptions.find(
+    const { queue, handlers, log } = this.#options;
+    const { handle, key } = handlers.find(
       ({ event: { dataschema } }) => dataschema === event.dataschema,
-    ) as Subscription;
+    ) as BoundHandler;
     const attributes = {
       'messaging.system': 'rabbitmq',
       'messaging.destination.name': queue,

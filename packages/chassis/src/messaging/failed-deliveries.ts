@@ -6,7 +6,7 @@ import type { Logger } from '../context.ts';
 import { type Delivery, requeue } from './deliveries.ts';
 import { attemptsOf, type FailedMessagePublisher, type Failure } from './failed-message-publisher.ts';
 import { PublishError } from './publisher.ts';
-import type { RetryDelay } from './topology.ts';
+import type { RetryDelay } from './retry-delays.ts';
 
 export interface FailedOptions {
   queue: string;

@@ -4,8 +4,9 @@ import type { Connection, Options } from 'amqplib/callback_api';
 import { maskCredentials } from '../redact.ts';
 import { type PublishError, Publisher } from './publisher.ts';
 import type { RascalMessage } from './rascal/rascal.ts';
+import type { RetryDelay } from './retry-delays.ts';
 import { SharedPublisher } from './shared-publisher.ts';
-import { deadLetterQueue, type RetryDelay, retryExchange, returnExchange } from './topology.ts';
+import { deadLetterQueue, retryExchange, returnExchange } from './topology.ts';
 
 /** Headers of a failed message. */
 export const HEADERS = {

@@ -1,6 +1,7 @@
-// How a service says which events it consumes, and what it does with them.
+// The handlers of a service's events. Their types come from its broker.ts: one for each queue, none more.
 import type { AnyEvent, CloudEvent, EventDefinition } from '@warren/events';
 import type { WorkContext } from '../context.ts';
+import { type BrokerDefinition, type EventQueue, versionsOf } from './broker.ts';
 
 /**
  * Handles one event in a transaction: its effect, the events it emits and the tasks it schedules commit together, once per
@@ -14,7 +15,48 @@ export type Handler<Data extends object, Schema = any, Config = any> = (
   work: WorkContext<Schema, Config>,
 ) => Promise<void>;
 
-export interface Subscription {
+/** Handles one event; with `key` where it locks something else than the event's subject. */
+// biome-ignore lint/suspicious/noExplicitAny: see WorkContext
+export type EventHandler<Data extends object = any, Schema = any, Config = any> =
+  | Handler<Data, Schema, Config>
+  | {
+      /**
+       * What the handler locks. Within one transaction `for update` does not separate two handlers, so those of one key run one
+       * after the other, and only those of different keys at once.
+       */
+      readonly key: (event: CloudEvent<Data>) => string;
+      readonly handle: Handler<Data, Schema, Config>;
+    };
+
+/** Of one version of an event, or of several in the order of broker.ts. */
+type HandlerOf<Event, Schema, Config> =
+  Event extends EventDefinition<infer Data>
+    ? EventHandler<Data, Schema, Config>
+    : { readonly [Index in keyof Event]: HandlerOf<Event[Index], Schema, Config> };
+
+/**
+ * The handlers of a service: for each queue of events in its broker.ts one, by the name of the queue.
+ * @example
+ * export const handlers: Handlers<typeof broker, OrderSchema, OrderConfig> = {
+ *   'order.user.created': ({ data }, work) => welcomeUser(work, data.userId),
+ *   'order.payment.failed': { key: ({ data }) => data.orderId, handle: ({ data }, work) => cancel(work, data) },
+ * };
+ */
+// biome-ignore lint/suspicious/noExplicitAny: see WorkContext
+export type Handlers<Broker, Schema = any, Config = any> =
+  Broker extends BrokerDefinition<string, infer Declared>
+    ? {
+        readonly [Queue in keyof Declared as Declared[Queue] extends { event: unknown }
+          ? Queue
+          : never]: Declared[Queue] extends { event: infer Event } ? HandlerOf<Event, Schema, Config> : never;
+      }
+    : object;
+
+/** What `Handlers` of any broker.ts is at run time. */
+export type AnyHandlers = Readonly<Record<string, EventHandler | readonly EventHandler[]>>;
+
+/** A handler and the event that it handles. */
+export interface BoundHandler {
   event: AnyEvent;
   // biome-ignore lint/suspicious/noExplicitAny: handlers of different events stand in one list
   handle: Handler<any, any, any>;
@@ -22,23 +64,11 @@ export interface Subscription {
   key?: (event: CloudEvent<any>) => string;
 }
 
-export interface SubscriptionOptions<Data extends object> {
-  /**
-   * What the handler locks. `for update` does not separate two handlers in one transaction, so events of one key are handled one
-   * after the other, and only those of different keys concurrently. Default: the event's subject.
-   */
-  key?: (event: CloudEvent<Data>) => string;
-}
-
-/**
- * Names the handler of an event.
- * @example handlers: [on(userCreated, openSession), on(paymentProcessed, markPaid, { key: ({ data }) => data.orderId })]
- */
-// biome-ignore lint/suspicious/noExplicitAny: see WorkContext
-export function on<Data extends object, Schema = any, Config = any>(
-  event: EventDefinition<Data>,
-  handle: Handler<Data, Schema, Config>,
-  options: SubscriptionOptions<Data> = {},
-): Subscription {
-  return { event, handle, ...options };
+/** The handlers of one queue, each with the version of the event that it handles. */
+export function bindHandlers(queue: EventQueue, handlers: AnyHandlers[string] | undefined): BoundHandler[] {
+  const ofVersions = [handlers].flat();
+  return versionsOf(queue).map((event, index) => {
+    const handler = ofVersions[index] as EventHandler;
+    return typeof handler === 'function' ? { event, handle: handler } : { event, ...handler };
+  });
 }

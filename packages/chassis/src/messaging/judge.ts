@@ -3,16 +3,18 @@
 import { type CloudEvent, ContractError, parseEvent } from '@warren/events';
 import { asError } from '../errors.ts';
 import { deliveriesOf, type Failure, publishedAt } from './failed-message-publisher.ts';
-import type { Subscription } from './handlers.ts';
+import type { BoundHandler } from './handlers.ts';
 import type { Producers } from './producers.ts';
 import type { RascalMessage } from './rascal/rascal.ts';
-import { DELIVERY_LIMIT } from './topology.ts';
 
 export type Verdict = { kind: 'handle'; event: CloudEvent } | { kind: 'dead-letter'; failure: Failure };
 
 export interface JudgeOptions {
   queue: string;
-  subscriptions: readonly Subscription[];
+  /** Versions of one event type, each with its handler. */
+  handlers: readonly BoundHandler[];
+  /** Of a message that is never settled: after it, the message counts as one that crashes its consumer. */
+  deliveryLimit: number;
   producers: Producers;
   /** ms; the inbox may have forgotten an older event. */
   retention: number;
@@ -21,13 +23,13 @@ export interface JudgeOptions {
 
 /** The producer is checked first: nothing else of a forged message is read. */
 export function judge(message: RascalMessage, options: JudgeOptions): Verdict {
-  const { producers, queue, subscriptions } = options;
+  const { producers, queue, handlers, deliveryLimit } = options;
   const at = options.now();
-  const forged = producers.refuseEvent(message, queue, subscriptions[0]?.event.from as string);
+  const forged = producers.refuseEvent(message, queue, handlers[0]?.event.from as string);
   if (forged !== undefined) return { kind: 'dead-letter', failure: { reason: 'forged', error: forged, at } };
   try {
-    if (deliveriesOf(message) > DELIVERY_LIMIT) {
-      const error = new Error(`it was delivered more than ${DELIVERY_LIMIT} times without being settled`);
+    if (deliveriesOf(message) > deliveryLimit) {
+      const error = new Error(`it was delivered more than ${deliveryLimit} times without being settled`);
       return { kind: 'dead-letter', failure: { reason: 'delivery_limit', error, at } };
     }
     return { kind: 'handle', event: parse(message, options) };
@@ -38,10 +40,10 @@ export function judge(message: RascalMessage, options: JudgeOptions): Verdict {
 }
 
 /** @throws {ContractError}, or {Error} if the event is too old */
-function parse(message: RascalMessage, { subscriptions, retention, now }: JudgeOptions): CloudEvent {
+function parse(message: RascalMessage, { handlers, retention, now }: JudgeOptions): CloudEvent {
   const event = parseEvent(
     message.content,
-    subscriptions.map(({ event }) => event),
+    handlers.map(({ event }) => event),
     publishedAt(message, now()),
   );
   if (!(Date.parse(event.time) >= now().getTime() - retention))

@@ -4,7 +4,7 @@ import { WarrenError } from '../errors.ts';
 import { type Channels, withChannel } from './publisher.ts';
 import { patchChannels } from './rascal/amqplib-patches.ts';
 import type { BrokerConfig, VhostConfig } from './rascal/rascal.ts';
-import { EVENTS, RPC, replySubscription, requestQueue, UNROUTED } from './topology.ts';
+import { EVENTS, RPC, UNROUTED } from './topology.ts';
 
 /** The broker does not have what it should, and waiting alone will not mend it. */
 export class TopologyError extends WarrenError {
@@ -71,26 +71,6 @@ export const checkTopology = (channels: Channels, config: BrokerConfig): Promise
       for (const { source, destination, bindingKey = '' } of Object.values(bindings))
         await call((done) => channel.bindQueue(destination, source, bindingKey, {}, done));
   });
-
-/** Names of the queues of events that this service subscribes to; of requests and replies nothing is kept. */
-export const subscribedQueues = (service: string, config: BrokerConfig): string[] =>
-  subscriptionsOf(config)
-    .filter(([name]) => name !== requestQueue(service) && name !== replySubscription(service))
-    .map(([, { queue }]) => queue);
-
-/** Whether this service asks others. */
-export const consumesReplies = (service: string, config: BrokerConfig): boolean =>
-  subscriptionsOf(config).some(([name]) => name === replySubscription(service));
-
-/** Routing keys of the methods that this service serves. */
-export const servedKeys = (service: string, config: BrokerConfig): string[] =>
-  vhostsOf(config)
-    .flatMap((vhost) => Object.values(vhost.bindings ?? {}))
-    .filter(({ source, destination }) => source === RPC && destination === requestQueue(service))
-    .map(({ bindingKey = '' }) => bindingKey);
-
-const subscriptionsOf = (config: BrokerConfig) =>
-  vhostsOf(config).flatMap((vhost) => Object.entries(vhost.subscriptions ?? {}));
 
 const vhostsOf = (config: BrokerConfig): VhostConfig[] =>
   [config.vhosts.publish, config.vhosts.consume].filter((vhost) => vhost !== undefined);

@@ -14,7 +14,7 @@ export interface ReadContext<Schema = any, Config = any> {
   correlationId: string;
   /** Aborted at the deadline of the request, and when the client has disconnected. */
   signal: AbortSignal;
-  /** Calls another service over the broker; the service's broker.ts `receivesReplies`. */
+  /** Calls another service over the broker; its broker.ts declares the subscription to replies. */
   request: RequestMethod;
 }
 
@@ -43,6 +43,6 @@ export type RequestFor = (origin: Origin) => RequestMethod;
 export const rpcNotConfigured: RequestFor = () => async (method) => {
   throw new WarrenError(
     'invalid_service',
-    `cannot call ${method.method}: combine receivesReplies(…) into the vhost 'consume' of broker.ts`,
+    `cannot call ${method.method}: broker.ts has no subscription to replies, named SERVICE.reply`,
   );
 };

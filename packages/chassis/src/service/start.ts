@@ -16,18 +16,20 @@ import { createAdmin } from '../http/admin.ts';
 import { createHttp } from '../http/app.ts';
 import { pruneIdempotencyKeys } from '../http/idempotency.ts';
 import { pruneInbox } from '../inbox/inbox.ts';
+import { type BrokerDefinition, eventQueues, replyQueues } from '../messaging/broker.ts';
 import { Messaging } from '../messaging/connection.ts';
 import { Consumer } from '../messaging/consumer.ts';
 import { FailedMessagePublisher } from '../messaging/failed-message-publisher.ts';
+import { bindHandlers } from '../messaging/handlers.ts';
 import { Intake } from '../messaging/intake.ts';
 import { Producers } from '../messaging/producers.ts';
-import type { BrokerConfig } from '../messaging/rascal/rascal.ts';
-import { EVENTS, workQueueName } from '../messaging/topology.ts';
-import { consumesReplies, subscribedQueues } from '../messaging/verify-topology.ts';
+import { ladderOf } from '../messaging/retry-delays.ts';
+import { rascalConfig } from '../messaging/topology.ts';
 import { outboxHeld, outboxStats } from '../outbox/outbox.ts';
 import { Relay } from '../outbox/relay.ts';
 import type { ReadContext } from '../request/context.ts';
 import { createRpc, type Rpc } from '../rpc/rpc.ts';
+import { bindMethods } from '../rpc/serve.ts';
 import { countPendingTasks, WorkerRunner } from '../tasks/worker.ts';
 import { createCounters } from '../telemetry/counters.ts';
 import { createLog, createMetrics, type Metrics, tracing } from '../telemetry/index.ts';
@@ -87,12 +89,12 @@ export async function start(
   env: Environment = process.env,
   options: StartOptions = {},
 ): Promise<RunningService> {
-  const { name, version, routes = [], handlers = [], workers = [], methods = [] } = description;
+  const { name, version, broker, routes = [], handlers = {}, workers = [] } = description;
   const hasDatabase = description.migrations !== undefined;
   const config: ChassisConfig = loadConfig({
     ...(description.config !== undefined && { schema: description.config }),
     database: hasDatabase,
-    broker: description.broker !== undefined,
+    broker: broker !== undefined,
     env,
   });
   const log = options.log ?? createLog({ service: name, version, level: config.LOG_LEVEL });
@@ -102,12 +104,12 @@ export async function start(
     version,
     http: routes.length > 0 || description.edge !== undefined,
     database: hasDatabase,
-    broker: description.broker !== undefined,
+    broker: broker !== undefined,
   });
   const auth = createAuth(config, log, now);
   const counters = createCounters(metrics.registry, description.counters ?? []);
   const producers =
-    description.broker &&
+    broker &&
     new Producers({
       service: name,
       url: config.AMQP_URL as string,
@@ -126,13 +128,14 @@ export async function start(
   // --- The parts ---
 
   // A broker that has not yet noticed the loss of a connection still holds what belongs to that one alone.
-  const brokerOf = () =>
-    description.broker?.({
+  const brokerConfig = (definition: BrokerDefinition) =>
+    rascalConfig(definition, {
       retryDelays: config.RETRY_DELAYS,
       instance: `${config.INSTANCE}.${randomBytes(4).toString('hex')}`,
     });
-  const brokerConfig = brokerOf();
-  const queues = brokerConfig === undefined ? [] : subscribedQueues(name, brokerConfig);
+  const subscribed = eventQueues(broker);
+  const published = new Set(Object.keys(broker?.vhosts.publish.publications ?? {}));
+  const queues = subscribed.map(([queue]) => queue);
   const concurrent = queues.length * CONSUMER_CONCURRENCY + workers.length * TASK_CONNECTIONS;
   const open = (role: string, connections: number, statementTimeout?: number) =>
     openDatabase<unknown>({
@@ -167,7 +170,7 @@ export async function start(
       database: on,
       config,
       now,
-      publications: publishedKeys(brokerConfig),
+      publications: published,
       brokerSince: heardSince,
       counters,
       onCommit({ events, kinds }) {
@@ -213,11 +216,11 @@ export async function start(
   let failedMessages: FailedMessagePublisher | undefined;
   let intake: Intake | undefined;
   let rpc: Rpc | undefined;
-  if (brokerConfig !== undefined && producers !== undefined) {
+  if (broker !== undefined && producers !== undefined) {
     const connection = new Messaging({
       url: config.AMQP_URL as string,
       name: `${name} ${config.INSTANCE}`,
-      config: () => brokerOf() as BrokerConfig,
+      config: () => brokerConfig(broker),
       log,
       onDeclared: async () => {
         if (queuesDeclared || background === undefined) return;
@@ -233,8 +236,8 @@ export async function start(
     metrics.brokerConnected.set(0);
     rpc = createRpc(connection, {
       service: name,
-      receivesReplies: consumesReplies(name, brokerConfig),
-      methods,
+      receivesReplies: replyQueues(broker).length > 0,
+      methods: bindMethods(broker, description.methods ?? {}),
       producers,
       auth,
       concurrency: hasDatabase ? Math.ceil(config.DATABASE_POOL / 2) : SERVED_AT_ONCE,
@@ -257,16 +260,17 @@ export async function start(
         replica: { instance: config.INSTANCE, version },
       });
       failedMessages = publisher;
-      for (const queue of queues) {
+      for (const [queue, declared] of subscribed) {
         const consumer = new Consumer({
           queue,
-          subscriptions: handlers.filter(({ event }) => workQueueName(name, event) === queue),
+          handlers: bindHandlers(declared, handlers[queue]),
           units: backgroundUnits,
           availability,
           intake: taking,
           failedMessages: publisher,
           producers,
-          retryDelays: config.RETRY_DELAYS,
+          deliveryLimit: declared.redeliveries.limit,
+          retryDelays: ladderOf(declared.retry, config.RETRY_DELAYS),
           concurrency: CONSUMER_CONCURRENCY,
           retention: config.INBOX_RETENTION,
           timeout: HANDLER_TIMEOUT,
@@ -366,7 +370,7 @@ export async function start(
   if (background !== undefined && availability !== undefined)
     void keepHouse(background, config, metrics, log, housekeeping.signal, {
       outbox: relay !== undefined,
-      routingKeys: publishedKeys(brokerConfig),
+      routingKeys: published,
       kinds: workers.map(({ kind }) => kind),
       pools: () => [database, background].map((each) => each?.stats()),
       availability,
@@ -437,13 +441,6 @@ function hostOf({ LISTEN_HOST: host }: ChassisConfig): string {
   if (host === '::' || host === '0.0.0.0') return '127.0.0.1';
   return host.includes(':') ? `[${host}]` : host;
 }
-
-const publishedKeys = (config: BrokerConfig | undefined): ReadonlySet<string> =>
-  new Set(
-    Object.values(config?.vhosts.publish.publications ?? {})
-      .filter(({ exchange }) => exchange === EVENTS)
-      .map(({ routingKey }) => routingKey as string),
-  );
 
 /** Runs `task` until the database is available; logs once that it is not, and why. */
 async function whenAvailable(

@@ -316,7 +316,12 @@ function faults(): Fault[] {
         'packages/chassis/src/auth/planted-b.ts': "export type {} from './planted-c.ts';\n",
         'packages/chassis/src/auth/planted-c.ts': "export type C = import('./planted.ts').C;\n",
       },
-      ['auth/planted-b.ts → auth/planted-c.ts → auth/planted.ts → auth/planted-b.ts is a circle'],
+      [
+        ['planted-b', 'planted-c', 'planted', 'planted-b']
+          .map((name) => `packages/chassis/src/auth/${name}.ts`)
+          .join(' → '),
+        'is a circle',
+      ],
     ],
     [
       'imports',
@@ -419,7 +424,9 @@ function faults(): Fault[] {
       'a service that the file does not know',
       {
         'services/planted/package.json': '{ "name": "planted" }\n',
-        'services/planted/src/broker.ts': 'export const broker = () => ({ vhosts: { publish: {} } });\n',
+        'services/planted/src/broker.ts': `import { defineBroker } from '../../../packages/chassis/src/index.ts';
+export const broker = defineBroker('planted', { vhosts: { publish: {} } });
+`,
       },
       ["charts/rabbitmq/files/definitions.json differs from the services' broker.ts", 'make definitions'],
     ],
@@ -435,11 +442,17 @@ function faults(): Fault[] {
     [
       'definitions',
       "a service that declares another's queue",
-      {
-        'services/user/src/broker.ts':
-          "export const broker = () => ({ vhosts: { publish: { queues: { 'session.user.created': {} } } } });\n",
+      (copy) => {
+        const file = 'services/session/src/broker.ts';
+        return { [file]: copy.read(file).replaceAll('session.user.created', 'order.user.created') };
       },
-      ["services/user/src/broker.ts declares the queue 'session.user.created'"],
+      ["broker.ts of session: 'order.user.created' has to be named 'session.user.created'"],
+    ],
+    [
+      'definitions',
+      'a service that declares the broker objects of another',
+      (copy) => ({ 'services/user/src/broker.ts': copy.read('services/session/src/broker.ts') }),
+      ['services/user/src/broker.ts is of the service session: name user in it'],
     ],
 
     [
@@ -489,7 +502,7 @@ function faults(): Fault[] {
       (copy) => {
         const file = 'services/session/src/broker.ts';
         return {
-          [file]: copy.read(file).replace("consumes('session', [userCreated]", "consumes('session', []"),
+          [file]: copy.read(file).replace(/^ +'session.user.created': .*\n/m, ''),
         };
       },
       ['docs/reference/asyncapi.json is out of date'],
@@ -499,8 +512,12 @@ function faults(): Fault[] {
       'an event that no contract declares',
       {
         'services/planted/package.json': '{ "name": "planted" }\n',
-        'services/planted/src/broker.ts':
-          "const publications = { 'planted.grown.v1': { exchange: 'events' } };\nexport const broker = () => ({ vhosts: { publish: { publications } } });\n",
+        'services/planted/src/broker.ts': `import { defineBroker } from '../../../packages/chassis/src/index.ts';
+const grown = { routingKey: 'planted.grown.v1' };
+export const broker = defineBroker('planted', {
+  vhosts: { publish: { publications: { 'planted.grown.v1': grown } } },
+});
+`,
       },
       ['services/planted/src/broker.ts publishes planted.grown.v1, which no contract declares'],
     ],
