@@ -2,6 +2,7 @@
 // specifiers of every import, and the dependencies of every package.json, and says which go another way.
 import { dirname, normalize } from 'node:path';
 import { parseSync } from 'oxc-parser';
+import { circles, faultOfFloors, type Import, targetOf } from './check-floors.ts';
 import { directories, files, read } from './tree.ts';
 
 /** What reaches a service through the chassis and events alone, so that there is one copy of each. */
@@ -17,6 +18,10 @@ function mayImport(directory: string): string[] {
 }
 
 export function checkImports(): string[] {
+  return [...checkPackages(), ...checkFloors()];
+}
+
+function checkPackages(): string[] {
   return [...directories(), 'scripts'].flatMap((directory) => [
     ...files(`${directory}/**/*.{ts,mts,cts,js,mjs,cjs}`).flatMap((file) =>
       specifiers(file).flatMap(({ specifier, line }) => {
@@ -29,6 +34,28 @@ export function checkImports(): string[] {
       return fault ? [`${directory}/package.json depends on '${name}': ${fault}`] : [];
     }),
   ]);
+}
+
+const CHASSIS = 'packages/chassis/src';
+
+function checkFloors(): string[] {
+  const imports = files(`${CHASSIS}/**/*.ts`).flatMap((file) => importsOf(file));
+  const faults = imports.flatMap((each) => {
+    const fault = faultOfFloors(each);
+    return fault ? [`${CHASSIS}/${each.from}:${each.line} imports '${each.to}': ${fault}`] : [];
+  });
+  const inCircles = circles(imports).map(
+    (circle) => `${CHASSIS}: ${circle} is a circle: move what they share into a file that both import`,
+  );
+  return [...faults, ...inCircles];
+}
+
+function importsOf(file: string): Import[] {
+  const from = file.slice(CHASSIS.length + 1);
+  return specifiers(file)
+    .filter(({ specifier }) => specifier.startsWith('.'))
+    .map(({ specifier, line }) => ({ from, to: targetOf(from, specifier), line }))
+    .filter(({ to }) => !to.startsWith('..'));
 }
 
 function faultOf(specifier: string, file: string, directory: string): string | undefined {

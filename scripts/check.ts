@@ -7,6 +7,8 @@ import { join } from 'node:path';
 import { checkAlerts } from './check-alerts.ts';
 import { checkAudit } from './check-audit.ts';
 import { checkCharts } from './check-charts.ts';
+import { checkCommits } from './check-commits.ts';
+import { checkDocs } from './check-docs.ts';
 import { checkImports } from './check-imports.ts';
 import { checkLockfiles } from './check-lockfiles.ts';
 import { NotRun } from './not-run.ts';
@@ -41,6 +43,8 @@ const checks: Record<string, () => Promise<string[]> | string[]> = {
   ],
   asyncapi: () => run(process.execPath, ['scripts/asyncapi.ts', '--check']),
   reference: () => run(process.execPath, ['scripts/reference.ts', '--check']),
+  docs: checkDocs,
+  commits: checkCommits,
   alerts: checkAlerts,
   charts: async () => {
     const drift = await run(process.execPath, ['scripts/charts.ts', '--check']);

@@ -28,7 +28,7 @@ const WORDS: readonly Word[] = [
   { pattern: /\b(gives?|given|gave|giving) (it |them )?back\b/i, instead: 'nack, requeue, release; refund' },
   // An inverted condition reads as a question.
   {
-    pattern: /(^|[.;:,] )(Should|Were|Had|Was) (it|the|a|an|one|they|there|this|that|somebody)\b/,
+    pattern: /(^|[.;:,] )(Should|Were|Had|Was) (it|the|a|an|one|they|there|this|that|somebody)\b[^?.]*,/,
     instead: 'if …',
   },
 ];

@@ -74,9 +74,9 @@ export const guarantees: Mutant[] = [
   },
   {
     ...auth,
-    file: `${src}/http/app.ts`,
+    file: `${src}/http/route-handler.ts`,
     name: 'a route that does not name the owner answers',
-    find: "if (route.access === 'own' && ownership.owners === undefined && answer.status < 400)",
+    find: "if (route.access === 'own' && ownership.owners === undefined && response.status < 400)",
     replace: 'if (false)',
     title: 'does not name the owner',
   },

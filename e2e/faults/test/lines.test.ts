@@ -142,7 +142,7 @@ describe('a line that fails under load', () => {
     for (const replica of [user, session]) replica.start();
     await eventually(async () => {
       for (const replica of [user, session])
-        expect(replica.process.logs.filter(({ msg }) => /database is away/.test(msg))).to.have.length(1);
+        expect(replica.process.logs.filter(({ msg }) => /database unavailable/.test(msg))).to.have.length(1);
     });
     expect((await user.readyz()).status).to.equal(503);
     await Promise.all(databases.map((line) => line.restore()));

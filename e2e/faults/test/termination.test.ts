@@ -165,7 +165,7 @@ describe('SIGTERM', () => {
       await proxy.cut();
       const user = await system.replica('user', { DATABASE_URL: proxy.url });
       user.start();
-      await eventually(() => user.process.logs.some(({ msg }) => /database is away/.test(msg)));
+      await eventually(() => user.process.logs.some(({ msg }) => /database unavailable/.test(msg)));
       expect((await user.readyz()).status).to.equal(503);
       const { code, ms } = await terminate(user);
       expect(code).to.equal(0);

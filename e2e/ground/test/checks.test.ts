@@ -1,4 +1,6 @@
 import { spawnSync } from 'node:child_process';
+import { rmSync } from 'node:fs';
+import { join } from 'node:path';
 import { expect } from 'chai';
 import { type Copy, copyCheckout, type Ended } from '../../../scripts/copy.ts';
 
@@ -99,6 +101,40 @@ describe('make check', function () {
     } finally {
       process.env.PATH = PATH;
     }
+  });
+
+  it('commits: finds a long subject and one without a type', async () => {
+    const git = (...args: string[]) => {
+      const identity = ['-c', 'user.name=planted', '-c', 'user.email=planted@example.com'];
+      const { status, stderr } = spawnSync('git', [...identity, ...args], {
+        cwd: copy.root,
+        encoding: 'utf8',
+      });
+      if (status !== 0) throw new Error(stderr);
+    };
+    const commit = (subject: string) => git('commit', '--quiet', '--allow-empty', '--message', subject);
+    git('init', '--quiet');
+    commit(`fix: ${'x'.repeat(68)}`);
+    commit('Mend what was planted');
+    commit('feat(user)!: keep to the rule');
+    process.env.COMMITS = 'HEAD';
+    try {
+      const { code, output } = await copy.run('scripts/check.ts', 'commits');
+      expect(output).to.contain('FAIL commits');
+      expect(output).to.contain('x” has 73 characters: 72 at most');
+      expect(output).to.contain('“Mend what was planted” does not begin like “fix(email): ”');
+      expect(output).not.to.contain('keep to the rule');
+      expect(code).to.equal(1);
+    } finally {
+      delete process.env.COMMITS;
+      rmSync(join(copy.root, '.git'), { recursive: true });
+    }
+  });
+
+  it('commits: says that it was not run without a history, and fails nothing', async () => {
+    const { code, output } = await copy.run('scripts/check.ts', 'commits');
+    expect(output).to.match(/^skip commits +git does not have the commits /m);
+    expect(code).to.equal(0);
   });
 
   it('openapi, asyncapi: `make docs` mends what they find', async () => {
@@ -251,6 +287,36 @@ function faults(): Fault[] {
       "a service that imports a package's files",
       { [user]: "import '@warren/chassis/src/index.ts';\n" },
       ['import the exports of @warren/chassis, not its files'],
+    ],
+    [
+      'imports',
+      'a folder of the chassis that imports one that it may not',
+      { 'packages/chassis/src/http/planted.ts': "\nimport '../rpc/server.ts';\n" },
+      ["packages/chassis/src/http/planted.ts:2 imports 'rpc/server.ts': http may import auth,"],
+    ],
+    [
+      'imports',
+      'a file of the chassis that everything imports, and that imports a folder',
+      (copy) => ({
+        'packages/chassis/src/socket.ts': `import './auth/caller.ts';\n${copy.read('packages/chassis/src/socket.ts')}`,
+      }),
+      ["packages/chassis/src/socket.ts:1 imports 'auth/caller.ts': socket.ts may import the files of base"],
+    ],
+    [
+      'imports',
+      'a folder of the chassis without a floor',
+      { 'packages/chassis/src/planted/planted.ts': "import '../errors.ts';\n" },
+      ['planted has no floor: add it to scripts/check-floors.ts'],
+    ],
+    [
+      'imports',
+      'files of the chassis that import each other in a circle, by types alone',
+      {
+        'packages/chassis/src/auth/planted.ts': "import type {} from './planted-b.ts';\n",
+        'packages/chassis/src/auth/planted-b.ts': "export type {} from './planted-c.ts';\n",
+        'packages/chassis/src/auth/planted-c.ts': "export type C = import('./planted.ts').C;\n",
+      },
+      ['auth/planted-b.ts → auth/planted-c.ts → auth/planted.ts → auth/planted-b.ts is a circle'],
     ],
     [
       'imports',
@@ -464,7 +530,7 @@ export const broker = defineBroker('planted', {
         const file = 'packages/chassis/src/errors.ts';
         return { [file]: copy.read(file).replace("remedy: '", "remedy: 'Planted. ") };
       },
-      ['docs/reference/errors.md differs from the code: run `make docs`'],
+      ['docs/reference/errors.md is out of date: run `make docs`'],
     ],
     [
       'reference',
@@ -481,9 +547,9 @@ export const broker = defineBroker('planted', {
           "export const broker = () => ({ vhosts: { publish: { queues: { 'planted.rpc': {} } } } });\n",
       }),
       [
-        'docs/reference/configuration.md differs from the code',
-        'docs/reference/metrics.md differs from the code',
-        'docs/reference/broker.md differs from the code',
+        'docs/reference/configuration.md is out of date',
+        'docs/reference/metrics.md is out of date',
+        'docs/reference/broker.md is out of date',
       ],
     ],
     [
@@ -511,6 +577,47 @@ export const broker = defineBroker('planted', {
         'docs/reference/errors.md has the code email_gone, which no source file has',
       ],
     ],
+    [
+      'docs',
+      'a link to a page or heading that does not exist',
+      (copy) => ({
+        'docs/planted.md':
+          '# Planted\n\n[one](gone.md), [two](README.md#gone), [three](#planted), [four](README.md)\n',
+        'docs/README.md': `${copy.read('docs/README.md')}\n[five](planted.md#planted)\n`,
+      }),
+      [
+        'docs/planted.md:3 links to gone.md: the file does not exist',
+        'docs/planted.md:3 links to README.md#gone: the page has no such heading',
+      ],
+    ],
+    [
+      'docs',
+      'quoted code that its file does not have',
+      {
+        'docs/planted.md':
+          '```ts services/user/src/main.ts\nconst planted = 1;\n```\n\n```ts services/user/src/gone.ts\n```\n',
+      },
+      [
+        'docs/planted.md:1 quotes services/user/src/main.ts, which does not have: const planted = 1;',
+        'docs/planted.md:5 quotes services/user/src/gone.ts: the file does not exist',
+      ],
+    ],
+    [
+      'docs',
+      'a word that readers stumble over, in a page, a string or a value',
+      (copy) => ({
+        'docs/planted.md': 'A consumer hears it. There is no `hears` here, and it is no longer `away`.\n',
+        [user]: "export const planted = 'the broker is away';\n",
+        'charts/user/values.yaml': `${copy.read('charts/user/values.yaml')}# Whoever mends it\n`,
+      }),
+      [
+        'docs/planted.md:1 says “hears”: consume, subscribe',
+        `${user}:1 says “is away”: unavailable`,
+        'says “Whoever”: the name of the caller, user or service',
+        'says “mends”: fix',
+      ],
+    ],
+
     [
       'alerts',
       'an alert without a runbook',

@@ -1,16 +1,13 @@
 // The environment, read once at the start: one Joi schema, every mistake at once, a frozen object.
-import { existsSync, readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
-import { dirname } from 'node:path';
 import { Joi } from '@warren/events';
-import { distance } from 'fastest-levenshtein';
 import { oneHost } from './database/url.ts';
 import { parseDuration } from './duration.ts';
+import { collect, type Environment, findNearMisses, type Given } from './environment.ts';
 import { ConfigError } from './errors.ts';
 import type { ProducerCheck } from './messaging/producers.ts';
 import { parseDelays, RETRY_DELAYS, type RetryDelay } from './messaging/retry-delays.ts';
-
-export { ConfigError } from './errors.ts';
+import { isSecretVariable } from './redact.ts';
 
 /** What every service knows, under the variables' own names. Lengths of time are milliseconds. */
 export interface ChassisConfig {
@@ -48,10 +45,6 @@ export interface ChassisConfig {
   /** The service that says over the broker for whom it asks. */
   AUTH_GATEWAY: string;
 }
-
-export type Environment = Record<string, string | undefined>;
-
-const FILE = '_FILE';
 
 // --- Types of variables ---
 
@@ -142,8 +135,8 @@ function parseNames(text: string): readonly string[] | undefined {
   return names.includes('') ? undefined : names;
 }
 
-/** A length of time that is not 0. */
-export const positive = (fallback: string): Joi.AnySchema<number> =>
+/** A length of time longer than 0. */
+export const positiveDuration = (fallback?: string | number): Joi.AnySchema<number> =>
   duration(fallback).invalid(0).messages({ 'any.invalid': 'must be longer than 0' });
 
 /**
@@ -182,7 +175,7 @@ export function chassisSchema(needs: { database: boolean; broker: boolean }): Jo
     DRAIN_DELAY: duration('0s').description(
       'How long the service still accepts requests after SIGTERM, while load balancers notice.',
     ),
-    REQUEST_TIMEOUT: positive('10s').description(
+    REQUEST_TIMEOUT: positiveDuration('10s').description(
       'A request that takes longer is cancelled with its transaction and answered 503.',
     ),
     BODY_LIMIT: bytes('100kb').description('Largest request body; a larger one is answered 413.'),
@@ -194,10 +187,10 @@ export function chassisSchema(needs: { database: boolean; broker: boolean }): Jo
       .description(
         'Most database connections for requests at once; events, tasks and the relay have their own.',
       ),
-    INBOX_RETENTION: positive('30d').description(
+    INBOX_RETENTION: positiveDuration('30d').description(
       'How long the inbox remembers a message; older messages are dead-lettered. Longer than any dead-letter queue keeps a message.',
     ),
-    IDEMPOTENCY_RETENTION: positive('24h').description(
+    IDEMPOTENCY_RETENTION: positiveDuration('24h').description(
       'How long the response to an `Idempotency-Key` is kept.',
     ),
     RETRY_DELAYS: types
@@ -254,7 +247,7 @@ function authSchema(): Joi.SchemaMap {
       .description(
         'The claim with the roles, a list or words: its name, or a path with dots such as `realm_access.roles`.',
       ),
-    AUTH_KEYS_REFRESH: positive('5m').description(
+    AUTH_KEYS_REFRESH: positiveDuration('5m').description(
       'How often the keys are fetched: while the issuer is available, a withdrawn key is accepted at most that long.',
     ),
     AUTH_GATEWAY: name
@@ -280,67 +273,44 @@ export function loadConfig<Config>(options: {
   const names = Object.keys(schema.describe().keys as object);
   const given = collect(names, options.env);
   const misspelt = findNearMisses(names, options.env);
-  const excused = new Set([
-    ...given.mistakes.keys(),
-    ...[...misspelt.values()].map((known) => known.replace(/_FILE$/, '')),
-  ]);
-
   const { error, value } = schema.validate(given.values, { abortEarly: false, errors: { label: false } });
   const mistakes = [
     ...[...misspelt].map(([name, known]) => `${name}: did you mean ${known}?`),
     ...[...given.mistakes].map(([name, text]) => `${name}: ${text}`),
-    ...firstOfEach(error?.details ?? [])
-      .filter(({ path, type }) => !(type === 'any.required' && excused.has(String(path[0]))))
-      .map((detail) => describe(detail, schema, given)),
+    ...schemaMistakes(error?.details ?? [], schema, given, misspelt),
+    ...combinedMistakes(error === undefined ? value : undefined, given),
   ];
-  if (!error && value.PORT === value.ADMIN_PORT && value.PORT !== 0) {
-    mistakes.push(`ADMIN_PORT: must differ from PORT, got ${value.PORT} for both`);
-  }
-  // Who names an issuer does not want to stand open because of one variable that is missing.
-  if (given.values.AUTH === undefined && given.values.AUTH_ISSUER !== undefined)
-    mistakes.push('AUTH: is not set, but AUTH_ISSUER is; set AUTH=jwt, or AUTH=off to accept everybody');
   if (mistakes.length > 0) throw new ConfigError(mistakes);
   for (const part of Object.values(value)) Object.freeze(part);
   return Object.freeze(value as Config & ChassisConfig);
 }
 
-interface Given {
-  values: Record<string, string>;
-  /** Names whose value came from a file, and the file. */
-  files: Map<string, string>;
-  mistakes: Map<string, string>;
+/** What the schema refuses: the first mistake of each variable, except one that is missing because of another mistake. */
+function schemaMistakes(
+  details: Joi.ValidationErrorItem[],
+  schema: Joi.ObjectSchema,
+  given: Given,
+  misspelt: Map<string, string>,
+): string[] {
+  const explained = new Set([
+    ...given.mistakes.keys(),
+    ...[...misspelt.values()].map((known) => known.replace(/_FILE$/, '')),
+  ]);
+  return firstOfEach(details)
+    .filter(({ path, type }) => !(type === 'any.required' && explained.has(String(path[0]))))
+    .map((detail) => describe(detail, schema, given));
 }
 
-function collect(names: string[], env: Environment): Given {
-  const given: Given = { values: {}, files: new Map(), mistakes: new Map() };
-  for (const name of names) {
-    const direct = isLinkedPort(name, env) ? undefined : env[name] || undefined;
-    const file = names.includes(name + FILE) ? undefined : env[name + FILE] || undefined;
-    if (direct !== undefined) given.values[name] = direct;
-    if (file === undefined) continue;
-    if (direct !== undefined) {
-      given.mistakes.set(name, `is set together with ${name + FILE}; set only one of them`);
-      continue;
-    }
-    try {
-      const content = readFileSync(file, 'utf8').replace(/\r?\n$/, '');
-      given.files.set(name, file);
-      if (content === '') given.mistakes.set(name, `the file ${file} of ${name + FILE} is empty`);
-      else given.values[name] = content;
-    } catch (error) {
-      const { code } = error as NodeJS.ErrnoException;
-      const reason = code === 'ENOENT' ? 'does not exist' : `cannot be read (${code})`;
-      given.mistakes.set(
-        name,
-        `${isPath(file) ? `the file ${file} of` : 'the file of'} ${name + FILE} ${reason}`,
-      );
-    }
-  }
-  return given;
+/** Variables that contradict each other. */
+function combinedMistakes(valid: ChassisConfig | undefined, { values }: Given): string[] {
+  const mistakes: string[] = [];
+  if (valid !== undefined && valid.PORT === valid.ADMIN_PORT && valid.PORT !== 0)
+    mistakes.push(`ADMIN_PORT: must differ from PORT, got ${valid.PORT} for both`);
+  // Without this, one missing variable would leave a service open that was meant to verify tokens.
+  if (values.AUTH === undefined && values.AUTH_ISSUER !== undefined)
+    mistakes.push('AUTH: is not set, but AUTH_ISSUER is; set AUTH=jwt, or AUTH=off to accept every request');
+  return mistakes;
 }
-
-/** Whether it may be printed: `NAME_FILE` with the secret itself in it is a common mistake. */
-const isPath = (text: string): boolean => dirname(text).length > 1 && existsSync(dirname(text));
 
 function firstOfEach(details: Joi.ValidationErrorItem[]): Joi.ValidationErrorItem[] {
   return details.filter((detail, at) => details.findIndex(({ path }) => path[0] === detail.path[0]) === at);
@@ -354,20 +324,11 @@ function describe(detail: Joi.ValidationErrorItem, schema: Joi.ObjectSchema, giv
   }
   const raw = given.values[name] ?? '';
   const file = given.files.get(name);
-  if (file === undefined && isPresentable(name, raw, detail))
+  if (file === undefined && !detail.type.startsWith('url.') && !isSecretVariable(name, raw))
     return `${name}: ${detail.message}, got ${JSON.stringify(raw.length > 200 ? `${raw.slice(0, 200)}…` : raw)}`;
   const message = quotes(detail, raw, schema.extract(name)) ? 'is invalid' : detail.message;
   return `${name}: ${message}${file === undefined ? '' : `, got an invalid value from ${file}`} (the value is not shown because it may be secret)`;
 }
-
-const SECRET_NAME =
-  /SECRET|PASS|PWD|TOKEN|CREDENTIAL|AUTHORIZATION|COOKIE|(^|_)(KEYS?|URLS?|URI|DSN|HEADERS|ENDPOINT|CONNECTION)(_|$)/;
-/** In any variable: a URL, `user:password@`, a setting such as libpq's `password=`. */
-const SECRET_SHAPE = /:\/\/|:[^\s@]*@|=|pass(word|wd)?|secret|token/i;
-
-/** Whether a value may be printed: neither the name, nor the type, nor the shape of the value is that of a secret. */
-const isPresentable = (name: string, value: string, { type }: Joi.ValidationErrorItem): boolean =>
-  !SECRET_NAME.test(name.toUpperCase()) && !type.startsWith('url.') && !SECRET_SHAPE.test(value);
 
 /** Whether a message repeats four characters of the value that the schema does not say itself: Joi quotes what it refuses. */
 function quotes({ message }: Joi.ValidationErrorItem, value: string, schema: Joi.Schema): boolean {
@@ -379,91 +340,4 @@ function quotes({ message }: Joi.ValidationErrorItem, value: string, schema: Joi
     if (text.includes(part) && !known.includes(part)) return true;
   }
   return false;
-}
-
-/** Hides passwords in URLs, also those that do not parse, and in settings such as libpq's `password=…`. */
-export function maskCredentials(text: string): string {
-  if (!text.includes('=') && !text.includes('://')) return text;
-  return text
-    .replace(/(:\/\/[^\s:/?#"'@]{0,128}):[^\s"']{0,512}@/g, '$1:***@')
-    .replace(
-      /(\b\w{0,32}(?:password|passwd|secret|token)\s{0,8}=\s{0,8})(?:'(?:[^'\\]|\\.){0,512}'|[^\s&"']+)/gi,
-      '$1***',
-    )
-    .replace(/([?&][\w.]{0,32}pass=)[^\s&"']*/gi, '$1***');
-}
-
-// --- Names nobody knows ---
-
-// Set by systems, shells and runtimes; some are a letter or two away from what a service may call its own.
-const WELL_KNOWN = new Set(
-  `CI COLUMNS DEBUG DISPLAY EDITOR HOME HOST HOSTNAME HOSTTYPE IFS LANG LANGUAGE LINES LOGNAME MACHTYPE MAIL MANPATH
-  OLDPWD OSTYPE PAGER PATH POST PWD RANDOM SECONDS SHELL SHLVL TEMP TERM TMP TMPDIR TZ UID USER USERNAME VISUAL
-  NODE_ENV NODE_OPTIONS NODE_PATH HTTP_PROXY HTTPS_PROXY NO_PROXY ALL_PROXY INIT_CWD INVOCATION_ID
-  AMQP_MANAGEMENT_URL`.split(/\s+/),
-);
-const FOREIGN =
-  /^(_|npm_|KUBERNETES_|LC_|XDG_|SSH_|GPG_|GIT_|GITHUB_|PG[A-Z]+$|DOCKER_|YARN_|NVM_|SYSTEMD_)/i;
-
-function findNearMisses(names: string[], env: Environment): Map<string, string> {
-  const known = new Set(names.flatMap((name) => [name, name + FILE]));
-  const misses = new Map<string, string>();
-  for (const [name, value] of Object.entries(env)) {
-    if (!value || known.has(name) || WELL_KNOWN.has(name.toUpperCase()) || FOREIGN.test(name)) continue;
-    if (isServiceLink(name, env)) continue;
-    const [meant] = [...known]
-      .filter((candidate) => isNearMiss(name, candidate))
-      .sort((a, b) => distance(name, a) - distance(name, b));
-    if (meant !== undefined) misses.set(name, meant);
-  }
-  return misses;
-}
-
-/**
- * Whether a name is so near to a known one that it must be a slip: two edits, or fewer where the known name is short.
- * A word that shares less than half its letters with the other is another word: SESSION_URL is no SESSION_TTL, HOST no PORT.
- */
-export function isNearMiss(name: string, known: string): boolean {
-  const [given, wanted] = [name.toUpperCase(), known.toUpperCase()];
-  const edits = slips(given, wanted);
-  if (edits === 0) return name !== known;
-  const { length } = wanted.replace(/_FILE$/, '');
-  if (length <= 4) return edits === 1 && given.length === wanted.length && isSwap(given, wanted);
-  if (edits > (length <= 7 ? 1 : 2)) return false;
-  const [ours, theirs] = [given.split('_'), wanted.split('_')];
-  if (ours.length !== theirs.length) return true;
-  return ours.every((word, at) => {
-    const other = theirs[at] as string;
-    return word === other || 2 * slips(word, other) < Math.max(word.length, other.length);
-  });
-}
-
-/** Levenshtein's distance, with two letters swapped as one edit. */
-function slips(a: string, b: string): number {
-  const edits = distance(a, b);
-  return edits === 2 && isSwap(a, b) ? 1 : edits;
-}
-
-function isSwap(a: string, b: string): boolean {
-  const at = [...a].findIndex((letter, index) => letter !== b[index]);
-  return (
-    a.length === b.length &&
-    at >= 0 &&
-    a.slice(0, at) + a.charAt(at + 1) + a.charAt(at) + a.slice(at + 2) === b
-  );
-}
-
-/**
- * Variables Kubernetes (and Docker links) inject for a service called e.g. `user`: USER_SERVICE_HOST, USER_PORT=tcp://…,
- * USER_PORT_80_TCP_ADDR. One of them can have the very name of a variable of ours, and still says nothing to us.
- * https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
- */
-function isServiceLink(name: string, env: Environment): boolean {
-  if (/_PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?$/.test(name)) return true;
-  if (/_SERVICE_(HOST|PORT)$/.test(name) || /_SERVICE_PORT_[A-Z\d_]+$/.test(name)) return true;
-  return isLinkedPort(name, env);
-}
-
-function isLinkedPort(name: string, env: Environment): boolean {
-  return name.endsWith('_PORT') && /^(tcp|udp|sctp):\/\//.test(env[name] ?? '');
 }

@@ -148,6 +148,12 @@ export interface ProblemOptions {
   cause?: unknown;
 }
 
+/** The media type of problems. */
+export const PROBLEM_TYPE = 'application/problem+json';
+
+/** The header of a refusal that passes by itself within a second or so. */
+export const RETRY_SHORTLY: Readonly<Record<string, string>> = Object.freeze({ 'retry-after': '1' });
+
 /** An error that is sent to the client: RFC 9457 `application/problem+json`. It must not contain secrets. */
 export class Problem extends Error {
   override readonly name = 'Problem';

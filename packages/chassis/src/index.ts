@@ -2,12 +2,10 @@
 export { Joi } from '@warren/events';
 export { type Generated, type Insertable, type Kysely, type Selectable, sql, type Transaction } from 'kysely';
 export { type Access, type Authorising, own } from './auth/access.ts';
-export { bytes, duration, port, positive, url } from './config.ts';
+export { bytes, duration, port, positiveDuration, url } from './config.ts';
 export type { Logger, Origin, ScheduledTask, UnitsOfWork, WorkContext } from './context.ts';
-export { ConfigError, Problem, problem, WarrenError } from './errors.ts';
+export { ConfigError, Problem, problem, RETRY_SHORTLY, WarrenError } from './errors.ts';
 export type { EdgeContext, EdgeHandler, EdgeTools } from './http/edge.ts';
-export { type JsonSchema, jsonSchemaOf } from './http/json-schema.ts';
-export { combineApis, describeApi, type OpenApiDocument } from './http/openapi.ts';
 export {
   CURSOR_UNKNOWN,
   type Page,
@@ -25,7 +23,12 @@ export type { EventHandler, Handler, Handlers } from './messaging/handlers.ts';
 export type { BrokerConfig } from './messaging/rascal/rascal.ts';
 export { RETRY_DELAYS } from './messaging/retry-delays.ts';
 export { rascalConfig } from './messaging/topology.ts';
-export type { MethodHandler, Methods, RequestMethod, RequestOptions } from './rpc/serve.ts';
+export { combineApis } from './openapi/combine.ts';
+export { describeApi } from './openapi/describe.ts';
+export type { OpenApiDocument } from './openapi/document.ts';
+export { type JsonSchema, jsonSchemaOf } from './openapi/json-schema.ts';
+export type { ReadContext, RequestMethod, RequestOptions } from './request/context.ts';
+export type { MethodHandler, Methods } from './rpc/serve.ts';
 export { ROLES_HEADER, SUBJECT_HEADER } from './rpc/wire.ts';
 export { run } from './run.ts';
 export { defineService, type ServiceDescription } from './service/definition.ts';

@@ -1,6 +1,5 @@
 // A service as a process: signals, exit codes, and last words.
-import { ConfigError } from './config.ts';
-import { WarrenError } from './errors.ts';
+import { ConfigError, WarrenError } from './errors.ts';
 import type { ServiceDescription } from './service/definition.ts';
 import { type RunningService, start } from './service/start.ts';
 import { createLog } from './telemetry/index.ts';

@@ -258,7 +258,7 @@ describe('the settings of authentication', () => {
   it('do not leave a service open by accident', () => {
     const env = { AUTH_ISSUER: 'https://id.example.com' };
     expect(mistakes(env)).to.deep.equal([
-      'AUTH: is not set, but AUTH_ISSUER is; set AUTH=jwt, or AUTH=off to accept everybody',
+      'AUTH: is not set, but AUTH_ISSUER is; set AUTH=jwt, or AUTH=off to accept every request',
     ]);
     expect(mistakes({ ...env, AUTH: 'off' })).to.deep.equal([]);
   });

@@ -4,18 +4,11 @@ import { join } from 'node:path';
 import { Joi } from '@warren/events';
 import { expect } from 'chai';
 import fc from 'fast-check';
-import {
-  bytes,
-  type ChassisConfig,
-  ConfigError,
-  duration,
-  type Environment,
-  isNearMiss,
-  loadConfig,
-  maskCredentials,
-  port,
-} from '../src/config.ts';
+import { bytes, type ChassisConfig, duration, loadConfig, port } from '../src/config.ts';
 import { parseDuration } from '../src/duration.ts';
+import { type Environment, isNearMiss } from '../src/environment.ts';
+import { ConfigError } from '../src/errors.ts';
+import { maskCredentials } from '../src/redact.ts';
 
 interface Settings {
   SESSION_TTL: number;

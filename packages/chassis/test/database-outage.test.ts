@@ -267,7 +267,7 @@ describe('a database that is there and refuses', function () {
         expect(headers.get('retry-after')).to.equal('1');
         // Ready to be delivered: nobody holds them.
         await eventually(async () => expect(await broker.queueDepth(QUEUE)).to.equal(3), LONG);
-        expect(said(/^the database is away/).at(-1)?.msg).to.match(why);
+        expect(said(/^database unavailable/).at(-1)?.msg).to.match(why);
       } finally {
         await end();
       }
@@ -277,7 +277,7 @@ describe('a database that is there and refuses', function () {
       expect((await service.metrics.databaseConnected.get()).values[0]?.value).to.equal(1);
       expect(await outcomes()).to.deep.include({ retried, dead });
       expect(await broker.queueDepth(`${QUEUE}.dlq`)).to.equal(0);
-      const begins = said(/^the database is away/).length;
+      const begins = said(/^database unavailable/).length;
       if (!flaps) expect(begins, 'lines of the begin').to.equal(1);
       await eventually(() =>
         expect(said(/^database available again/), 'lines of the end').to.have.length(begins),
@@ -325,7 +325,7 @@ describe('a service that starts while its database refuses', function () {
     try {
       await eventually(() => expect(service.ready()).to.equal(true), LONG);
       expect(
-        lines.filter(({ msg }) => /^the database is away: password authentication failed/.test(msg)),
+        lines.filter(({ msg }) => /^database unavailable: password authentication failed/.test(msg)),
       ).to.have.length(1);
       expect(lines.filter(({ level }) => level === 'fatal' || level === 'error')).to.deep.equal([]);
     } finally {
@@ -343,7 +343,7 @@ describe('a service that starts while its database refuses', function () {
     });
     try {
       await eventually(
-        () => expect(lines.map(({ msg }) => msg).join()).to.match(/the database is away: connect ENOENT/),
+        () => expect(lines.map(({ msg }) => msg).join()).to.match(/database unavailable: connect ENOENT/),
         LONG,
       );
       const server = createServer((from) => {

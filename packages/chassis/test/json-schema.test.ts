@@ -4,7 +4,7 @@ import * as formats from 'ajv-formats';
 import { expect } from 'chai';
 import fc from 'fast-check';
 import { WarrenError } from '../src/errors.ts';
-import { type JsonSchema, jsonSchemaOf } from '../src/http/json-schema.ts';
+import { type JsonSchema, jsonSchemaOf } from '../src/openapi/json-schema.ts';
 
 // 19.99 / 0.01 is not a whole number in binary.
 const ajv = new Ajv2020({ strict: false, multipleOfPrecision: 6 });

@@ -591,7 +591,7 @@ describe('a worker', function () {
     expect(await effects()).to.deep.equal(['a']);
   });
 
-  it('says once that the database is away, and goes on when it is back', async () => {
+  it('says once that the database is unavailable, and continues when it recovers', async () => {
     const line = await openProxy(database.url);
     const behind = await openWriter(line.url);
     try {

@@ -1,7 +1,7 @@
 // Bodies of requests on their way in. What is small is there in whole before it costs a connection to the upstream.
 import type { IncomingMessage } from 'node:http';
 import { Transform } from 'node:stream';
-import { type Problem, problem } from '@warren/chassis';
+import { type Problem, problem, RETRY_SHORTLY } from '@warren/chassis';
 
 /** What the smallest counts for: so there are not too many of them either. Bytes */
 const LEAST = 1024;
@@ -90,5 +90,5 @@ export const crowded = (): Problem =>
   problem(503, {
     code: 'gateway_busy',
     detail: 'Too many request bodies are in flight; try again shortly.',
-    headers: { 'retry-after': '1' },
+    headers: RETRY_SHORTLY,
   });

@@ -1,4 +1,4 @@
-import { bytes, duration, Joi, positive, url } from '@warren/chassis';
+import { bytes, duration, Joi, positiveDuration, url } from '@warren/chassis';
 import { parseTrust, type TrustProxy } from './clients.ts';
 import { PROXY_HEADERS, type ProxyHeader } from './forwarded.ts';
 import { parseRate, type Rate } from './limits.ts';
@@ -47,7 +47,7 @@ export const edgeConfig = {
     'For the headers of all requests without a response; one client has a quarter of it.',
   ),
   // Longer than the services' own REQUEST_TIMEOUT, so that it is they who tell what takes long.
-  UPSTREAM_TIMEOUT: positive('15s').description(
+  UPSTREAM_TIMEOUT: positiveDuration('15s').description(
     "For a service to accept a connection, to begin its response, and between two parts of it; longer than the services' `REQUEST_TIMEOUT`.",
   ),
   UPSTREAM_CONNECTIONS: Joi.number()

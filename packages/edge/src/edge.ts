@@ -8,6 +8,7 @@ import {
   type EdgeTools,
   Problem,
   problem,
+  RETRY_SHORTLY,
 } from '@warren/chassis';
 import { type Bound, createRefuse } from './bounds.ts';
 import { type Client, clientOf, HOST, plainAddress, shareOf } from './clients.ts';
@@ -176,7 +177,7 @@ const headSize = ({ url = '', rawHeaders }: IncomingMessage): number =>
   rawHeaders.reduce((sum, { length }) => sum + length, url.length);
 
 const crowdedByHeads = (): Problem =>
-  problem(503, { code: 'gateway_busy', headers: { connection: 'close', 'retry-after': '1' } });
+  problem(503, { code: 'gateway_busy', headers: { ...RETRY_SHORTLY, connection: 'close' } });
 
 /**
  * What Node's parser lets through and two servers may yet understand differently.

@@ -1,6 +1,13 @@
 // Forwarding by the book: RFC 9110 section 7.6, RFC 9112. What is large streams through, both ways, at the pace of the slower side.
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { type EdgeContext, type Problem, problem, ROLES_HEADER, SUBJECT_HEADER } from '@warren/chassis';
+import {
+  type EdgeContext,
+  type Problem,
+  problem,
+  RETRY_SHORTLY,
+  ROLES_HEADER,
+  SUBJECT_HEADER,
+} from '@warren/chassis';
 import { type Dispatcher, Pool } from 'undici';
 import { crowded, gather, meter, roomFor, stalled, tooLarge } from './bodies.ts';
 import { type Client, shareOf } from './clients.ts';
@@ -271,13 +278,11 @@ function refusalOf(error: unknown, name: string, timeout: number): Error {
   return error as Error;
 }
 
-const RETRY = { 'retry-after': '1' };
-
 const unavailable = (name: string, cause: unknown): Problem =>
   problem(502, {
     code: 'upstream_unavailable',
     detail: `The ${name} service cannot be reached; try again shortly.`,
-    headers: RETRY,
+    headers: RETRY_SHORTLY,
     cause,
   });
 
@@ -292,7 +297,7 @@ const timedOut = (name: string, timeout: number, cause?: unknown): Problem =>
   problem(504, {
     code: 'upstream_timeout',
     detail: `The ${name} service did not answer within ${timeout} ms.`,
-    headers: RETRY,
+    headers: RETRY_SHORTLY,
     cause,
   });
 
@@ -300,5 +305,5 @@ const busy = (name: string): Problem =>
   problem(503, {
     code: 'upstream_busy',
     detail: `Too many requests are waiting for the ${name} service; try again shortly.`,
-    headers: RETRY,
+    headers: RETRY_SHORTLY,
   });

@@ -103,7 +103,7 @@ export async function startIssuer(now: () => Date = () => new Date()): Promise<T
         'with an unknown key id': await sign({ sub }, strange),
         'with the key id of another key': await sign({ sub }, strange, kid),
         tampered: `${header}.${other}.${signature}`,
-        'that is no token': 'nonsense',
+        'that is not a token': 'nonsense',
       };
     },
     rotate() {

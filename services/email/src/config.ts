@@ -1,25 +1,25 @@
-import { duration, Joi, port, url } from '@warren/chassis';
+import { Joi, port, positiveDuration, url } from '@warren/chassis';
 
 export interface EmailConfig {
   PORT: number;
   ADMIN_PORT: number;
-  /** The mail server; without it, e-mails go to the log and the store only. */
+  /** The mail server. Without it, e-mails are only logged and stored. */
   SMTP_URL?: string;
-  /** Address the e-mails are from; its domain is also that of their Message-IDs. There when SMTP_URL is. */
+  /** Sender address; Message-IDs use its domain. Required with SMTP_URL. */
   MAIL_FROM?: string;
-  /** Whether those who sign up from now on confirm their address before anything else is sent to it. */
+  /** Whether new users must confirm their address before other e-mails are sent to it. */
   EMAIL_CONFIRMATION: 'on' | 'off';
-  /** The first one signs links, all of them are accepted. There when EMAIL_CONFIRMATION is on. */
+  /** The first key signs links; all keys are accepted. Required with EMAIL_CONFIRMATION=on. */
   EMAIL_CONFIRMATION_KEY?: readonly string[];
-  /** ms that a link works, and that other e-mails wait for it. */
+  /** How long a link is valid, and how long other e-mails wait for the confirmation, ms */
   EMAIL_CONFIRMATION_TTL: number;
-  /** Where people reach the gateway, without a slash at the end. There when EMAIL_CONFIRMATION is on. */
+  /** Public URL of the gateway, without a slash at the end. Required with EMAIL_CONFIRMATION=on. */
   PUBLIC_URL?: string;
-  /** To one address. */
+  /** Maximum number of e-mails to one address per hour. */
   EMAILS_PER_HOUR: number;
 }
 
-/** Of nodemailer's options, those an operator may need: https://nodemailer.com/smtp/. Others would undo ours, or log secrets. */
+/** Allowed options of nodemailer (https://nodemailer.com/smtp/). Others would override ours, or log secrets. */
 const OPTIONS: Record<string, RegExp> = {
   requireTLS: /^(true|false)$/,
   'tls.rejectUnauthorized': /^(true|false)$/,
@@ -27,11 +27,11 @@ const OPTIONS: Record<string, RegExp> = {
   name: /^[\w.-]+$/,
 };
 
-/** What nodemailer would fail at with the first e-mail, or quietly read in another way. No message quotes the URL. */
+/** Refuses URLs with which nodemailer would fail at the first e-mail, or that it would misread. Messages never quote the URL. */
 const smtpUrl = url('smtp', 'smtps')
   .custom((value: string, helpers) => {
     const parsed = URL.parse(value);
-    if (parsed === null) return value; // said already
+    if (parsed === null) return value; // refused by url() already
     if (parsed.hostname === '') return helpers.error('smtp.host');
     if (!isDecodable(parsed.username) || !isDecodable(parsed.password)) return helpers.error('smtp.encoding');
     if (!/^\/?$/.test(parsed.pathname) || parsed.hash !== '') return helpers.error('smtp.rest');
@@ -60,10 +60,10 @@ function isDecodable(text: string): boolean {
   }
 }
 
-/** Bytes of a key: as many as its HMAC-SHA256 has. https://www.rfc-editor.org/rfc/rfc2104#section-3 */
+/** Minimum length of a key: that of an HMAC-SHA256. https://www.rfc-editor.org/rfc/rfc2104#section-3 */
 const KEY_BYTES = 32;
 
-/** One key, or two while one takes the place of the other. */
+/** One key, or two during a key rotation. */
 const keys = Joi.any()
   .custom((text, helpers) => {
     const given = String(text)
@@ -77,14 +77,14 @@ const keys = Joi.any()
 const publicUrl = url('http', 'https')
   .custom((value: string, helpers) => {
     const parsed = URL.parse(value);
-    if (parsed === null) return value; // said already
+    if (parsed === null) return value; // refused by url() already
     const { origin, pathname, search, hash, username, password } = parsed;
     if (search || hash || username || password) return helpers.error('url.base');
     return `${origin}${pathname}`.replace(/\/+$/, '');
   })
   .messages({ 'url.base': 'must be like https://shop.example.com, without user name, query or fragment' });
 
-/** Required where e-mail addresses are to be confirmed. */
+/** Required with EMAIL_CONFIRMATION=on. */
 const whereConfirmed = <Schema extends Joi.Schema>(schema: Schema) =>
   schema.when('EMAIL_CONFIRMATION', { not: 'on', otherwise: Joi.required() });
 
@@ -94,7 +94,7 @@ export const config = {
   SMTP_URL: smtpUrl
     .example('smtp://user:password@host:587')
     .description(
-      'The mail server: `smtp://user:password@host:587`, or `smtps://`. Without it, e-mails go to the log and the store only.',
+      'The mail server: `smtp://user:password@host:587`, or `smtps://`. Without it, e-mails are only logged and stored.',
     ),
   MAIL_FROM: Joi.string()
     .email({ tlds: false, minDomainSegments: 1, allowUnicode: false })
@@ -105,23 +105,22 @@ export const config = {
   EMAIL_CONFIRMATION: Joi.valid('on', 'off')
     .default('off')
     .description(
-      '`on`: everybody who signs up from now on confirms the address before anything else is sent to it. In YAML, quote the value.',
+      '`on`: new users must confirm their address before other e-mails are sent to it. In YAML, quote the value.',
     ),
   EMAIL_CONFIRMATION_KEY: whereConfirmed(keys.example('the output of: openssl rand -base64 32')).description(
-    'Signs the links: at least 32 bytes, or two such keys separated by a comma, of which the first signs and both are accepted.',
+    'Key that signs the links, at least 32 bytes; or two keys separated by a comma: the first signs, and both are accepted.',
   ),
-  EMAIL_CONFIRMATION_TTL: duration('7d')
-    .invalid(0)
-    .messages({ 'any.invalid': 'must be longer than 0' })
-    .description('How long a link works, and how long other e-mails wait before they fail.'),
+  EMAIL_CONFIRMATION_TTL: positiveDuration('7d').description(
+    'How long a link is valid, and how long other e-mails wait for the confirmation before they fail.',
+  ),
   PUBLIC_URL: whereConfirmed(publicUrl.example('https://shop.example.com')).description(
-    'Where people reach the gateway: links begin with it.',
+    'Public URL of the gateway, for the links.',
   ),
-  // The slots of that many e-mails are kept for each address.
+  // The database stores this many slots for each address.
   EMAILS_PER_HOUR: Joi.number()
     .integer()
     .min(1)
     .max(1_000)
     .default(20)
-    .description('E-mails to one address in any hour; more are sent later.'),
+    .description('Maximum number of e-mails to one address per hour; more are sent later.'),
 };

@@ -1,12 +1,12 @@
-// An address is confirmed once, by its link; until then its user may have the link sent again.
+// Confirms an address once, by its link, and sends a user another link until then.
 import { type EmailWork, lockUser, release, writeConfirmation } from './emails.ts';
 
-/** Confirmations to one user, the first one included. */
-const PER_HOUR = 3;
-const PER_DAY = 5;
+/** Confirmations to one user, including the first. */
+const MAX_PER_HOUR = 3;
+const MAX_PER_DAY = 5;
 const HOUR_MS = 3_600_000;
 
-/** From now on everything is sent to this user, also what has waited. Again is as good as once. */
+/** Confirms the address of a user, and releases the e-mails that waited for it. Idempotent. */
 export async function confirm(work: EmailWork, userId: string): Promise<void> {
   await lockUser(work, userId);
   await work.transaction
@@ -19,8 +19,8 @@ export async function confirm(work: EmailWork, userId: string): Promise<void> {
 }
 
 /**
- * Sends a user another confirmation: unless there is no such user, the address is confirmed, the last confirmation has not left
- * yet, or there were enough of them. Whoever asks is not told.
+ * Sends a user another confirmation. Does nothing if the user does not exist, the address is confirmed, a confirmation is still
+ * pending, or the limits are reached. The caller cannot tell which.
  */
 export async function resend(work: EmailWork, userId: string): Promise<void> {
   await lockUser(work, userId);
@@ -46,6 +46,6 @@ export async function resend(work: EmailWork, userId: string): Promise<void> {
     .execute();
   const lately = earlier.filter(({ created_at }) => created_at.getTime() > now - HOUR_MS);
   if (earlier.some(({ status }) => status === 'pending')) return;
-  if (earlier.length >= PER_DAY || lately.length >= PER_HOUR) return;
+  if (earlier.length >= MAX_PER_DAY || lately.length >= MAX_PER_HOUR) return;
   await writeConfirmation(work, userId);
 }

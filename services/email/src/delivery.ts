@@ -1,4 +1,4 @@
-// How an e-mail leaves: over SMTP, or, where there is no mail server, to the log.
+// Delivers e-mails: over SMTP, or to the log when no mail server is configured.
 import type { Logger } from '@warren/chassis';
 import type { SendMailOptions } from 'nodemailer';
 import type { EmailConfig } from './config.ts';
@@ -6,36 +6,36 @@ import { AddressUnsupported, Connections } from './smtp.ts';
 import type { Content } from './templates/template.ts';
 
 export interface Message extends Content {
-  /** Of the e-mail. Its Message-ID is made of it, so that a mailbox can tell a repeat. */
+  /** Id of the e-mail. Its Message-ID contains it, so that mailboxes recognize a repeat. */
   id: string;
   to: { name: string; address: string };
   date: Date;
   template: string;
 }
 
-/** An e-mail that the mail server will not have. */
+/** The mail server permanently refused an e-mail. */
 export interface Refusal {
-  /** In the server's words, where it was asked. */
+  /** The server's response, or why the server was not contacted. */
   reason: string;
-  /** Whether it is offered again: a full mailbox may be emptied. */
+  /** Whether to offer it again later: e.g. a full mailbox may be emptied. */
   again: boolean;
 }
 
-/** E-mails at once, and so connections to the mail server. */
+/** Concurrent e-mails, and so connections to the mail server. */
 export const CONNECTIONS = 8;
 
-/** ms a task waits for its e-mail: more than the hand-over below, so that only the server's last word can come later. */
+/** Time limit of a task, ms. Longer than `handOver`, so that only the server's final response can come later. */
 export const TIMEOUT = 60_000;
 
 const LIMITS = { connections: CONNECTIONS, handOver: 30_000, answer: 10 * 60_000, idle: 15_000 };
 
-/** ms that an outcome is kept for a task whose time was over: longer than any task is put off. */
-const KEEP = 15 * 60_000;
+/** How long an outcome is kept for a task that timed out: longer than the longest backoff. */
+const OUTCOME_TTL_MS = 15 * 60_000;
 
-/** What a running service has open: it begins with its first e-mail. */
+/** State of a running service, created with its first e-mail. */
 interface Delivery {
   connections: Connections;
-  /** By the e-mail's id: attempts under way, and outcomes that no task has been told yet. */
+  /** By the e-mail's id: attempts in flight, and outcomes that no task has recorded yet. */
   attempts: Map<string, Promise<Refusal | undefined>>;
 }
 
@@ -57,11 +57,11 @@ export function closeDelivery(config: EmailConfig): void {
 }
 
 /**
- * Hands an e-mail over to the mail server; without SMTP_URL, to the log. While an attempt for it is under way in this process,
- * it is waited for and no other is begun.
- * @param signal ends the attempt, unless the mail server has the whole e-mail: its answer is then for the next to ask
- * @returns the refusal, when the mail server refused this e-mail for good or cannot take it
- * @throws when it cannot be handed over now: the server is away, busy, or does not let us in
+ * Sends an e-mail to the mail server or, without SMTP_URL, to the log. If an attempt for it is in flight in this process, waits for
+ * that one.
+ * @param signal aborts the attempt, unless the mail server already has the whole e-mail: then the next call gets the response
+ * @returns the refusal, when the mail server permanently refused this e-mail
+ * @throws when it cannot be sent now: the server is unavailable or busy, or refuses the login
  */
 export async function deliver(
   message: Message,
@@ -85,8 +85,8 @@ export async function deliver(
   const forget = () => attempts.get(id) === attempt && attempts.delete(id);
   try {
     const outcome = await attempt;
-    // Whose time is over has not heard it: the next will.
-    if (signal.aborted) setTimeout(forget, KEEP).unref();
+    // A task that timed out cannot record the outcome; the next one gets it.
+    if (signal.aborted) setTimeout(forget, OUTCOME_TTL_MS).unref();
     else forget();
     return outcome;
   } catch (error) {
@@ -119,17 +119,17 @@ function mailOf({ id, to, date, subject, text, html }: Message, from: string): S
     subject: headerText(subject),
     text,
     html,
-    // https://www.rfc-editor.org/rfc/rfc3834#section-5: no out-of-office answers, please.
+    // https://www.rfc-editor.org/rfc/rfc3834#section-5: suppresses out-of-office replies.
     headers: { 'Auto-Submitted': 'auto-generated' },
   };
 }
 
-/** What is ASCII goes out as it is, and a mail reader would decode what looks like an encoded word (RFC 2047), line breaks and all. */
+/** ASCII text is not encoded, so a mail reader would decode anything that looks like an encoded word (RFC 2047), even line breaks. */
 const headerText = (text: string) => text.replaceAll('=?', '= ?');
 
 /**
- * Whether it is this e-mail that the server, or nodemailer for it, will not have: 5xx to its recipient or its content. One to
- * our name, our password or our sender's address would meet every e-mail alike: that is for the operator, and to be repeated.
+ * Whether the server, or nodemailer, refused this e-mail: 5xx to its recipient or its content. A 5xx to our name, password or
+ * sender address affects every e-mail: the operator must fix it, and the e-mail is retried.
  * https://www.rfc-editor.org/rfc/rfc5321#section-4.2.1
  */
 function isRefusal(error: unknown): error is Error {

@@ -1,4 +1,4 @@
-// What an e-mail is: one of its kind about one thing, sent as soon as it is known to whom.
+// E-mails: one per template and subject, sent once the recipient is known and confirmed.
 import {
   type CounterDefinition,
   type Kysely,
@@ -29,12 +29,12 @@ export const REASONS = ['unconfirmed', 'postponed', 'refused'] as const;
 export interface Email {
   id: string;
   userId: string;
-  /** Absent while the user is not known yet. */
+  /** Missing until the user is known. */
   to?: string;
   template: TemplateName;
   subject: string;
   status: Status;
-  /** Why it waits, or why it failed. */
+  /** Why it is pending or failed. */
   reason?: (typeof REASONS)[number];
   /** ISO 8601, UTC */
   sentAt?: string;
@@ -45,24 +45,24 @@ export type EmailWork = WorkContext<EmailSchema, EmailConfig>;
 /** The task that sends an e-mail; its key is the e-mail's id. */
 export const SEND = 'email.send';
 
-/** What the mail server refused for good: offered `again` later, or `given_up`. */
+/** Counts permanent refusals: offered `again` later, or `given_up`. */
 export const refusals: CounterDefinition<{ outcome: 'again' | 'given_up' }> = {
   name: 'emails_refused_total',
   help: 'E-mails that the mail server permanently refused or does not support, by what happens next: again (offered again later) or given_up.',
   labels: { outcome: ['again', 'given_up'] },
 };
 
-/** What did not go out at once. */
+/** Counts e-mails that are not sent at once. */
 export const held: CounterDefinition<{ reason: 'unconfirmed' | 'postponed' | 'expired' }> = {
   name: 'emails_held_total',
   help: 'E-mails held back: unconfirmed (waiting for the confirmation of their address), postponed (by EMAILS_PER_HOUR), expired (never confirmed in time).',
   labels: { reason: ['unconfirmed', 'postponed', 'expired'] },
 };
 
-/** ms until an e-mail that was refused for good is offered again; after the last one it is given up. */
-const AFTER_REFUSAL = [1, 10, 60, 6 * 60, 24 * 60, 24 * 60, 24 * 60].map((minutes) => minutes * 60_000);
+/** Delays before a permanently refused e-mail is offered again, ms; after the last one it fails. */
+const REFUSAL_DELAYS_MS = [1, 10, 60, 6 * 60, 24 * 60, 24 * 60, 24 * 60].map((minutes) => minutes * 60_000);
 
-/** Learns of a user and welcomes them; whatever has waited for them is sent, or waits until they have confirmed their address. */
+/** Stores a user and sends the first e-mail. E-mails that waited for the user are sent, or wait for the confirmation. */
 export async function welcomeUser(work: EmailWork, { userId, name, email }: UserCreated): Promise<void> {
   await lockUser(work, userId);
   const confirms = work.config.EMAIL_CONFIRMATION === 'on';
@@ -88,7 +88,7 @@ export async function welcomeUser(work: EmailWork, { userId, name, email }: User
   else if (waited.length > 0) await release(work, userId);
 }
 
-/** Writes another confirmation to a user; each has an id of its own for what it is about. */
+/** Writes another confirmation to a user, with a new `reference`. */
 export const writeConfirmation = (work: EmailWork, userId: string) =>
   write(work, { userId, template: 'confirmation', reference: newId(), facts: {} });
 
@@ -125,8 +125,8 @@ const orderFacts = ({ orderId, productName, price, currency }: OrderCreated) => 
 });
 
 /**
- * Makes whoever tells of a user and whoever writes to them take turns. Else an e-mail that does not see the user yet, and the
- * user's news that do not see the e-mail yet, could commit side by side, and the e-mail would wait for ever.
+ * Serializes the transactions about one user. Otherwise an e-mail that does not see the user yet, and the user's event that does
+ * not see the e-mail yet, could commit concurrently, and the e-mail would wait forever.
  */
 export async function lockUser(work: EmailWork, userId: string): Promise<void> {
   await sql`select pg_advisory_xact_lock(hashtext('email.user'), hashtext(${userId}::uuid::text))`.execute(
@@ -135,8 +135,8 @@ export async function lockUser(work: EmailWork, userId: string): Promise<void> {
 }
 
 /**
- * Writes an e-mail, unless there is one of its kind, and hands it to the worker. It waits while its user is not known, or has not
- * confirmed the address; otherwise it takes a slot of the address.
+ * Writes an e-mail and schedules it, unless it exists. It waits if the user is unknown or the address is not confirmed; otherwise
+ * it takes a slot of the address.
  */
 async function write(
   work: EmailWork,
@@ -154,7 +154,7 @@ async function write(
            case when not unconfirmed
              then (take_slots(lower(email), 1, ${work.config.EMAILS_PER_HOUR}::integer, ${now}::timestamptz))[1] end
     from (values (1)) as one left join owner on true
-    -- A repeat takes no slot.
+    -- A duplicate takes no slot.
     where not exists (select from emails where template = ${template}::text and reference = ${reference}::uuid)
     on conflict on constraint emails_one_of_a_kind do nothing
     returning id, created_at, unconfirmed, slot_at`.execute(work.transaction);
@@ -163,7 +163,7 @@ async function write(
 
 type Scheduled = Pick<EmailSchema['emails'], 'id' | 'created_at' | 'unconfirmed' | 'slot_at'>;
 
-/** Hands an e-mail to the worker: for its slot, or, while its address is not confirmed, for the end of its time. */
+/** Schedules an e-mail: for its slot or, while its address is not confirmed, for the end of its waiting time. */
 async function schedule(work: EmailWork, { id, created_at, unconfirmed, slot_at }: Scheduled): Promise<void> {
   if (unconfirmed) {
     const at = new Date(created_at.getTime() + work.config.EMAIL_CONFIRMATION_TTL);
@@ -172,14 +172,14 @@ async function schedule(work: EmailWork, { id, created_at, unconfirmed, slot_at 
   } else if (slot_at !== null) await postpone(work, id, slot_at);
 }
 
-/** Has an e-mail sent at that time; at once when it has come. */
+/** Schedules an e-mail for that time, or for now if it has passed. */
 async function postpone(work: EmailWork, id: string, at: Date): Promise<void> {
   const isLater = at > work.now();
   await work.schedule(SEND, { key: id, ...(isLater && { at }) });
   if (isLater) work.count(held, { reason: 'postponed' });
 }
 
-/** Lets go what waits for a user's address, in order: each takes a slot. */
+/** Releases the e-mails that wait for a user's confirmation, in order; each takes a slot. */
 export async function release(work: EmailWork, userId: string): Promise<void> {
   const { rows } = await sql<Scheduled>`
     with waiting as (
@@ -193,22 +193,22 @@ export async function release(work: EmailWork, userId: string): Promise<void> {
     where emails.id = waiting.id and emails.status = 'pending' and emails.unconfirmed
     returning emails.id, emails.created_at, emails.unconfirmed, emails.slot_at`.execute(work.transaction);
   for (const row of rows) {
-    // It is scheduled for the end of its time.
+    // It was scheduled for the end of its waiting time.
     work.discard(SEND, row.id);
     await schedule(work, row);
   }
 }
 
-/** What comes of an attempt to send an e-mail. */
+/** The outcome of an attempt to send an e-mail. */
 export type Outcome =
   | { kind: 'sent' }
   | ({ kind: 'refused' } & Refusal)
-  /** The address had many e-mails of late. */
+  /** The address reached EMAILS_PER_HOUR. */
   | { kind: 'postponed'; at: Date }
-  /** Its time is over, and nobody has confirmed the address. */
+  /** The waiting time is over, and the address is not confirmed. */
   | { kind: 'unconfirmed' };
 
-/** An e-mail as it is to be sent, the same at every attempt but for the time of its link; or why it is not sent now. */
+/** @returns the message, the same at every attempt except for the expiry of its link; or why it is not sent now */
 export async function prepare(
   database: Kysely<EmailSchema>,
   config: EmailConfig,
@@ -219,7 +219,7 @@ export async function prepare(
     .innerJoin('users', 'users.id', 'emails.user_id')
     .select(['users.name', 'emails.user_id', 'emails.recipient', 'emails.template', 'emails.facts'])
     .select(['emails.created_at', 'emails.unconfirmed', 'emails.slot_at'])
-    // A slot is good for an hour: else all that was due while the mail server was unavailable would leave at once.
+    // A slot expires after an hour: otherwise everything due during an outage of the mail server would be sent at once.
     .select(
       sql<boolean>`emails.slot_at is null or emails.slot_at < now() - interval '1 hour'`.as('needsSlot'),
     )
@@ -249,11 +249,11 @@ export async function prepare(
   return { kind: 'ready', message: { id, to: { name: '', address }, date, template, ...content } };
 }
 
-/** Nothing that others wrote becomes a link, in the text or in the HTML. */
+/** Prevents links in text that users wrote, in the text and in the HTML. */
 const unlinkedFacts = (facts: object) =>
   Object.fromEntries(Object.entries(facts).map(([name, fact]) => [name, unlinked(String(fact))]));
 
-/** For an e-mail that has none, or a stale one. */
+/** Takes a slot for an e-mail that has none, or an expired one. */
 async function takeSlot(
   database: Kysely<EmailSchema>,
   { EMAILS_PER_HOUR: perHour }: EmailConfig,
@@ -266,7 +266,7 @@ async function takeSlot(
   return rows[0]?.slot_at ?? null;
 }
 
-/** Writes down what came of an attempt. */
+/** Records the outcome of an attempt. */
 export async function settle(work: EmailWork, id: string, outcome: Outcome): Promise<void> {
   if (outcome.kind === 'sent') await markSent(work, id);
   else if (outcome.kind === 'refused') await markRefused(work, id, outcome);
@@ -274,7 +274,7 @@ export async function settle(work: EmailWork, id: string, outcome: Outcome): Pro
   else await markUnconfirmed(work, id);
 }
 
-/** Fails an e-mail that has waited in vain, unless its address was confirmed in this very moment. */
+/** Fails an e-mail whose address was not confirmed in time, unless it was confirmed concurrently. */
 async function markUnconfirmed(work: EmailWork, id: string): Promise<void> {
   const row = await work.transaction
     .updateTable('emails')
@@ -287,7 +287,7 @@ async function markUnconfirmed(work: EmailWork, id: string): Promise<void> {
   else if (row?.status === 'failed') work.count(held, { reason: 'expired' });
 }
 
-/** Writes down that an e-mail was handed over, and says so in `email.sent`. */
+/** Records that an e-mail was sent, and emits `email.sent`. */
 async function markSent(work: EmailWork, id: string): Promise<void> {
   const row = await work.transaction
     .updateTable('emails')
@@ -301,8 +301,8 @@ async function markSent(work: EmailWork, id: string): Promise<void> {
 }
 
 /**
- * Writes down that the mail server refused an e-mail for good, and has it offered again much later: what looks permanent may
- * be a full mailbox or a wrong setting of the server's. After a few days, or at once where nothing would change, it fails.
+ * Records that the mail server permanently refused an e-mail, and schedules it again much later, because the cause may be a full
+ * mailbox or a wrong setting of the server. After the last delay, or at once if a repeat is pointless, the e-mail fails.
  */
 async function markRefused(work: EmailWork, id: string, { reason, again }: Refusal): Promise<void> {
   const refusal = oneLine(reason).slice(0, 1_000);
@@ -314,7 +314,7 @@ async function markRefused(work: EmailWork, id: string, { reason, again }: Refus
     .returning('refusals')
     .executeTakeFirst();
   if (row === undefined) return;
-  const delay = again ? AFTER_REFUSAL[row.refusals - 1] : undefined;
+  const delay = again ? REFUSAL_DELAYS_MS[row.refusals - 1] : undefined;
   if (delay === undefined) {
     await work.transaction.updateTable('emails').set({ status: 'failed' }).where('id', '=', id).execute();
     work.count(refusals, { outcome: 'given_up' });

@@ -1,27 +1,27 @@
-// Links that confirm an address: signed, and they expire. Nothing of them is stored. The signature is over the user, the address and
-// the time, so that a link is good for the address that it was sent to, and for no other.
+// Links that confirm an address. They are signed, expire, and are not stored. The signature covers the user, the address and the
+// time of expiry, so that a link is valid only for the address that it was sent to.
 import { createHmac, timingSafeEqual } from 'node:crypto';
 import type { Kysely } from '@warren/chassis';
 import type { EmailConfig } from './config.ts';
 import type { EmailSchema } from './schema.ts';
 
-/** What a link is worth. */
+/** The result of checking a link. */
 export type Link =
-  /** Not signed by us, or not for this address. */
+  /** The signature is invalid, or for another address. */
   | { kind: 'unknown' }
   | { kind: 'open'; userId: string }
   | { kind: 'expired'; userId: string }
-  /** For good, also when the time of the link is over. */
+  /** The address is confirmed already, whether or not the link has expired. */
   | { kind: 'confirmed'; userId: string };
 
-// A token: user (16 bytes), end of its time (6 bytes, s), HMAC-SHA256 (32 bytes), in base64url.
+// A token: user (16 bytes), time of expiry (6 bytes, s), HMAC-SHA256 (32 bytes), in base64url.
 const ID_BYTES = 16;
 const CLAIM_BYTES = ID_BYTES + 6;
 const TOKEN = /^[\w-]{72}$/;
-/** So that no other use of the key can make a token. */
+/** Domain separation: no other use of the key can produce a token. */
 const PURPOSE = 'warren: confirm an e-mail address\n';
 
-/** @returns the address of the page that asks for the confirmation; `undefined` when links are not configured */
+/** @returns the URL of the confirmation page; `undefined` when links are not configured */
 export function linkFor(
   { userId, address, expires }: { userId: string; address: string; expires: Date },
   { PUBLIC_URL: base, EMAIL_CONFIRMATION_KEY: [key] = [] }: EmailConfig,
@@ -34,7 +34,7 @@ export function linkFor(
   return `${base}/emails/confirm?token=${token}`;
 }
 
-/** Reads a token from outside. */
+/** Checks a token from a client. */
 export async function readLink(
   database: Kysely<EmailSchema>,
   token: string,

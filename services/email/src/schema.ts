@@ -8,28 +8,28 @@ export interface EmailSchema {
     id: string;
     name: string;
     email: string;
-    /** Null until then; as good as always where nobody was asked. */
+    /** Null until confirmed. The time of the sign-up if no confirmation was required. */
     confirmed_at: Date | null;
   };
   emails: {
     id: string;
     user_id: string;
     template: TemplateName;
-    /** What it is about: the user, the order or the payment. One e-mail of a template about each: unique. Of a confirmation that is sent again, an id of its own. */
+    /** Id of the user, order or payment. Unique per template. A repeated confirmation has a new id. */
     reference: string;
-    /** What the template names besides the user. */
+    /** Values for the template, in addition to the user's name. */
     facts: object;
     subject: string;
-    /** Absent while the user is not known yet: the e-mail waits. */
+    /** Null until the user is known: the e-mail waits. */
     recipient: string | null;
     status: Status;
     refusal: string | null;
     refusals: number;
     created_at: Date;
     sent_at: Date | null;
-    /** Waits until its address is confirmed; where it has failed, it waited in vain. */
+    /** Waits for the confirmation of its address; if it failed, the address was never confirmed. */
     unconfirmed: boolean;
-    /** When EMAILS_PER_HOUR lets it go. Null while it waits, and of an older version. */
+    /** When EMAILS_PER_HOUR allows sending it. Null while it waits, and in rows of older versions. */
     slot_at: Date | null;
   };
 }

@@ -1,24 +1,24 @@
-// The connections to the mail server. One carries one e-mail at a time, and no attempt to send outlasts its time.
+// The connections to the mail server. Each carries one e-mail at a time, and every attempt has a time limit.
 import { connect, type Socket } from 'node:net';
 import { Transform } from 'node:stream';
 import { createTransport, type SendMailOptions, type SMTPPoolOptions, type Transporter } from 'nodemailer';
 
 export interface Limits {
-  /** Connections at once. */
+  /** Maximum number of connections. */
   connections: number;
-  /** ms from the beginning of an attempt until the mail server has the whole message. */
+  /** Time limit from the start of an attempt until the mail server has the whole message, ms */
   handOver: number;
-  /** ms from there to its answer. */
+  /** Time limit from there to its response, ms */
   answer: number;
-  /** ms that a connection is kept without use. */
+  /** How long an idle connection is kept, ms */
   idle: number;
 }
 
-/** ms; within the hand-over. */
-const CONNECT_TIMEOUT = 5_000;
-const GREETING_TIMEOUT = 5_000;
-/** ms of silence after which the network is asked whether the mail server is still there. */
-const KEEP_ALIVE = 30_000;
+/** Part of `handOver`. */
+const CONNECT_TIMEOUT_MS = 5_000;
+const GREETING_TIMEOUT_MS = 5_000;
+/** Idle time before TCP keep-alive probes. */
+const KEEP_ALIVE_DELAY_MS = 30_000;
 
 /** The mail server does not offer SMTPUTF8, and the address of this e-mail needs it: https://www.rfc-editor.org/rfc/rfc6531 */
 export class AddressUnsupported extends Error {
@@ -27,7 +27,7 @@ export class AddressUnsupported extends Error {
     'the mail server does not offer SMTPUTF8, which an address with a non-ASCII local part needs';
 }
 
-/** The connections to one mail server: opened when needed, kept while they are used. */
+/** The connections to one mail server: opened when needed, and kept while in use. */
 export class Connections {
   readonly #url: string;
   readonly #limits: Limits;
@@ -40,10 +40,10 @@ export class Connections {
   }
 
   /**
-   * Sends over a connection of its own, which is kept afterwards if all went well. Before the mail server has the whole message
-   * the attempt ends with `signal` or with its time, whichever is first, and nothing can come of it any more. After that it
-   * waits for the answer, whatever `signal` says: https://www.rfc-editor.org/rfc/rfc5321#section-4.5.3.2.6
-   * @throws {AddressUnsupported} before any of it has left
+   * Sends over a free connection, which is kept if the attempt succeeds. Until the mail server has the whole message, `signal` or
+   * the time limit aborts the attempt, and the e-mail is certainly not delivered. After that it waits for the response, even if
+   * `signal` is aborted: https://www.rfc-editor.org/rfc/rfc5321#section-4.5.3.2.6
+   * @throws {AddressUnsupported} before anything is sent
    * @throws also when every connection is in use
    */
   async send(mail: SendMailOptions, signal: AbortSignal): Promise<void> {
@@ -59,7 +59,7 @@ export class Connections {
     connection.rest(() => this.#drop(connection));
   }
 
-  /** Ends every attempt, and closes every connection. */
+  /** Aborts every attempt, and closes every connection. */
   close(): void {
     this.#closed = true;
     for (const connection of this.#all) this.#drop(connection);
@@ -81,17 +81,17 @@ export class Connections {
   }
 }
 
-/** One connection, over which e-mails go one after the other. */
+/** One connection, which sends one e-mail after the other. */
 class Connection {
   readonly #limits: Limits;
   readonly #transport: Transporter;
   #socket: Socket | undefined;
   #closed: Error | undefined;
-  /** Ends the attempt under way. */
+  /** Aborts the attempt in flight. */
   #fail: ((reason: Error) => void) | undefined;
-  /** Whether the message that is under way has an address beyond ASCII. */
+  /** Whether the current message has a non-ASCII address. */
   #needsUtf8 = false;
-  /** Whether the mail server has all of the message that is under way, and may take it. */
+  /** Whether the mail server has the whole current message, and so may deliver it. */
   #whole = false;
   #timer: NodeJS.Timeout | undefined;
 
@@ -99,18 +99,18 @@ class Connection {
     this.#limits = limits;
     this.#transport = createTransport({
       url,
-      // Of one connection: whose socket it is, is known then.
+      // A pool of one connection, so that the socket is known.
       pool: true,
       maxConnections: 1,
       maxMessages: Number.POSITIVE_INFINITY,
-      // The worker repeats, and it alone.
+      // Only the worker retries.
       maxRequeues: 0,
-      connectionTimeout: CONNECT_TIMEOUT,
-      greetingTimeout: GREETING_TIMEOUT,
-      // Attempts and idle connections are timed here.
+      connectionTimeout: CONNECT_TIMEOUT_MS,
+      greetingTimeout: GREETING_TIMEOUT_MS,
+      // This class times attempts and idle connections.
       socketTimeout: 2 * (limits.handOver + limits.answer + limits.idle),
       getSocket: (options: SMTPPoolOptions, done: SocketDone) => this.#connect(options, done),
-      // nodemailer does not say what the mail server offers, but logs each command before it sends it.
+      // nodemailer does not expose the server's extensions, but logs each command before it sends it.
       transactionLog: true,
       logger: {
         debug: ({ tnx }: { tnx?: string }, text: string) => tnx === 'client' && this.#check(text),
@@ -121,7 +121,7 @@ class Connection {
     this.#transport.use('stream', ({ message }, done) => {
       this.#needsUtf8 = message.getEnvelope().to.some(isBeyondAscii);
       message.transform(gather);
-      // It is read only once the mail server has said that it wants the message.
+      // nodemailer reads the stream only after the mail server has accepted DATA.
       message.processFunc((stream) => stream.once('end', () => this.#handedOver()));
       done();
     });
@@ -147,12 +147,12 @@ class Connection {
     }
   }
 
-  /** Waits for the next e-mail; `tired` is called when none has come for a while. */
-  rest(tired: () => void): void {
-    this.#timer = setTimeout(tired, this.#limits.idle);
+  /** Waits for the next e-mail; calls `onIdle` when none comes within `idle`. */
+  rest(onIdle: () => void): void {
+    this.#timer = setTimeout(onIdle, this.#limits.idle);
   }
 
-  /** Ends the attempt under way. Whatever of it has not left stays here. */
+  /** Aborts the attempt in flight, and sends nothing more. */
   close(reason: Error): void {
     if (this.#closed !== undefined) return;
     this.#closed = reason;
@@ -164,7 +164,7 @@ class Connection {
     this.#transport.close();
   }
 
-  /** nodemailer asks for SMTPUTF8 only where the mail server offers it: without, the attempt ends before the command leaves. */
+  /** nodemailer requests SMTPUTF8 only if the mail server offers it. Without it, the attempt ends before the command is sent. */
   #check(command: string): void {
     if (this.#needsUtf8 && command.startsWith('MAIL FROM:') && !/ SMTPUTF8\b/.test(command))
       this.close(new AddressUnsupported());
@@ -182,8 +182,8 @@ class Connection {
   }
 
   /**
-   * Connects as nodemailer would, but without Nagle's algorithm: it writes a message in many small parts, and each e-mail would
-   * wait 40 ms for the server's delayed acknowledgement. TLS, where there is any, is nodemailer's, over this connection.
+   * Connects as nodemailer would, but without Nagle's algorithm: nodemailer writes a message in many small parts, and each e-mail
+   * would wait 40 ms for the server's delayed ACK. nodemailer starts TLS over this connection, if configured.
    */
   #connect({ host, port, secure }: SMTPPoolOptions, done: SocketDone): void {
     if (this.#closed !== undefined) {
@@ -195,13 +195,13 @@ class Connection {
       port: Number(port) || (secure ? 465 : 587),
       noDelay: true,
       keepAlive: true,
-      keepAliveInitialDelay: KEEP_ALIVE,
+      keepAliveInitialDelay: KEEP_ALIVE_DELAY_MS,
     });
     this.#socket = socket;
     const fail = (error: Error) => done(error);
     socket.once('error', fail);
-    socket.setTimeout(CONNECT_TIMEOUT, () =>
-      socket.destroy(new Error(`could not connect to the mail server within ${CONNECT_TIMEOUT} ms`)),
+    socket.setTimeout(CONNECT_TIMEOUT_MS, () =>
+      socket.destroy(new Error(`could not connect to the mail server within ${CONNECT_TIMEOUT_MS} ms`)),
     );
     socket.once('connect', () => {
       socket.removeListener('error', fail);
@@ -216,7 +216,7 @@ type SocketDone = Parameters<NonNullable<SMTPPoolOptions['getSocket']>>[1];
 
 const isBeyondAscii = (text: string) => /[^\0-\x7f]/.test(text);
 
-/** Gathers a message, so that it leaves in one write and not in ten. */
+/** Buffers a message, so that it is sent in one write instead of ten. */
 function gather(): Transform {
   const parts: Buffer[] = [];
   return new Transform({

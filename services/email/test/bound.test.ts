@@ -70,7 +70,7 @@ describe('the e-mails to one address in an hour', function () {
       expect((times[at] as number) - (times[at - perHour] as number)).to.be.at.least(HOUR);
   };
 
-  it('are as many as EMAILS_PER_HOUR; others wait, and all of them are sent later, in order', async () => {
+  it('are at most EMAILS_PER_HOUR; the others wait, and are sent later in order', async () => {
     const mail = await mailServer();
     const email = await launch(mail.url);
     const [ada, eve] = [customer(), customer()];
@@ -98,7 +98,7 @@ describe('the e-mails to one address in an hour', function () {
     }
   });
 
-  it('are counted across replicas, users and letters of either case', async () => {
+  it('are counted across replicas, users and upper or lower case', async () => {
     const mail = await mailServer();
     await launch(mail.url);
     await launch(mail.url);
@@ -121,7 +121,7 @@ describe('the e-mails to one address in an hour', function () {
     expect(new Set(mail.received.map(({ mail: { messageId } }) => messageId)).size).to.equal(24);
   });
 
-  it('are no more after an outage of the mail server', async () => {
+  it('do not exceed the limit after an outage of the mail server', async () => {
     const port = await freePort();
     await launch(`smtp://127.0.0.1:${port}`);
     const ada = customer();
@@ -146,7 +146,7 @@ describe('the e-mails to one address in an hour', function () {
     expect(mail.to(ada.email)).to.have.length(8);
   });
 
-  it('are bounded as well when an address is confirmed for which many have waited', async () => {
+  it('do not exceed the limit when a confirmation releases many', async () => {
     const mail = await mailServer();
     const email = await launch(mail.url, {
       EMAIL_CONFIRMATION: 'on',
@@ -174,7 +174,7 @@ describe('the e-mails to one address in an hour', function () {
     }
   });
 
-  it('are given their slots by one transaction after the other', async () => {
+  it('get their slots from one transaction after the other', async () => {
     const mail = await mailServer();
     await launch(mail.url);
     await database.admin(`select take_slots('shared', 0, 3, now())`);

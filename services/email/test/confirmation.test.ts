@@ -10,7 +10,7 @@ import { type MailServer, type Received, startMailServer } from './mail-server.t
 const [OLD, NEW] = ['o'.repeat(32), 'n'.repeat(32)];
 const BROWSER = { accept: 'text/html,application/xhtml+xml;q=0.9,*/*;q=0.8' };
 
-describe('an address that nobody has confirmed', function () {
+describe('an unconfirmed address', function () {
   this.timeout(90_000);
   const broker = withBroker({ services: ['email'] });
   const database = withDatabase();
@@ -70,7 +70,7 @@ describe('an address that nobody has confirmed', function () {
   const resend = (userId: string) => post(`/emails/resend?userId=${userId}`);
   const hourPasses = () => database.admin(`update emails set created_at = created_at - interval '1 hour'`);
 
-  it('gets one e-mail, with nothing in it that a user wrote; all others wait', async () => {
+  it('gets one e-mail without any text of a user; all others wait', async () => {
     await launch();
     const eve = customer({ name: 'Evil words' }, { productName: 'Evil product' });
     for (const event of [eve.created(), eve.ordered(), eve.confirmed(), eve.refunded()])
@@ -92,7 +92,7 @@ describe('an address that nobody has confirmed', function () {
     for (const { days } of tasks) expect(days).to.be.within(6.9, 7);
   });
 
-  it('is not confirmed by following the link, however often; the page has a button and no script', async () => {
+  it('is not confirmed by opening the link; the page has a button and no script', async () => {
     await launch();
     const ada = customer();
     await broker.publish(...ada.created());
@@ -114,7 +114,7 @@ describe('an address that nobody has confirmed', function () {
     await reaches(ada.userId, ['confirmation sent', 'order-received pending unconfirmed']);
   });
 
-  it('gets what has waited, once, when the button is pressed, and from then on everything', async () => {
+  it('gets the waiting e-mails once when the button is pressed, and then every e-mail', async () => {
     await launch();
     const ada = customer();
     await broker.publish(...ada.created());
@@ -140,7 +140,7 @@ describe('an address that nobody has confirmed', function () {
     expect(await database.admin('select * from warren.tasks')).to.deep.equal([]);
   });
 
-  it('is confirmed by a program, too', async () => {
+  it('can be confirmed by a program', async () => {
     await launch();
     const ada = customer();
     await broker.publish(...ada.created());
@@ -149,7 +149,7 @@ describe('an address that nobody has confirmed', function () {
     expect([status, JSON.parse(text)]).to.deep.equal([200, { userId: ada.userId }]);
   });
 
-  it('has its e-mails from before the user was known wait as well', async () => {
+  it('also delays e-mails from before the user was known', async () => {
     await launch();
     const ada = customer();
     await broker.publish(...ada.ordered());
@@ -160,7 +160,7 @@ describe('an address that nobody has confirmed', function () {
     await reaches(ada.userId, ['order-received sent', 'confirmation sent']);
   });
 
-  it('is not confirmed by a link that is damaged or of somebody else', async () => {
+  it('is not confirmed by a damaged link or a link of another user', async () => {
     await launch();
     const [ada, eve] = [customer(), customer()];
     for (const each of [ada, eve]) await broker.publish(...each.created());
@@ -186,7 +186,7 @@ describe('an address that nobody has confirmed', function () {
     expect(users.map(({ id }) => id)).to.deep.equal([ada.userId]);
   });
 
-  it('has failed e-mails and an expired link when its time is over, and can have a new one', async () => {
+  it('has failed e-mails and an expired link after the TTL, and can request a new link', async () => {
     const email = await launch({ EMAIL_CONFIRMATION_TTL: '1s' });
     const ada = customer();
     await broker.publish(...ada.created());
@@ -211,7 +211,7 @@ describe('an address that nobody has confirmed', function () {
     expect(mail.to(ada.email)).to.have.length(2);
   });
 
-  it('gets few confirmations, and whoever asks for them learns nothing', async () => {
+  it('gets a limited number of confirmations, and the response reveals nothing', async () => {
     await launch();
     const [ada, known] = [customer(), customer()];
     for (const each of [ada, known]) await broker.publish(...each.created());
@@ -240,7 +240,7 @@ describe('an address that nobody has confirmed', function () {
     expect((await post('/emails/resend?userId=42')).status).to.equal(400);
   });
 
-  it('gets no second confirmation while the first has not left', async () => {
+  it('gets no second confirmation while the first is pending', async () => {
     await launch();
     const ada = customer();
     await broker.publish(...ada.created());
@@ -250,7 +250,7 @@ describe('an address that nobody has confirmed', function () {
     await reaches(ada.userId, ['confirmation pending']);
   });
 
-  it('is none where it was known before there were confirmations', async () => {
+  it('counts as confirmed if the user is older than confirmations', async () => {
     const admin = (sql: string) => database.admin(sql);
     await launch({ EMAIL_CONFIRMATION: 'off' });
     await end();
@@ -283,7 +283,7 @@ describe('an address that nobody has confirmed', function () {
     ]);
   });
 
-  it('is none where nobody asks for a confirmation, also when somebody does later', async () => {
+  it('counts as confirmed if EMAIL_CONFIRMATION was off at the sign-up', async () => {
     await launch({ EMAIL_CONFIRMATION: 'off' });
     const ada = customer();
     await broker.publish(...ada.ordered());
@@ -296,7 +296,7 @@ describe('an address that nobody has confirmed', function () {
     await reaches(ada.userId, ['order-received sent', 'welcome sent', 'order-confirmed sent']);
   });
 
-  it('can be counted as confirmed by the statement of the README', async () => {
+  it('can be marked as confirmed with the statement in the README', async () => {
     await launch();
     const ada = customer();
     for (const event of [ada.created(), ada.ordered()]) await broker.publish(...event);
@@ -307,7 +307,7 @@ describe('an address that nobody has confirmed', function () {
     await reaches(ada.userId, ['confirmation sent', 'order-received sent']);
   });
 
-  it('is confirmed by links of the old key while that stands beside the new one', async () => {
+  it('is confirmed by links of the old key during a key rotation', async () => {
     await launch({ EMAIL_CONFIRMATION_KEY: OLD });
     const [ada, eve, bob] = [customer(), customer(), customer()];
     for (const each of [ada, eve]) await broker.publish(...each.created());
@@ -323,7 +323,7 @@ describe('an address that nobody has confirmed', function () {
     expect((await press(ofEve)).status).to.equal(404);
   });
 
-  it('loses nothing and gets nothing twice, whatever two replicas do at once', async () => {
+  it('loses nothing and gets nothing twice, with two concurrent replicas', async () => {
     const urls = [(await launch()).url, (await launch()).url];
     const customers = Array.from({ length: 30 }, () => customer());
     await Promise.all(customers.map((each) => broker.publish(...each.created())));
@@ -350,7 +350,7 @@ describe('an address that nobody has confirmed', function () {
     expect(await database.admin('select * from warren.tasks')).to.deep.equal([]);
   });
 
-  it('has every e-mail sent or failed where it is confirmed at the end of its time', async () => {
+  it('has every e-mail sent or failed when it is confirmed at the end of the TTL', async () => {
     await launch();
     await launch();
     const customers = Array.from({ length: 40 }, () => customer());

@@ -77,7 +77,7 @@ describe('a mail server that fails', function () {
     await database.admin('truncate emails, users, warren.tasks');
   });
 
-  it('is waited for while it is away, and gets each e-mail once when it is back', async () => {
+  it('gets each e-mail once after it has recovered from an outage', async () => {
     const port = await freePort();
     const email = await launch(`smtp://127.0.0.1:${port}`);
     const customers = Array.from({ length: 20 }, () => customer());
@@ -92,7 +92,7 @@ describe('a mail server that fails', function () {
     expect(new Set(mail.received.flatMap(({ to }) => to)).size).to.equal(20);
   });
 
-  it('may close the connections it has, and the next e-mail gets through', async () => {
+  it('gets the next e-mail after it closed its connections', async () => {
     const port = await freePort();
     const first = await mailServer({ port });
     await launch(first.url);
@@ -107,7 +107,7 @@ describe('a mail server that fails', function () {
     expect(second.to(eve.email)).to.have.length(1);
   });
 
-  it('finds idle connections closed after a while, and the next e-mail gets through', async () => {
+  it('gets the next e-mail after idle connections were closed', async () => {
     const mail = await mailServer();
     await launch(mail.url);
     const [ada, eve] = [customer(), customer()];
@@ -120,7 +120,7 @@ describe('a mail server that fails', function () {
     expect(mail.received).to.have.length(2);
   });
 
-  it('may say nothing at all: an attempt ends, and others follow', async () => {
+  it('does not block the service when it never responds: the attempt times out and is retried', async () => {
     const sockets = new Set<import('node:net').Socket>();
     const port = await freePort();
     const silent: Server = createServer((socket) => {
@@ -139,7 +139,7 @@ describe('a mail server that fails', function () {
   });
 
   for (const at of ['recipient', 'message'] as const)
-    it(`is asked again soon when it says "later" to the ${at}`, async () => {
+    it(`gets a retry soon after a temporary refusal of the ${at}`, async () => {
       let asked = 0;
       const later = () => (++asked === 1 ? new Reply(451, 'try again later') : undefined);
       const mail = await mailServer(at === 'recipient' ? { onRecipient: later } : { onMessage: later });
@@ -154,7 +154,7 @@ describe('a mail server that fails', function () {
     });
 
   for (const at of ['recipient', 'message'] as const)
-    it(`is asked again much later when it refuses the ${at} for good, and keeps nobody else waiting`, async () => {
+    it(`gets a retry much later after a permanent refusal of the ${at}, without delaying other e-mails`, async () => {
       const nobody = customer();
       let will = false;
       const no = () => (will ? undefined : new Reply(550, 'no such user here'));
@@ -183,7 +183,7 @@ describe('a mail server that fails', function () {
       expect(mail.to(nobody.email)).to.have.length(1);
     });
 
-  it('is asked eight times for what it refuses for good, then left alone', async () => {
+  it('gets eight attempts for a permanently refused e-mail, and no more', async () => {
     const mail = await mailServer({ onRecipient: () => new Reply(550, 'no such user here') });
     const email = await launch(mail.url);
     const nobody = customer();
@@ -198,7 +198,7 @@ describe('a mail server that fails', function () {
     expect(await metrics(email)).to.match(/emails_refused_total\{[^}]*outcome="given_up"[^}]*\} 1\b/);
   });
 
-  it('is offered an e-mail again that failed, by the statement of the README', async () => {
+  it('gets a failed e-mail again with the statement in the README', async () => {
     let will = false;
     const mail = await mailServer({
       onRecipient: () => (will ? undefined : new Reply(550, 'no such user here')),
@@ -258,7 +258,7 @@ describe('a mail server that fails', function () {
       }
     });
 
-  it('that offers SMTPUTF8 is asked for it where a local part is not ASCII, and nowhere else', async () => {
+  it('that offers SMTPUTF8 gets it only for a non-ASCII local part', async () => {
     const asked: boolean[] = [];
     const mail = await mailServer({
       server: {
@@ -278,7 +278,7 @@ describe('a mail server that fails', function () {
     expect(mail.received).to.have.length(2);
   });
 
-  it("that lets nobody in refuses no e-mail: that is the operator's to mend", async () => {
+  it('that refuses the login does not fail any e-mail', async () => {
     const mail = await mailServer({
       server: {
         disabledCommands: ['STARTTLS'],
@@ -293,7 +293,7 @@ describe('a mail server that fails', function () {
   });
 
   for (const [name, secure] of Object.entries({ smtps: true, STARTTLS: false }))
-    it(`that speaks TLS (${name}) gets e-mails over it, unless its certificate is nobody's`, async () => {
+    it(`that speaks TLS (${name}) gets e-mails over it, unless its certificate is not trusted`, async () => {
       const secured: boolean[] = [];
       const mail = await mailServer({
         server: {
@@ -317,7 +317,7 @@ describe('a mail server that fails', function () {
       expect(secured).to.deep.equal([true]);
     });
 
-  it('that is slow with one e-mail holds the others up for nothing', async () => {
+  it('that is slow with one e-mail does not delay the others', async () => {
     const slow = customer();
     const answer = Promise.withResolvers<undefined>();
     const mail = await mailServer({
@@ -335,7 +335,7 @@ describe('a mail server that fails', function () {
     expect(mail.to(slow.email)).to.have.length(1);
   });
 
-  it('hears of each e-mail at most twice when the service is killed while it sends, under one Message-ID', async () => {
+  it('gets each e-mail at most twice, with one Message-ID, when the service is killed while sending', async () => {
     let process: RunningProcess | undefined;
     let taken = 0;
     const mail = await mailServer({

@@ -107,7 +107,7 @@ describe('what users write into their names, addresses and products', () => {
     }
   });
 
-  it('is no link and no subject, in whatever part', async () => {
+  it('never becomes a link or a subject', async () => {
     const text = 'Click https://evil.example/x or www.evil.example';
     const eve = customer({ name: text }, { productName: text });
     for (const event of [eve.created(), eve.ordered(), eve.confirmed(), eve.cancelled(), eve.refunded()])
@@ -122,7 +122,7 @@ describe('what users write into their names, addresses and products', () => {
     }
   });
 
-  it('greets those of whose name nothing is left', async () => {
+  it('has a greeting for a name that becomes empty', async () => {
     const nobody = customer({ name: '\u0000\u2028\r\n' });
     expect(oneLine('\u0000\u2028\r\n')).to.equal('');
     await broker.publish(...nobody.created());
@@ -150,7 +150,7 @@ describe('what users write into their names, addresses and products', () => {
     }
   });
 
-  it('goes to a domain of other letters by its ASCII name', async () => {
+  it('sends to a non-ASCII domain by its ASCII form', async () => {
     const someone = customer({ email: 'ada@exämple.com' });
     await broker.publish(...someone.created());
     const [{ raw } = expect.fail()] = await mail.waitFor('ada@exämple.com'); // the test server reads it back

@@ -32,24 +32,24 @@ describe('the link of a confirmation', () => {
   const read = async (token: string, { database = knows(), config = configOf(OLD), at = now } = {}) =>
     (await readLink(database, token, config, at)).kind;
 
-  it('is at the public address, and fits a line', () => {
+  it('has the public URL, and fits on one line', () => {
     const link = linkFor(user, configOf(OLD)) as string;
     expect(link).to.match(/^https:\/\/shop\.example\.com\/emails\/confirm\?token=[\w-]{72}$/);
   });
 
-  it('is open until its time is over, to the second', async () => {
+  it('is valid until its expiry, to the second', async () => {
     expect(await read(tokenOf())).to.equal('open');
     expect(await read(tokenOf(), { at: later(59_999) })).to.equal('open');
     expect(await read(tokenOf(), { at: later(60_000) })).to.equal('expired');
   });
 
-  it('says of a confirmed address that it is, also after its time', async () => {
+  it('reports a confirmed address, also after its expiry', async () => {
     const database = knows(user.address, now);
     expect(await read(tokenOf(), { database })).to.equal('confirmed');
     expect(await read(tokenOf(), { database, at: later(100_000) })).to.equal('confirmed');
   });
 
-  it('is worth nothing with any bit changed', async () => {
+  it('is invalid with any bit changed', async () => {
     const bytes = Buffer.from(tokenOf(), 'base64url');
     for (let bit = 0; bit < 8 * bytes.length; bit += 1) {
       const changed = Buffer.from(bytes);
@@ -58,7 +58,7 @@ describe('the link of a confirmation', () => {
     }
   });
 
-  it('is worth nothing for another user, another address, under another key, or in part', async () => {
+  it('is invalid for another user, another address, another key, or in part', async () => {
     expect(await read(tokenOf({ userId: randomUUID() }))).to.equal('unknown');
     expect(await read(tokenOf(), { database: knows('eve@example.com') })).to.equal('unknown');
     expect(await read(tokenOf(), { config: configOf(NEW) })).to.equal('unknown');

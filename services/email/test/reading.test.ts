@@ -65,7 +65,7 @@ describe('without a mail server', () => {
     }
   });
 
-  it('tells the others that an e-mail was sent', async () => {
+  it('publishes email.sent', async () => {
     const probe = await broker.probe('events', 'email.sent.v1');
     const ada = customer();
     await broker.publish(...ada.created());
@@ -73,7 +73,7 @@ describe('without a mail server', () => {
     expect(event?.body.data).to.include({ userId: ada.userId, template: 'welcome' });
   });
 
-  it('answers an empty list for a user without e-mails', async () => {
+  it('returns an empty list for a user without e-mails', async () => {
     expect((await http.get(`/emails?userId=${randomUUID()}`)).body).to.deep.equal({ items: [], next: null });
   });
 
@@ -84,7 +84,7 @@ describe('without a mail server', () => {
       expect(body.errors[0].path).to.equal(query.includes('status') ? 'status' : 'userId');
     });
 
-  it('puts a message that is no event of its contract aside, and goes on with the next', async () => {
+  it('dead-letters an invalid message, and handles the next', async () => {
     const ada = customer();
     const [exchange, key, content, properties] = customer().created();
     const wrong = content.toString().replace(/"email":"[^"]*"/, '"email":"a@b.c\\r\\nBcc: d@e.f"');
@@ -101,7 +101,7 @@ describe('without a mail server', () => {
     );
   });
 
-  it('shows what it hears, and what it has to send', async () => {
+  it('exposes metrics of consumed events and pending e-mails', async () => {
     const { text } = await client(email.adminUrl).get('/metrics');
     for (const type of [
       'user.created',

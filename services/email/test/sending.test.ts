@@ -45,7 +45,7 @@ describe('sending e-mails', () => {
     expect(message.headers.get('auto-submitted')).to.equal('auto-generated');
   });
 
-  it('stores what it sent, under the id that its Message-ID is made of', async () => {
+  it('stores a sent e-mail with the id in its Message-ID', async () => {
     const ada = customer();
     await broker.publish(...ada.created());
     const [item] = await sent(ada.userId, 1);
@@ -62,7 +62,7 @@ describe('sending e-mails', () => {
     });
   });
 
-  it('publishes email.sent once, under the correlation id of the event it answers', async () => {
+  it('publishes email.sent once, with the correlation id of its cause', async () => {
     const probe = await broker.probe('events', 'email.#');
     const ada = customer();
     const published = ada.created();
@@ -111,7 +111,7 @@ describe('sending e-mails', () => {
       },
     ] as const;
     for (const { event, template, subject, says } of cases)
-      it(`tells that it was ${event}`, async () => {
+      it(`reports that the order was ${event}`, async () => {
         const ada = customer();
         await broker.publish(...ada.created());
         await mail.waitFor(ada.email);
@@ -129,7 +129,7 @@ describe('sending e-mails', () => {
       });
   });
 
-  it('waits with an e-mail whose user is not known yet, and sends it when they are', async () => {
+  it('delays an e-mail until its user is known', async () => {
     const ada = customer();
     await broker.publish(...ada.ordered());
     const [waiting] = await eventually(async () => {
@@ -147,7 +147,7 @@ describe('sending e-mails', () => {
     await mail.waitFor(ada.email, 2);
   });
 
-  it('leaves none waiting, however events of one user meet', async function () {
+  it('leaves no e-mail waiting when events of one user are concurrent', async function () {
     this.timeout(60_000);
     const customers = Array.from({ length: 200 }, () => customer());
     await Promise.all(
@@ -170,7 +170,7 @@ describe('sending e-mails', () => {
     for (const each of customers) expect(mail.to(each.email)).to.have.length(4);
   });
 
-  it('writes one e-mail about one thing, whatever is delivered how often and in which order', async function () {
+  it('writes one e-mail per template and subject, for any deliveries in any order', async function () {
     this.timeout(30_000);
     const ada = customer();
     const messages = [ada.created(), ada.ordered(), ada.confirmed(), ada.cancelled(), ada.refunded()];
@@ -191,7 +191,7 @@ describe('sending e-mails', () => {
     expect(new Set(mail.to(ada.email).map((each) => each.mail.messageId)).size).to.equal(5);
   });
 
-  it('keeps to the first address it was told, should two events differ', async () => {
+  it('keeps the first address when two events differ', async () => {
     const ada = customer();
     await broker.publish(...ada.created());
     await sent(ada.userId, 1);
@@ -205,7 +205,7 @@ describe('sending e-mails', () => {
     expect(mail.to(other.email)).to.have.length(0);
   });
 
-  it('reuses its few connections for many e-mails', async function () {
+  it('reuses a few connections for many e-mails', async function () {
     this.timeout(60_000);
     const before = mail.connections();
     const many = Array.from({ length: 400 }, () => customer());

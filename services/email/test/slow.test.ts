@@ -58,7 +58,7 @@ describe('a mail server that is slow', () => {
       };
     };
 
-    it('gets it once, however many tasks want it sent meanwhile', async () => {
+    it('gets it once, for any number of concurrent tasks', async () => {
       const message = held();
       await mailServer({ onMessage: message.hold });
       const { send } = email();
@@ -71,7 +71,7 @@ describe('a mail server that is slow', () => {
       expect(mail.received).to.have.length(1);
     });
 
-    it('gets it once when the task is over before the answer: the next one is told', async () => {
+    it('gets it once when the task times out before the response: the next task gets the response', async () => {
       const message = held();
       await mailServer({ onMessage: message.hold });
       const { send } = email();
@@ -92,7 +92,7 @@ describe('a mail server that is slow', () => {
       STARTTLS: { scheme: 'smtp', server: { disabledCommands: ['AUTH'] } },
     };
     for (const [name, { scheme, server }] of Object.entries(ways))
-      it(`takes nothing later when the task is over before it has the message (${name})`, async () => {
+      it(`delivers nothing later when the task times out before it has the message (${name})`, async () => {
         const recipient = held();
         await mailServer({ onRecipient: recipient.hold, server });
         const { send, other } = email(scheme);
@@ -110,7 +110,7 @@ describe('a mail server that is slow', () => {
         expect(mail.to('ada@example.com')).to.have.length(1);
       });
 
-    it('does not hold up e-mails without end: there are so many connections, and no more', async () => {
+    it('does not block other e-mails forever, because the number of connections is limited', async () => {
       const message = held();
       await mailServer({ onMessage: message.hold });
       const { send, other } = email();
@@ -134,7 +134,7 @@ describe('a mail server that is slow', () => {
     const message = { from: 'shop@warren.example', to: 'ada@example.com', text: 'Hello' };
     const { signal } = new AbortController();
 
-    it('loses the connection when it does not take the message', async () => {
+    it('loses the connection when it does not accept the message', async () => {
       const recipient = held();
       await mailServer({ onRecipient: recipient.hold });
       const error = await connections({ handOver: 300, answer: 60_000, idle: 60_000 })
@@ -146,7 +146,7 @@ describe('a mail server that is slow', () => {
       expect(mail.received).to.have.length(0);
     });
 
-    it('loses the connection when it never says whether it has taken the message', async () => {
+    it('loses the connection when it never responds to the message', async () => {
       const answer = held();
       await mailServer({ onMessage: answer.hold });
       const error = await connections({ handOver: 60_000, answer: 300, idle: 60_000 })
@@ -157,13 +157,13 @@ describe('a mail server that is slow', () => {
       answer.give();
     });
 
-    it('may take as long to answer as it likes below that, whatever it took before', async () => {
+    it('may respond at any time within the limit, however slow it was before', async () => {
       await mailServer({ onMessage: () => delay(1_000, undefined) });
       await connections({ handOver: 500, answer: 60_000, idle: 60_000 }).send(message, signal);
       expect(mail.received).to.have.length(1);
     });
 
-    it('sees a connection closed that nobody uses', async () => {
+    it('sees an idle connection closed', async () => {
       await mailServer();
       const all = connections({ handOver: 60_000, answer: 60_000, idle: 300 });
       await all.send(message, signal);
@@ -180,7 +180,7 @@ describe('a mail server that is slow', () => {
     const broker = withBroker({ services: ['email'] });
     const database = withDatabase();
 
-    it('sends each e-mail once, and writes that down', async () => {
+    it('sends and records each e-mail once', async () => {
       const [everywhere, atTheEnd, atFirst] = [customer(), customer(), customer()];
       let asked = 0;
       await mailServer({

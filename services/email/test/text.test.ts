@@ -6,8 +6,8 @@ import { moneyText, oneLine, reasonText, timeText, unlinked } from '../src/text.
 const anything = fc.string({ unit: 'binary', maxLength: 200 });
 const NOT_ONE_LINE = /[\p{Cc}\p{Cs}\u2028\u2029\u202a-\u202e\u2066-\u2069]/u;
 
-describe('text of others', () => {
-  it('becomes one line of well-formed text, whatever it was', () => {
+describe('text of users', () => {
+  it('becomes one line of well-formed text', () => {
     fc.assert(
       fc.property(anything, (text) => {
         const line = oneLine(text);
@@ -20,29 +20,29 @@ describe('text of others', () => {
     expect(oneLine('a\r\nb\u0000c\u2028d\u202ee\ud800f')).to.equal('a b c d e\ufffdf');
   });
 
-  it('stays as it is where it is one already', () => {
+  it('is unchanged if it is one line of well-formed text', () => {
     for (const name of ['Ada Lovelace', "Conan O'Brien", '名前 太郎', 'Zoë 👩‍🚀', '<b>"&', 'עדה'])
       expect(oneLine(name)).to.equal(name);
   });
 
-  it('has amounts in their currency, to the cent', () => {
+  it('formats amounts in their currency, to the cent', () => {
     expect(moneyText(1234.5, 'EUR')).to.equal('€1,234.50');
     expect(moneyText(0, 'USD')).to.equal('$0.00');
     expect(moneyText(9_999_999.99, 'GBP')).to.equal('£9,999,999.99');
   });
 
-  it('has times in UTC', () => {
+  it('formats times in UTC', () => {
     expect(timeText(new Date('2026-12-07T23:05:00+02:00'))).to.equal('7 December 2026 at 21:05 UTC');
   });
 
-  it('has a sentence for the reasons it knows, and the others as they are', () => {
+  it('has a sentence for known reasons, and keeps the words of others', () => {
     expect(reasonText('payment_timeout')).to.equal('it was not paid in time');
     expect(reasonText('card\r\nexpired_today')).to.equal('card expired today');
     expect(reasonText('constructor')).to.equal('constructor');
   });
 });
 
-describe('text of others that could be a link', () => {
+describe('text of users that could be a link', () => {
   const cases = {
     'https://evil.example/x?a=b': 'https: //evil. example/x?a=b',
     'HTTP://127.0.0.1:8080/': 'HTTP: //127.0.0.1:8080/',
@@ -72,9 +72,9 @@ describe('text of others that could be a link', () => {
     '👩‍🚀',
     'std::map',
   ])
-    it(`stays as it is where it is none: ${text}`, () => expect(unlinked(text)).to.equal(text));
+    it(`is unchanged if it is not a link: ${text}`, () => expect(unlinked(text)).to.equal(text));
 
-  it('has no scheme and no domain name left, whatever it was, and is changed once', () => {
+  it('contains no scheme and no domain name afterwards, and does not change again', () => {
     const piece = fc.constantFrom(
       'http',
       'www',
@@ -120,7 +120,7 @@ describe('templates', () => {
   });
 
   for (const name of Object.keys(templates) as TemplateName[]) {
-    it(`let nothing of ${name} be read as HTML, and leave the text as it is`, () => {
+    it(`escape values of ${name} in HTML, and not in the text`, () => {
       fc.assert(
         fc.property(anything, (noise) => {
           const hostile = `<script>"'&</script>${noise}`;
@@ -134,13 +134,13 @@ describe('templates', () => {
       );
     });
 
-    it(`leave no field of ${name} out, and none open`, () => {
+    it(`fill every field of ${name}`, () => {
       const { subject, text, html } = templates[name].render(facts('FACT'));
       for (const part of [subject, text, html]) expect(part).to.not.match(/undefined|<%|%>|it\./);
       expect(text.split('FACT').length).to.equal(html.split('FACT').length);
     });
 
-    it(`give ${name} a subject with nothing of a user in it`, () => {
+    it(`give ${name} a subject without text of a user`, () => {
       const { subject } = templates[name];
       expect(subject).to.match(/^[\w ,:'-]{5,60}$/);
       expect(templates[name].render(facts('FACT')).subject).to.equal(subject);

@@ -1,4 +1,4 @@
-import { port, positive } from '@warren/chassis';
+import { port, positiveDuration } from '@warren/chassis';
 import { type EdgeConfig, edgeConfig, upstreamUrl } from '@warren/edge';
 import type { Upstream } from './paths.ts';
 
@@ -25,7 +25,7 @@ export const config = {
   ORDER_URL: upstreamUrl('http://127.0.0.1:3003'),
   PAYMENT_URL: upstreamUrl('http://127.0.0.1:3004'),
   EMAIL_URL: upstreamUrl('http://127.0.0.1:3005'),
-  OVERVIEW_TIMEOUT: positive('2s').description(
+  OVERVIEW_TIMEOUT: positiveDuration('2s').description(
     'For all parts of an overview together; shorter than `REQUEST_TIMEOUT`.',
   ),
 };

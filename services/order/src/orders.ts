@@ -1,4 +1,4 @@
-// What an order is: placed for a known user, it waits for its payment, and ends paid or cancelled.
+// Orders: placed for a known user, pending until the payment, and finally paid or cancelled.
 import {
   type CounterDefinition,
   type Kysely,
@@ -25,7 +25,7 @@ import type { OrderConfig } from './config.ts';
 import { type SagaEvent, type Status, transitions } from './saga.ts';
 
 export interface OrderSchema {
-  /** This service's copy of who has signed up. */
+  /** This service's copy of the users that exist. */
   users: { user_id: string };
   orders: {
     id: string;
@@ -35,9 +35,9 @@ export interface OrderSchema {
     price: number;
     currency: Currency;
     status: Status;
-    /** Of a cancelled order, why; of any other, null. */
+    /** Why the order was cancelled; otherwise null. */
     reason: string | null;
-    /** A sign-up has one welcome order: unique by user. */
+    /** The welcome order of a sign-up: unique by user. */
     welcome: boolean;
     created_at: Date;
   };
@@ -47,7 +47,7 @@ type Row = OrderSchema['orders'];
 type OrderWork = WorkContext<OrderSchema, OrderConfig>;
 
 export interface NewOrder {
-  /** Chosen by the client, so that it can order again without ordering twice. */
+  /** Chosen by the client, so that it can repeat a request without placing a second order. */
   orderId?: string;
   userId: string;
   productName: string;
@@ -56,13 +56,13 @@ export interface NewOrder {
   currency: Currency;
 }
 
-/** What became of an attempt to order. `repeated`: the same content under the same id before; `taken`: other content. */
+/** `repeated`: this order was placed before under this id; `taken`: a different order has this id. */
 export type Placed = { outcome: 'placed' | 'repeated'; order: Order } | { outcome: 'user_unknown' | 'taken' };
 
-/** The task that cancels an order when nobody has paid in time. */
+/** The task that cancels an unpaid order; its key is the order's id. */
 export const EXPIRE = 'order.expire';
 
-/** Counts what the table of the saga refuses. */
+/** Counts events that the saga's table refuses. */
 export const refusals: CounterDefinition<{ status: Status | 'unknown'; event: SagaEvent }> = {
   name: 'order_transitions_refused_total',
   help: 'Events that the order saga refuses in that status; unknown: the order does not exist.',
@@ -74,14 +74,14 @@ export const refusals: CounterDefinition<{ status: Status | 'unknown'; event: Sa
 
 type PaymentEvent = Exclude<SagaEvent, 'timeout'>;
 
-/** Counts payments that are not of the amount, the currency or the user of the order they name. */
+/** Counts payments whose amount, currency or user differs from their order. */
 export const unfitPayments: CounterDefinition<{ event: PaymentEvent }> = {
   name: 'order_payments_unfit_total',
   help: 'Payment events whose amount, currency or user differs from the order; the order is not changed.',
   labels: { event: ['payment.processed', 'payment.failed', 'payment.refunded'] },
 };
 
-/** Places an order and says so in `order.created`, once for each `orderId`. */
+/** Places an order and emits `order.created`, once for each `orderId`. */
 export async function placeOrder(work: OrderWork, wanted: NewOrder): Promise<Placed> {
   const { transaction } = work;
   const user = await transaction
@@ -103,7 +103,7 @@ export async function placeOrder(work: OrderWork, wanted: NewOrder): Promise<Pla
   return isSame(earlier, wanted) ? { outcome: 'repeated', order: toOrder(earlier) } : { outcome: 'taken' };
 }
 
-/** Remembers a user who signed up, and places the welcome order; does nothing when that is done already. */
+/** Stores a user who signed up, and places the welcome order. Idempotent. */
 export async function welcomeUser(work: OrderWork, userId: string): Promise<void> {
   await work.transaction
     .insertInto('users')
@@ -115,7 +115,7 @@ export async function welcomeUser(work: OrderWork, userId: string): Promise<void
   await insertOrder(work, welcome, { welcome: true });
 }
 
-/** @returns nothing when there is an order of that id, or that welcome order, already */
+/** @returns undefined when an order with that id, or the user's welcome order, exists */
 async function insertOrder(
   work: OrderWork,
   order: Required<NewOrder>,
@@ -146,9 +146,9 @@ async function insertOrder(
 }
 
 /**
- * Takes an order one step through its saga by an event of its payment. One that does not fit the order is a refused step, and
- * counted apart: nobody pays an order with another amount.
- * @param reason why, should this cancel the order
+ * Applies a payment event to its order. A payment whose amount, currency or user differs from the order changes nothing, and is
+ * logged and counted.
+ * @param reason of a cancellation; default: the event's type
  */
 export async function settlePayment(
   work: OrderWork,
@@ -179,10 +179,10 @@ export async function settlePayment(
 }
 
 /**
- * Takes an order one step through its saga, and tells the others. A step that the table refuses changes nothing: it is logged
- * and counted, for an error would only bring the event back.
- * @param row the order, locked; undefined when there is none
- * @param reason why, should this cancel the order
+ * Takes an order one step through its saga, and emits the event of the transition. A step that the table refuses is logged and
+ * counted but not thrown, because a retry would fail again.
+ * @param row the order, locked; undefined when it does not exist
+ * @param reason of a cancellation; default: the event's type
  */
 async function advance(
   work: OrderWork,
@@ -210,26 +210,27 @@ async function advance(
     .execute();
   work.discard(EXPIRE, row.id);
   const aggregate = { aggregate: row.id };
-  if (transition.tells === 'order.confirmed') await work.emit(orderConfirmed, factsOf(row), aggregate);
-  if (transition.tells === 'order.cancelled')
+  if (transition.emits === 'order.confirmed') await work.emit(orderConfirmed, factsOf(row), aggregate);
+  if (transition.emits === 'order.cancelled')
     await work.emit(orderCancelled, { ...factsOf(row), reason }, aggregate);
 }
 
 /**
- * Cancels an order whose time is up. But a payment cannot be heard of while the broker is away: then the order has all of its
- * time again once the broker is back, so that an outage cancels nobody's order.
+ * Cancels an order that timed out. A payment cannot arrive while the broker is unavailable, so PAYMENT_TIMEOUT starts again when
+ * the broker has recovered: an outage never cancels an order.
  */
 export async function expireOrder(work: OrderWork, orderId: string): Promise<void> {
   const { PAYMENT_TIMEOUT } = work.config;
   const now = work.now().getTime();
-  const heardSince = work.brokerSince?.getTime() ?? now;
+  const connectedSince = work.brokerSince?.getTime() ?? now;
   const row = await lockOrder(work, orderId);
-  if (now - heardSince >= PAYMENT_TIMEOUT) return advance(work, orderId, row, 'timeout', 'payment_timeout');
+  if (now - connectedSince >= PAYMENT_TIMEOUT)
+    return advance(work, orderId, row, 'timeout', 'payment_timeout');
   if (row?.status === 'pending')
-    await work.schedule(EXPIRE, { key: orderId, at: new Date(heardSince + PAYMENT_TIMEOUT) });
+    await work.schedule(EXPIRE, { key: orderId, at: new Date(connectedSince + PAYMENT_TIMEOUT) });
 }
 
-/** Before an event about it is emitted, so that its events are published in the order of their commits. */
+/** Locks an order before its events are emitted, so that they are published in the order of their commits. */
 const lockOrder = ({ transaction }: OrderWork, id: string): Promise<Row | undefined> =>
   transaction.selectFrom('orders').selectAll().where('id', '=', id).forUpdate().executeTakeFirst();
 
@@ -238,7 +239,7 @@ export async function findOrder(database: Kysely<OrderSchema>, id: string): Prom
   return row && toOrder(row);
 }
 
-/** Oldest first; ids are the clients' own, and say nothing of that. */
+/** Oldest first, by time of creation: clients choose the ids, so ids are not ordered. */
 export async function ordersOf(
   database: Kysely<OrderSchema>,
   userId: string,
@@ -257,7 +258,7 @@ export async function ordersOf(
   return toPage(rows, limit, toOrder);
 }
 
-/** The newest ones, oldest first. */
+/** The newest orders of a user, oldest first. */
 export async function latestOrders(
   database: Kysely<OrderSchema>,
   userId: string,
@@ -280,7 +281,7 @@ const isSame = (row: Row, wanted: NewOrder): boolean =>
   row.price === wanted.price &&
   row.currency === wanted.currency;
 
-/** What every event about an order tells of it. */
+/** The data that every event about an order carries. */
 const factsOf = (row: Row): OrderCreated => ({
   orderId: row.id,
   userId: row.user_id,

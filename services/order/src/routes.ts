@@ -10,6 +10,7 @@ import {
   paging,
   post,
   problem,
+  RETRY_SHORTLY,
   type Route,
   respond,
 } from '@warren/chassis';
@@ -71,7 +72,7 @@ export const routes: Route<OrderSchema, OrderConfig>[] = [
             code: 'user_unknown',
             title: 'User not found',
             detail: `User ${body.userId} does not exist. If the user has just signed up, retry shortly.`,
-            headers: { 'retry-after': '1' },
+            headers: RETRY_SHORTLY,
           });
       }
     },

@@ -2,7 +2,7 @@ import { client, eventually, openProxy, type TcpProxy } from '@warren/testkit';
 import { expect } from 'chai';
 import { signUpOf, withOrders } from './support.ts';
 
-describe('an order whose payment cannot be heard of because the database is away', () => {
+describe('an order whose payment cannot arrive because the database is unavailable', () => {
   const orders = withOrders();
   const TIMEOUT = 3_000;
   let line: TcpProxy;
@@ -15,7 +15,7 @@ describe('an order whose payment cannot be heard of because the database is away
     await line.close();
   });
 
-  it('waits until the database has been back for PAYMENT_TIMEOUT', async function () {
+  it('is not cancelled until PAYMENT_TIMEOUT after the database has recovered', async function () {
     this.timeout(120_000);
     const running = await orders.start({ DATABASE_URL: line.url, PAYMENT_TIMEOUT: `${TIMEOUT}ms` });
     const user = signUpOf();

@@ -66,7 +66,7 @@ describe('payments that arrive in one batch', function () {
 
   after(() => orders.stopAll());
 
-  it('confirm their order once, where two are of one order', async () => {
+  it('confirm their order once, if two are for the same order', async () => {
     await orders.start();
     const userId = await orders.signUp();
     const placed = await Promise.all(Array.from({ length: 10 }, () => orders.place(userId)));

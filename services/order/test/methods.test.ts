@@ -13,7 +13,7 @@ describe('order.list over the broker', () => {
     await eventually(() => ask(randomUUID()));
   });
 
-  it('answers what GET /orders?userId= answers', async () => {
+  it('returns the same as GET /orders?userId=', async () => {
     const { userId, ...order } = await orders.newOrder({ price: 0.1, currency: 'USD' });
     await orders.deliver(payment.failed({ userId, ...order }));
     const { body } = await orders.http().get(`/orders?userId=${userId}`);
@@ -22,7 +22,7 @@ describe('order.list over the broker', () => {
     expect(await ask(userId.toUpperCase())).to.deep.equal({ items: body.items });
   });
 
-  it('lists the newest of many, oldest first', async () => {
+  it('lists the newest orders, oldest first', async () => {
     const userId = await orders.signUp();
     const ids: string[] = [];
     for (let n = 0; n < LISTED_AT_MOST + 1; n += 1) ids.push((await orders.place(userId)).orderId);
@@ -30,7 +30,7 @@ describe('order.list over the broker', () => {
     expect(items.map(({ orderId }: { orderId: string }) => orderId)).to.deep.equal(ids.slice(1));
   });
 
-  it('answers an empty list for a user without orders, 400 for an id that is none', async () => {
+  it('returns an empty list for a user without orders and 400 for an invalid id', async () => {
     expect(await ask(randomUUID())).to.deep.equal({ items: [] });
     const invalid = await ask('42');
     expect(invalid).to.include({ status: 400, code: 'invalid_input' });

@@ -17,7 +17,7 @@ describe('placing orders', () => {
     userId = await orders.signUp();
   });
 
-  it('answers 201 with the pending order and where it is', async () => {
+  it('returns 201 with the pending order and its location', async () => {
     const answer = await post({ productName: '  Größe 42 – 靴 ', price: 19.99, currency: 'USD' });
     expect(answer.status).to.equal(201);
     const { orderId, createdAt, ...rest } = answer.body as Order;
@@ -33,7 +33,7 @@ describe('placing orders', () => {
     expect((await orders.http().get(`/orders/${orderId}`)).body).to.deep.equal(answer.body);
   });
 
-  it('says so in order.created, under the correlation id of the request', async () => {
+  it('publishes order.created with the correlation id of the request', async () => {
     const { body } = await post({}, { 'x-correlation-id': 'an-order-of-mine' });
     const [message] = await orders.probe.waitFor((event) => event.body.subject === body.orderId);
     const event = parseEvent(message!.content, [orderCreated]);
@@ -42,7 +42,7 @@ describe('placing orders', () => {
     expect(event).to.include({ source: '/order', correlationid: 'an-order-of-mine' });
   });
 
-  it('takes euros where no currency is named', async () => {
+  it('uses EUR when no currency is given', async () => {
     expect((await post({})).body.currency).to.equal('EUR');
   });
 
@@ -53,7 +53,7 @@ describe('placing orders', () => {
     [1.1, 110],
     [9_999_999.99, 999_999_999],
   ] as const)
-    it(`takes a price of ${price}, and keeps it as ${minorUnits} minor units`, async () => {
+    it(`accepts a price of ${price}, and stores it as ${minorUnits} minor units`, async () => {
       const { status, body } = await post({ price });
       expect(status).to.equal(201);
       expect(body.price).to.equal(price);
@@ -90,8 +90,8 @@ describe('placing orders', () => {
       expect(body.errors.map(({ path }: { path: string }) => path)).to.deep.equal([field]);
     });
 
-  describe('for a user nobody has told of yet', () => {
-    it('is a 404 that says when to try again, and leaves nothing behind', async () => {
+  describe('for an unknown user', () => {
+    it('returns 404 with Retry-After, and stores nothing', async () => {
       const orderId = randomUUID();
       const stranger = signUpOf();
       const answer = await post({ userId: stranger.userId, orderId });
@@ -101,7 +101,7 @@ describe('placing orders', () => {
       expect(await orders.row(orderId)).to.equal(undefined);
     });
 
-    it('works once the sign-up has arrived, under the same orderId and Idempotency-Key', async () => {
+    it('succeeds after the sign-up has arrived, with the same orderId and Idempotency-Key', async () => {
       const stranger = signUpOf();
       const wanted = { userId: stranger.userId, orderId: randomUUID() };
       const key = { 'idempotency-key': randomUUID() };
@@ -111,8 +111,8 @@ describe('placing orders', () => {
     });
   });
 
-  describe('under an orderId of the client', () => {
-    it('places it once: the same content again is the same order', async () => {
+  describe('with an orderId of the client', () => {
+    it('places the order once: a repeat with the same content returns it', async () => {
       const wanted = { orderId: randomUUID(), price: 3.2 };
       const first = await post(wanted);
       expect(first.status).to.equal(201);
@@ -126,21 +126,21 @@ describe('placing orders', () => {
       expect(await orders.told(wanted.orderId)).to.deep.equal(['order.created']);
     });
 
-    it('is one order, however the id is spelt', async () => {
+    it('is one order, whatever the case of the id', async () => {
       const orderId = randomUUID();
       const first = await post({ orderId: orderId.toUpperCase() });
       expect(first.body.orderId).to.equal(orderId);
       expect((await post({ orderId, userId: userId.toUpperCase() })).status).to.equal(200);
     });
 
-    it('answers the order as it has become', async () => {
+    it('returns the current status of the order on a repeat', async () => {
       const wanted = { orderId: randomUUID() };
       const { body } = await post(wanted);
       await orders.deliver(payment.processed(body));
       expect((await post(wanted)).body).to.deep.equal({ ...body, status: 'paid' });
     });
 
-    it('is a 409 for any other content, and leaves the order as it is', async () => {
+    it('returns 409 for different content, and does not change the order', async () => {
       const orderId = randomUUID();
       const { body } = await post({ orderId });
       const other = await orders.signUp();
@@ -158,7 +158,7 @@ describe('placing orders', () => {
       expect(await orders.orderOf(orderId)).to.deep.equal(body);
     });
 
-    it('is one order when several clients send it at once', async () => {
+    it('places one order for concurrent requests', async () => {
       for (let round = 0; round < 5; round += 1) {
         const wanted = { orderId: randomUUID() };
         const answers = await Promise.all(Array.from({ length: 12 }, () => post(wanted)));
@@ -168,7 +168,7 @@ describe('placing orders', () => {
       }
     });
 
-    it('goes to one of two who want different things under it at once', async () => {
+    it('places one of two concurrent orders with different content', async () => {
       for (let round = 0; round < 5; round += 1) {
         const orderId = randomUUID();
         const answers = await Promise.all([post({ orderId, price: 1 }), post({ orderId, price: 2 })]);
@@ -179,8 +179,8 @@ describe('placing orders', () => {
     });
   });
 
-  describe('under an Idempotency-Key', () => {
-    it('places one order, and answers its repeats alike', async () => {
+  describe('with an Idempotency-Key', () => {
+    it('places one order, and returns the same response to repeats', async () => {
       const key = { 'idempotency-key': randomUUID() };
       const answers = [await post({}, key), ...(await Promise.all([post({}, key), post({}, key)]))];
       for (const { status, body } of answers) {
@@ -190,7 +190,7 @@ describe('placing orders', () => {
       expect(await orders.told(answers[0]!.body.orderId)).to.deep.equal(['order.created']);
     });
 
-    it('refuses another order', async () => {
+    it('refuses a different order under the same key', async () => {
       const key = { 'idempotency-key': randomUUID() };
       await post({}, key);
       expect((await post({ price: 13 }, key)).status).to.equal(422);
@@ -198,7 +198,7 @@ describe('placing orders', () => {
   });
 
   describe('and reading them', () => {
-    it('lists those of a user, oldest first', async () => {
+    it('lists the orders of a user, oldest first', async () => {
       const customer = await orders.signUp();
       const placed: Order[] = [];
       // Ids in no order of time.
@@ -221,7 +221,7 @@ describe('placing orders', () => {
       expect(seen, 'page by page').to.deep.equal(body.items);
     });
 
-    it('refuses a cursor that is unknown or of another user, which is not an empty last page', async () => {
+    it('refuses a cursor that is unknown or of another user, instead of returning an empty page', async () => {
       const [customer, other] = [await orders.signUp(), await orders.signUp()];
       const foreign = await orders.place(other);
       for (const after of [foreign.orderId, randomUUID()]) {
@@ -232,14 +232,14 @@ describe('placing orders', () => {
       expect(own.body).to.deep.equal({ items: [], next: null });
     });
 
-    it('answers an empty list for a user without orders', async () => {
+    it('returns an empty list for a user without orders', async () => {
       expect((await orders.http().get(`/orders?userId=${randomUUID()}`)).body).to.deep.equal({
         items: [],
         next: null,
       });
     });
 
-    it('answers 404 for an order nobody placed', async () => {
+    it('returns 404 for an unknown order', async () => {
       const { status, body } = await orders.http().get(`/orders/${randomUUID()}`);
       expect(status).to.equal(404);
       expect(body.code).to.equal('order_unknown');
@@ -253,7 +253,7 @@ describe('placing orders', () => {
       });
   });
 
-  it('works while the sign-ups of others arrive', async () => {
+  it('works while other users sign up', async () => {
     const strangers = Array.from({ length: 30 }, () => signUpOf());
     await orders.publish(...strangers);
     const answers = await Promise.all(
@@ -272,7 +272,7 @@ describe('placing orders', () => {
     }
   });
 
-  it('is ready, and says so with its broker', async () => {
+  it('reports ready, with the state of its broker', async () => {
     const running = await orders.start();
     const { status, body } = await client(running.adminUrl).get('/readyz');
     expect(status).to.equal(200);

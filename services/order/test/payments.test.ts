@@ -13,7 +13,7 @@ describe('the payment of an order', () => {
 
   before(() => orders.start());
 
-  it('that was processed makes it paid, confirmed, and no longer waiting', async () => {
+  it('that was processed makes the order paid, publishes order.confirmed and unschedules the expiry', async () => {
     const order = await orders.newOrder({ price: 42, currency: 'GBP' });
     expect(await orders.dueAt(order.orderId)).to.deep.equal(new Date(Date.parse(order.createdAt) + 900_000));
     const processed = payment.processed(order);
@@ -29,7 +29,7 @@ describe('the payment of an order', () => {
     expect(event.correlationid).to.equal(processed.event.correlationid);
   });
 
-  it('that failed cancels it, for the reason of the failure', async () => {
+  it('that failed cancels the order with the same reason', async () => {
     const order = await orders.newOrder();
     await orders.deliver(payment.failed(order, 'card_stolen'));
     expect(await orders.orderOf(order.orderId)).to.deep.equal({ ...order, status: 'cancelled' });
@@ -75,7 +75,7 @@ describe('the payment of an order', () => {
       expect((await counts()) - before).to.equal(refusals.length);
     });
 
-  it('refused is counted by status and event, and is no dead letter', async () => {
+  it('that the saga refuses is counted by status and event, and not dead-lettered', async () => {
     const order = await orders.newOrder();
     const before = await orders.refused('paid', 'payment.failed');
     await orders.deliver(payment.processed(order));
@@ -105,7 +105,7 @@ describe('the payment of an order', () => {
         expect((await orders.orderOf(order.orderId)).status).to.equal('paid');
       });
 
-  it('for an order nobody placed is counted, and changes nothing', async () => {
+  it('for an unknown order is counted, and changes nothing', async () => {
     const stranger = { orderId: randomUUID(), userId: randomUUID(), price: 1, currency: 'EUR' as const };
     for (const said of ['processed', 'failed', 'refunded'] as const) {
       const before = await orders.refused('unknown', `payment.${said}`);
@@ -115,7 +115,7 @@ describe('the payment of an order', () => {
     expect(await orders.told(stranger.orderId)).to.deep.equal([]);
   });
 
-  it('that is delivered 100 times counts once', async () => {
+  it('that is delivered 100 times has one effect', async () => {
     const order = await orders.newOrder();
     const processed = payment.processed(order);
     const refused = await orders.refused('paid', 'payment.processed');
@@ -128,7 +128,7 @@ describe('the payment of an order', () => {
     expect(await orders.refused('paid', 'payment.processed')).to.equal(refused);
   });
 
-  it('ends it once, and tells of it once, for any events in any order, doubled and all at once', async function () {
+  it('ends the order once with one event, for any payment events in any order, duplicated and concurrent', async function () {
     this.timeout(60_000);
     const said = fc.constantFrom<Said>('processed', 'failed', 'refunded');
     const sequences = fc.sample(fc.array(said, { minLength: 1, maxLength: 6 }), 150);

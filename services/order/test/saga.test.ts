@@ -16,13 +16,13 @@ const run = (sequence: SagaEvent[]) => {
     const transition: Transition | undefined = transitions[status][event];
     if (transition === undefined) continue;
     status = transition.to;
-    if (transition.tells !== undefined) told.push(transition.tells);
+    if (transition.emits !== undefined) told.push(transition.emits);
   }
   return { status, told };
 };
 
-describe('the table of the saga', () => {
-  it('ends an order by the first event that decides, and tells of it once, whatever comes before and after', () => {
+describe('the transitions of the saga', () => {
+  it('end an order at the first deciding event, and emit once, whatever comes before and after', () => {
     fc.assert(
       fc.property(fc.array(fc.constantFrom(...events)), (sequence) => {
         const first = sequence.find((event) => deciding[event] !== undefined);
@@ -34,11 +34,11 @@ describe('the table of the saga', () => {
     );
   });
 
-  it('tells the others of every change, and of nothing else', () => {
+  it('emit an event for every change of status, and no other', () => {
     for (const [status, row] of Object.entries(transitions))
       for (const event of events) {
         const transition = row[event];
-        expect(transition?.tells !== undefined, `${status} + ${event}`).to.equal(
+        expect(transition?.emits !== undefined, `${status} + ${event}`).to.equal(
           transition !== undefined && transition.to !== status,
         );
       }

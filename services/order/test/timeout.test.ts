@@ -4,7 +4,7 @@ import { client, eventually, openProxy, type TcpProxy } from '@warren/testkit';
 import { expect } from 'chai';
 import { payment, withOrders } from './support.ts';
 
-describe('an order that nobody pays', () => {
+describe('an unpaid order', () => {
   const orders = withOrders();
   const cancelled = (orderId: string) =>
     eventually(async () => expect((await orders.orderOf(orderId)).status).to.equal('cancelled'));
@@ -25,7 +25,7 @@ describe('an order that nobody pays', () => {
   });
 
   for (const said of ['processed', 'failed', 'refunded'] as const)
-    it(`stays cancelled when its payment is ${said} after that, and nothing of it is refused`, async () => {
+    it(`stays cancelled when its payment is ${said} later, and the saga refuses nothing`, async () => {
       await orders.start({ PAYMENT_TIMEOUT: '300ms' });
       const order = await orders.newOrder();
       await cancelled(order.orderId);
@@ -40,7 +40,7 @@ describe('an order that nobody pays', () => {
     ['processed', 'paid'],
     ['failed', 'cancelled'],
   ] as const)
-    it(`is ${status} when its payment was ${said} just before the worker came for it`, async () => {
+    it(`is ${status} when its payment was ${said} just before the expiry`, async () => {
       await orders.start();
       const order = await orders.newOrder();
       await orders.deliver(payment[said](order, 'declined'));
@@ -59,7 +59,7 @@ describe('an order that nobody pays', () => {
       expect(await orders.told(order.orderId)).to.deep.equal(['order.created', ending]);
     });
 
-  it('ends one way, and tells of it once, when payments come while the workers come for it', async function () {
+  it('ends once with one event, when payments and expiries run concurrently', async function () {
     this.timeout(60_000);
     await orders.start({ PAYMENT_TIMEOUT: '1s' });
     await orders.start({ PAYMENT_TIMEOUT: '1s' });
@@ -108,7 +108,7 @@ describe('an order that nobody pays', () => {
         expect(await orders.refused(status, event)).to.equal(0);
   });
 
-  it('is cancelled by a service that was away when its time came', async () => {
+  it('is cancelled later by a service that was down at the timeout', async () => {
     await orders.start({ PAYMENT_TIMEOUT: '1s' });
     const order = await orders.newOrder();
     await orders.stopAll();
@@ -117,7 +117,7 @@ describe('an order that nobody pays', () => {
   });
 });
 
-describe('an order that nobody can pay because the broker is away', () => {
+describe('an order that cannot be paid because the broker is unavailable', () => {
   const orders = withOrders();
   const TIMEOUT = 1_500;
   let line: TcpProxy;
@@ -130,7 +130,7 @@ describe('an order that nobody can pay because the broker is away', () => {
     await line.close();
   });
 
-  it('waits until the broker has been back for PAYMENT_TIMEOUT', async function () {
+  it('is not cancelled until PAYMENT_TIMEOUT after the broker has recovered', async function () {
     this.timeout(90_000);
     const running = await orders.start({ AMQP_URL: line.url, PAYMENT_TIMEOUT: `${TIMEOUT}ms` });
     const isConnected = async () => {

@@ -12,7 +12,7 @@ describe('the welcome order', () => {
 
   afterEach(() => orders.stopAll());
 
-  it('comes with the sign-up, for 1.00 EUR, under its correlation id', async () => {
+  it('is placed at the sign-up, for 1.00 EUR, with its correlation id', async () => {
     await orders.start();
     const signUp = signUpOf();
     await orders.deliver(signUp);
@@ -31,7 +31,7 @@ describe('the welcome order', () => {
     });
   });
 
-  it('is what WELCOME_PRODUCT and WELCOME_PRICE say', async () => {
+  it('has the product and price of WELCOME_PRODUCT and WELCOME_PRICE', async () => {
     await orders.start({ WELCOME_PRODUCT: 'Ein Päckchen', WELCOME_PRICE: '0.29' });
     const [order] = await ordersOf(await orders.signUp());
     expect(order).to.include({ productName: 'Ein Päckchen', price: 0.29 });
@@ -47,7 +47,7 @@ describe('the welcome order', () => {
     ['PAYMENT_TIMEOUT', '0'],
     ['PAYMENT_TIMEOUT', 'soon'],
   ] as const)
-    it(`does not start with ${name}=${value.slice(0, 10)}, and says why`, async () => {
+    it(`refuses to start with ${name}=${value.slice(0, 10)}, and reports why`, async () => {
       const env = { AMQP_URL: 'amqp://localhost', DATABASE_URL: 'postgres://localhost/none', [name]: value };
       const failure = await start(service, env).catch((error) => error);
       expect(failure).to.include({ code: 'config_invalid' });
@@ -55,7 +55,7 @@ describe('the welcome order', () => {
       expect(failure.mistakes[0]).to.match(new RegExp(`^${name}: `));
     });
 
-  it('is one for 300 deliveries of the same sign-up', async () => {
+  it('is placed once for 300 deliveries of the same sign-up', async () => {
     await orders.start();
     const signUp = signUpOf();
     await orders.publish(...Array(300).fill(signUp));
@@ -66,7 +66,7 @@ describe('the welcome order', () => {
     expect(await ordersOf(signUp.userId)).to.have.length(1);
   });
 
-  it('is one for several events about the same sign-up, at once and over two replicas', async () => {
+  it('is placed once for several concurrent events about the same sign-up, across two replicas', async () => {
     await orders.start();
     await orders.start();
     for (let round = 0; round < 5; round += 1) {
@@ -79,14 +79,14 @@ describe('the welcome order', () => {
     }
   });
 
-  it('is there for every one of many sign-ups', async () => {
+  it('is placed for each of many sign-ups', async () => {
     await orders.start();
     const signUps = Array.from({ length: 200 }, () => signUpOf());
     await orders.deliver(...signUps);
     for (const { userId } of signUps) expect(await ordersOf(userId)).to.have.length(1);
   });
 
-  it('leaves the user free to order more', async () => {
+  it('does not keep the user from placing other orders', async () => {
     await orders.start();
     const userId = await orders.signUp();
     await orders.place(userId, { productName: 'Welcome kit', price: 1 });

@@ -5,19 +5,19 @@ import { PROVIDER_TIMEOUT } from './provider.ts';
 export interface PaymentConfig {
   PORT: number;
   ADMIN_PORT: number;
-  /** The most that one charge may be, in its own currency; minor units */
+  /** Maximum amount of one charge, in its currency; minor units */
   PAYMENT_LIMIT: number;
-  /** How long the provider takes to answer, ms */
+  /** Response time of the provider, ms */
   PROVIDER_LATENCY: number;
-  /** Share of requests that the provider fails, having done nothing: 0 to 1 */
+  /** Share of requests that fail without an effect, 0 to 1 */
   PROVIDER_FAILURE_RATE: number;
-  /** Share of requests that the provider leaves unanswered, done or not: 0 to 1 */
+  /** Share of requests without a response, with or without an effect, 0 to 1 */
   PROVIDER_TIMEOUT_RATE: number;
 }
 
 const share = () => Joi.number().min(0).max(1).default(0);
 
-/** Written as on the wire, e.g. `1000.00`; minor units in the config. */
+/** An amount such as `1000.00` in the environment; minor units in the config. */
 const amount = () =>
   Joi.number()
     .min(0)
@@ -33,18 +33,16 @@ export const config = {
     .default(toMinorUnits(1000))
     .meta({ default: '1000.00' })
     .description(
-      'The most that one charge may be, in its own currency; more is declined with `limit_exceeded`.',
+      'Maximum amount of one charge, in its currency; a higher one is declined with `limit_exceeded`.',
     ),
   PROVIDER_LATENCY: duration('20ms')
     .custom((ms: number, helpers) => (ms < PROVIDER_TIMEOUT ? ms : helpers.error('any.invalid')))
     .messages({
-      'any.invalid': `must be shorter than ${PROVIDER_TIMEOUT / 1_000}s, or nothing is ever charged`,
+      'any.invalid': `must be shorter than ${PROVIDER_TIMEOUT / 1_000}s; otherwise every charge times out`,
     })
-    .description('How long the simulated provider takes to respond.'),
-  PROVIDER_FAILURE_RATE: share().description(
-    'Share of requests that the provider fails without doing anything.',
-  ),
+    .description('Response time of the simulated provider.'),
+  PROVIDER_FAILURE_RATE: share().description('Share of requests that fail without an effect.'),
   PROVIDER_TIMEOUT_RATE: share().description(
-    'Share of requests that the provider does not respond to, whether it has done them or not.',
+    'Share of requests without a response, with or without an effect.',
   ),
 };

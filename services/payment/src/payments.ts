@@ -1,4 +1,4 @@
-// What a payment is: taken once for an order, and given back once when that order is cancelled, in whatever order the two are heard.
+// Payments: an order is charged once, and refunded once if it is cancelled, in whatever order the two events arrive.
 import {
   type Kysely,
   newId,
@@ -29,16 +29,16 @@ export type Status = Payment['status'];
 export interface PaymentSchema extends SimulatorSchema {
   payments: {
     id: string;
-    /** An order is paid once: unique. */
+    /** Unique: an order has one payment. */
     order_id: string;
     user_id: string;
     /** Minor units */
     amount: number;
     currency: Currency;
     status: Status;
-    /** Why the provider refused; of a failed payment alone. */
+    /** Why the provider declined the charge; only for failed payments. */
     decline_reason: string | null;
-    /** Why the order was cancelled, from when that was heard; what is taken under it goes back. */
+    /** Why the order was cancelled. Once it is set, a successful charge is refunded. */
     cancel_reason: string | null;
     created_at: Date;
   };
@@ -47,16 +47,16 @@ export interface PaymentSchema extends SimulatorSchema {
 type Row = PaymentSchema['payments'];
 type PaymentWork = WorkContext<PaymentSchema, PaymentConfig>;
 
-/** The task that asks the provider for the money; its key is the payment's id. */
+/** The task that charges a payment; its key is the payment's id. */
 export const CHARGE = 'payment.charge';
-/** The task that gives it back; its key is the payment's id. */
+/** The task that refunds a payment; its key is the payment's id. */
 export const REFUND = 'payment.refund';
 
-/** What the provider knows the charge of a payment by. */
+/** The provider's idempotency key for the charge of a payment. */
 const chargeKey = (id: string): string => `charge:${id}`;
 const refundKey = (id: string): string => `refund:${id}`;
 
-/** Makes the payment for a new order and has it charged; does nothing when there is one, or when the order was cancelled before. */
+/** Creates the payment of a new order and schedules its charge. Does nothing if the payment exists or the order was cancelled before. */
 export async function openPayment(work: PaymentWork, order: OrderCreated): Promise<void> {
   const row = await insert(work, order, { status: 'pending', cancel_reason: null });
   if (row === undefined) return;
@@ -66,27 +66,27 @@ export async function openPayment(work: PaymentWork, order: OrderCreated): Promi
 }
 
 /**
- * Sees to it that a cancelled order keeps no money: what no worker has begun to charge never is, what is being charged is
- * given back as soon as that is over, and so is what was charged.
+ * Ensures that a cancelled order keeps no money. A charge that no worker has begun is voided; one in progress is refunded when it
+ * succeeds; a processed one is refunded now.
  */
 export async function cancelPayment(work: PaymentWork, order: OrderCancelled): Promise<void> {
   const { reason } = order;
-  // Before its order.created: that one will find this row, and leave it.
+  // The cancellation arrived before order.created, which then finds this row and does nothing.
   if ((await insert(work, order, { status: 'void', cancel_reason: reason })) !== undefined) return;
 
   const row = await lock(work, 'order_id', order.orderId);
   if (row === undefined || row.cancel_reason !== null) return;
   const { id } = row;
   if (row.status === 'pending') {
-    const untouched = await work.unschedule(CHARGE, id);
-    await change(work, id, { cancel_reason: reason, ...(untouched && { status: 'void' }) });
+    const isVoid = await work.unschedule(CHARGE, id);
+    await change(work, id, { cancel_reason: reason, ...(isVoid && { status: 'void' }) });
   } else if (row.status === 'processed') {
     await change(work, id, { cancel_reason: reason });
-    await giveBack(work, id);
+    await scheduleRefund(work, id);
   }
 }
 
-/** Writes down what the provider said to a charge. */
+/** Stores the provider's decision about a charge, and emits it. */
 export async function settleCharge(work: PaymentWork, id: string, answer: Outcome): Promise<void> {
   const row = await lock(work, 'id', id);
   if (row?.status !== 'pending') return;
@@ -98,10 +98,10 @@ export async function settleCharge(work: PaymentWork, id: string, answer: Outcom
   }
   await change(work, id, { status: 'processed' });
   await work.emit(paymentProcessed, factsOf(row), { aggregate: row.id });
-  if (row.cancel_reason !== null) await giveBack(work, id);
+  if (row.cancel_reason !== null) await scheduleRefund(work, id);
 }
 
-/** Writes down that the money went back. */
+/** Stores that a payment was refunded, and emits `payment.refunded`. */
 export async function settleRefund(work: PaymentWork, id: string): Promise<void> {
   const row = await lock(work, 'id', id);
   if (row?.status !== 'processed' || row.cancel_reason === null) return;
@@ -114,18 +114,18 @@ export async function findPayment(database: Kysely<PaymentSchema>, id: string): 
   return row && toPayment(row);
 }
 
-/** Of an order, of a user, or of both; oldest first. */
+/** Payments of an order, of a user, or of both; oldest first. */
 export async function paymentsOf(
   database: Kysely<PaymentSchema>,
   { orderId, userId, limit, after }: Paging & { orderId?: string; userId?: string },
 ): Promise<Page<Payment>> {
-  const asked = database
+  const selected = database
     .selectFrom('payments')
     .selectAll()
     .$if(orderId !== undefined, (query) => query.where('order_id', '=', orderId as string))
     .$if(userId !== undefined, (query) => query.where('user_id', '=', userId as string));
-  await requireCursor(after, (id) => asked.where('id', '=', id).executeTakeFirst());
-  const rows = await asked
+  await requireCursor(after, (id) => selected.where('id', '=', id).executeTakeFirst());
+  const rows = await selected
     .$if(after !== undefined, (query) => query.where('id', '>', after as string))
     .orderBy('id')
     .limit(limit + 1)
@@ -133,7 +133,7 @@ export async function paymentsOf(
   return toPage(rows, limit, toPayment);
 }
 
-/** The newest ones of a user, oldest first. */
+/** The newest payments of a user, oldest first. */
 export async function latestPayments(
   database: Kysely<PaymentSchema>,
   userId: string,
@@ -170,7 +170,7 @@ const insert = (
     .returningAll()
     .executeTakeFirst();
 
-/** The row, kept from all others until this transaction ends: every transition begins with it. */
+/** Locks a payment until this transaction ends. Every transition begins with it. */
 const lock = (work: PaymentWork, column: 'id' | 'order_id', value: string): Promise<Row | undefined> =>
   work.transaction
     .selectFrom('payments')
@@ -182,12 +182,12 @@ const lock = (work: PaymentWork, column: 'id' | 'order_id', value: string): Prom
 const change = (work: PaymentWork, id: string, to: Partial<Row>) =>
   work.transaction.updateTable('payments').set(to).where('id', '=', id).execute();
 
-function giveBack(work: PaymentWork, id: string): Promise<void> {
+function scheduleRefund(work: PaymentWork, id: string): Promise<void> {
   const refund: Refund = { key: refundKey(id), charge: chargeKey(id) };
   return work.schedule(REFUND, { key: id, data: refund });
 }
 
-/** What a provider says in its own words, as an event and the database can carry it: a decision must not fail for its wording. */
+/** Makes a provider's text valid for events and the database: its wording must not make a decision fail. */
 const reasonOf = (text: string): string =>
   text
     .replace(/\p{Cc}+/gu, ' ')

@@ -1,36 +1,36 @@
-// The port to whoever moves the money. This service knows a provider by this page alone.
+// The port to the payment provider. The rest of this service depends only on this file.
 import type { Currency } from '@warren/contracts';
 
-/** ms that a provider may take; then the charge is asked for again, under the same key. */
+/** Time limit of a request, ms; then it is repeated under the same key. */
 export const PROVIDER_TIMEOUT = 10_000;
 
 export interface Charge {
   /** The provider's idempotency key: the same for every attempt at this charge, and for no other. */
   key: string;
-  /** What the money is for, as both sides' books call it: the order's id. */
+  /** The order's id, for both sides' books. */
   reference: string;
   /** Minor units */
   amount: number;
   currency: Currency;
 }
 
-/** All of a charge goes back. */
+/** Refunds a whole charge. */
 export interface Refund {
   key: string;
   /** The key of the charge. */
   charge: string;
 }
 
-/** A decision for good: it is the same at every repeat. */
+/** A final decision: every repeat returns the same. */
 export type Outcome = { outcome: 'accepted' } | { outcome: 'declined'; reason: string };
 
 /**
- * What an implementation must keep:
- * - A request under a key that was decided before has no second effect and the same answer: across processes, restarts, and
- *   requests at the same time. Where the provider keeps keys for a while only, that is longer than a task is tried again.
- * - A charge is `declined` only when no money was taken and none will be under this key.
- * - Whatever is not known for sure is thrown, as one of the errors below. The request is then repeated under its key.
- * - It answers or throws when `signal` is aborted, and keeps no transaction of this service's open.
+ * An implementation must guarantee:
+ * - A repeated request under the same key has no second effect and returns the same decision: across processes, restarts and
+ *   concurrent requests. If the provider forgets keys, it keeps them longer than a task is retried.
+ * - A charge is `declined` only if no money was taken, and none will be under this key.
+ * - If the outcome is not certain, it throws one of the errors below. The request is then repeated under its key.
+ * - It returns or throws when `signal` is aborted, and keeps no transaction of this service open.
  */
 export interface PaymentProvider {
   /** @throws {ProviderError} */
@@ -40,11 +40,11 @@ export interface PaymentProvider {
 }
 
 export type ProviderErrorCode =
-  /** Nothing was done. */
+  /** No effect. */
   | 'provider_unavailable'
-  /** It may have been done, or not. */
+  /** The effect is unknown. */
   | 'provider_timeout'
-  /** Refused as it stands: a key used for something else, a refund of what was not taken. A repeat needs a person first. */
+  /** The request is invalid: a key that was used for another request, a refund without a charge. An operator must act. */
   | 'provider_refused';
 
 export class ProviderError extends Error {

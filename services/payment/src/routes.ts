@@ -31,7 +31,7 @@ export const routes: Route<PaymentSchema, PaymentConfig>[] = [
       responses: { 200: pageOf(payment), 400: Joi.valid(CURSOR_UNKNOWN) },
     },
     async ({ query }, { database, authorise }) => {
-      // The user of an order is known from its payment.
+      // Without a userId, the owner is known only from the payments.
       if (query.userId !== undefined) authorise(query.userId);
       const page = await paymentsOf(database, query);
       authorise(page.items.map(({ userId }) => userId));

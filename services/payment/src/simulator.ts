@@ -1,5 +1,5 @@
-// A payment provider in a box, for development and tests. It moves no money, but keeps books like one that does: in a schema of
-// its own, so that a key is honoured by all replicas and after a restart, and an audit can add up what was taken.
+// A simulated payment provider for development and tests. It moves no money, but keeps books in a schema of its own, so that keys
+// are idempotent across replicas and restarts, and an audit can add up the charges.
 import { setImmediate as turn, setTimeout as wait } from 'node:timers/promises';
 import { type Generated, type Kysely, type Selectable, sql } from '@warren/chassis';
 import type { PaymentConfig } from './config.ts';
@@ -11,14 +11,14 @@ export interface SimulatorSchema {
     key: string;
     kind: 'charge' | 'refund';
     reference: string;
-    /** Minor units, positive for charge and refund */
+    /** Minor units, positive for charges and refunds */
     amount: number;
     currency: string;
     outcome: 'accepted' | 'declined';
     reason: string | null;
-    /** Key of the charge that a refund gives back. */
+    /** Key of the refunded charge. */
     charge: string | null;
-    /** How often this was asked for; its effect is one. */
+    /** Number of requests under this key; they have one effect. */
     requests: Generated<number>;
     booked_at: Generated<Date>;
   };
@@ -66,12 +66,12 @@ export function simulator<Schema extends SimulatorSchema>(
   };
 }
 
-// A repeat finds what was booked under its key, and counts itself.
+// A repeated request finds the entry under its key, and increments its counter.
 const repeated = sql<number>`books.requests + 1`;
 
 type Booked = Selectable<SimulatorSchema['simulator.books']>;
 
-/** Runs what is asked for in one turn of the event loop in one statement: this stand-in should cost what a remote provider does. */
+/** Groups the requests of one turn of the event loop into one statement, so that the simulator costs no more than a remote provider. */
 function grouped<Request, Result>(
   run: (requests: readonly Request[]) => Promise<ReadonlyMap<string, Result>>,
   keyOf: (request: Request) => string,
@@ -133,7 +133,7 @@ async function bookRefund(books: Kysely<SimulatorSchema>, { key, charge }: Refun
     insert into simulator.books (key, kind, reference, amount, currency, outcome, charge)
     select ${key}, 'refund', reference, amount, currency, 'accepted', key
       from simulator.books where key = ${charge} and kind = 'charge' and outcome = 'accepted'
-      -- One after the other: with two unique indexes, refunds of one charge could wait for each other in a circle.
+      -- Serializes refunds of one charge: with two unique indexes they could deadlock.
       for update
     on conflict (key) do update set requests = ${repeated}
     returning charge`

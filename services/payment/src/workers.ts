@@ -10,7 +10,7 @@ import {
 } from './provider.ts';
 import { simulator } from './simulator.ts';
 
-/** A real provider takes the simulator's place here. */
+/** Replace the simulator with a real provider here. */
 function providerOf({ database, config }: TaskContext<PaymentSchema, PaymentConfig>): PaymentProvider {
   const known = providers.get(config);
   if (known?.database === database) return known.provider;
@@ -21,15 +21,15 @@ function providerOf({ database, config }: TaskContext<PaymentSchema, PaymentConf
 
 const providers = new WeakMap<PaymentConfig, { database: object; provider: PaymentProvider }>();
 
-/** Most of a charge or a refund is waiting for the provider, and holds no connection meanwhile. */
-export const AT_ONCE = 32;
+/** High, because a charge or a refund mostly waits for the provider and holds no connection meanwhile. */
+export const CONCURRENCY = 32;
 
 const charging: Worker<Charge, Outcome, PaymentSchema, PaymentConfig> = {
   kind: CHARGE,
   perform: ({ data }, context) => providerOf(context).charge(data, context.signal),
   complete: ({ key }, outcome, work) => settleCharge(work, key, outcome),
   timeout: PROVIDER_TIMEOUT,
-  concurrency: AT_ONCE,
+  concurrency: CONCURRENCY,
 };
 
 const refunding: Worker<Refund, void, PaymentSchema, PaymentConfig> = {
@@ -37,7 +37,7 @@ const refunding: Worker<Refund, void, PaymentSchema, PaymentConfig> = {
   perform: ({ data }, context) => providerOf(context).refund(data, context.signal),
   complete: ({ key }, _nothing, work) => settleRefund(work, key),
   timeout: PROVIDER_TIMEOUT,
-  concurrency: AT_ONCE,
+  concurrency: CONCURRENCY,
 };
 
 export const workers = [charging, refunding];

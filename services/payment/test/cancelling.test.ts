@@ -2,7 +2,7 @@ import { paymentProcessed, paymentRefunded } from '@warren/contracts';
 import { parseEvent } from '@warren/events';
 import { eventually, withBroker, withDatabase } from '@warren/testkit';
 import { expect } from 'chai';
-import { AT_ONCE } from '../src/workers.ts';
+import { CONCURRENCY } from '../src/workers.ts';
 import { balances, booksOf } from './books.ts';
 import { orderOf, type TestOrder } from './events.ts';
 import { becomes, hurry, replicas, settled } from './running.ts';
@@ -51,7 +51,7 @@ describe('payments of cancelled orders', function () {
       ).to.have.length(1),
     );
 
-  it('are void when the cancellation comes first, and never charged', async () => {
+  it('are void and never charged when the cancellation comes first', async () => {
     const { http } = await startWith();
     const order = orderOf();
     await cancel(order, 'payment_timeout');
@@ -65,7 +65,7 @@ describe('payments of cancelled orders', function () {
     expect(await booksOf(database, order.orderId)).to.deep.equal([]);
   });
 
-  it('are given back once when they were charged, and it is said once with the reason', async () => {
+  it('are refunded once when they were charged, with one payment.refunded and the reason', async () => {
     const { http } = await startWith();
     const probe = await broker.probe('events', 'payment.#');
     const order = orderOf({ price: 250.5, currency: 'GBP' });
@@ -97,7 +97,7 @@ describe('payments of cancelled orders', function () {
     expect(more).to.have.length(0);
   });
 
-  it('are given back when the charge in flight is over', async () => {
+  it('are refunded after the charge in flight has ended', async () => {
     const { http } = await startWith({ PROVIDER_LATENCY: '1500ms' });
     const order = orderOf();
     await place(order);
@@ -114,7 +114,7 @@ describe('payments of cancelled orders', function () {
     });
   });
 
-  it('are given back when a charge that nobody knows the end of is over at last', async () => {
+  it('are refunded after a charge with an unknown outcome has ended', async () => {
     await startWith({ PROVIDER_TIMEOUT_RATE: '1' });
     const order = orderOf();
     await place(order);
@@ -133,7 +133,7 @@ describe('payments of cancelled orders', function () {
     });
   });
 
-  it('that have failed stay failed: there is nothing to give back', async () => {
+  it('stay failed when they have failed: there is nothing to refund', async () => {
     const { http } = await startWith();
     const order = orderOf({ price: 1000.01 });
     await place(order);
@@ -144,11 +144,11 @@ describe('payments of cancelled orders', function () {
     expect((await balances(database)).has(order.orderId)).to.equal(false);
   });
 
-  it('are void when no worker has begun to charge them', async () => {
+  it('are void when no worker has started the charge', async () => {
     const { http } = await startWith({ PROVIDER_LATENCY: '2s' });
-    const [waiting, ...busy] = Array.from({ length: AT_ONCE + 1 }, () => orderOf());
+    const [waiting, ...busy] = Array.from({ length: CONCURRENCY + 1 }, () => orderOf());
     await Promise.all(busy.map(place));
-    await begun(AT_ONCE);
+    await begun(CONCURRENCY);
     await place(waiting!);
     await becomes(http, waiting!.orderId, 'pending');
     await cancel(waiting!, 'payment_timeout');
@@ -158,7 +158,7 @@ describe('payments of cancelled orders', function () {
     expect(await booksOf(database, waiting!.orderId)).to.deep.equal([]);
   });
 
-  it('are given back once under a provider that fails often', async () => {
+  it('are refunded once with a provider that fails often', async () => {
     await startWith({ PROVIDER_FAILURE_RATE: '0.3', PROVIDER_TIMEOUT_RATE: '0.4' });
     const orders = Array.from({ length: 15 }, () => orderOf());
     await Promise.all(orders.map(place));
@@ -182,7 +182,7 @@ describe('payments of cancelled orders', function () {
       expect(books.get(orderId)).to.deep.equal({ balance: 0, charges: 1, refunds: 1 });
   });
 
-  it('keep nothing of a cancelled order and all of the others, whatever comes first, with two replicas', async () => {
+  it('keep no money of cancelled orders and all of the others, in any order of events, with two replicas', async () => {
     const [{ http }] = [
       await startWith({ PROVIDER_LATENCY: '5ms' }),
       await startWith({ PROVIDER_LATENCY: '5ms' }),

@@ -46,7 +46,7 @@ describe('charging orders', function () {
       expect(books.get(orderId)).to.deep.equal({ balance: Math.round(price * 100), charges: 1, refunds: 0 });
   };
 
-  it('takes the money for an order, and says so once', async () => {
+  it('charges an order, and publishes payment.processed once', async () => {
     const { http } = await startWith();
     const probe = await broker.probe('events', 'payment.#');
     const order = orderOf({ price: 0.29, currency: 'USD' });
@@ -80,7 +80,7 @@ describe('charging orders', function () {
     ]);
   });
 
-  it('takes nothing above the limit, and says why', async () => {
+  it('declines a charge above the limit, with the reason', async () => {
     const { http } = await startWith({ PAYMENT_LIMIT: '99.99' });
     const probe = await broker.probe('events', 'payment.#');
     const [affordable, dear] = [orderOf({ price: 99.99 }), orderOf({ price: 100 })];
@@ -100,7 +100,7 @@ describe('charging orders', function () {
     expect((await balances(database)).has(dear.orderId)).to.equal(false);
   });
 
-  it('takes the money once for many deliveries of one order, by one event or by several', async () => {
+  it('charges once for many deliveries of one order, by one event or several', async () => {
     const { http } = await startWith();
     const probe = await broker.probe('events', 'payment.#');
     const order = orderOf();
@@ -123,7 +123,7 @@ describe('charging orders', function () {
     expect(probe.events.filter(({ content }) => content.includes(order.orderId))).to.have.length(1);
   });
 
-  it('asks again under the same key when the provider does not answer, and takes the money once', async () => {
+  it('retries with the same key when the provider does not respond, and charges once', async () => {
     const { http } = await startWith({ PROVIDER_TIMEOUT_RATE: '1' });
     const orders = await placeMany(20);
     const attempted = () =>
@@ -147,7 +147,7 @@ describe('charging orders', function () {
       expect((await booksOf(database, orderId))[0]!.requests).to.be.at.least(2);
   });
 
-  it('gets there in the end with a provider that fails often', async () => {
+  it('charges every order eventually with a provider that fails often', async () => {
     await startWith({ PROVIDER_FAILURE_RATE: '0.3', PROVIDER_TIMEOUT_RATE: '0.3' });
     const orders = await placeMany(40);
     await eventually(
@@ -162,7 +162,7 @@ describe('charging orders', function () {
     );
   });
 
-  it('takes the money once when the process is killed while it charges', async () => {
+  it('charges once when the process is killed during the charge', async () => {
     const [PORT, ADMIN_PORT] = await freePorts(2);
     const killed = () =>
       startProcess({
@@ -207,7 +207,7 @@ describe('charging orders', function () {
     expect(requests[0]!.n, 'requests: some charges were repeated').to.be.above(orders.length);
   });
 
-  it('takes the money once, however many replicas there are', async () => {
+  it('charges once, with any number of replicas', async () => {
     await Promise.all([startWith(), startWith()]);
     const probe = await broker.probe('events', 'payment.processed.#');
     const orders = await placeMany(300);
@@ -231,7 +231,7 @@ describe('charging orders', function () {
     await chargedOnce(orders);
   });
 
-  it('puts a message that is no order aside with the reason, and goes on with the next', async () => {
+  it('dead-letters an invalid message with the reason, and handles the next', async () => {
     const { http } = await startWith();
     const order = orderOf();
     const [exchange, key, , properties] = order.created();
@@ -244,7 +244,7 @@ describe('charging orders', function () {
     expect(dead.properties.headers).to.have.property('x-warren-reason');
   });
 
-  it('shows what it has still to charge', async () => {
+  it('exposes the number of pending charges', async () => {
     const { service } = await startWith({ PROVIDER_FAILURE_RATE: '1' });
     await place(orderOf());
     await eventually(async () => {

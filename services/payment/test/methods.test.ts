@@ -18,7 +18,7 @@ describe('payment.list over the broker', () => {
   });
   after(stopAll);
 
-  it('answers what GET /payments?userId= answers, a payment of every status', async () => {
+  it('returns the same as GET /payments?userId=, for a payment of every status', async () => {
     const userId = randomUUID();
     const orders = [10, 20, 3000, 40].map((price) => orderOf({ userId, price }));
     const [kept, refunded, failed, unheard] = orders as [(typeof orders)[0], ...typeof orders];
@@ -41,7 +41,7 @@ describe('payment.list over the broker', () => {
     ]);
   });
 
-  it('answers an empty list for a user nobody knows, 400 for an id that is none', async () => {
+  it('returns an empty list for an unknown user and 400 for an invalid id', async () => {
     expect(await ask(randomUUID())).to.deep.equal({ items: [] });
     const invalid = await ask('42');
     expect(invalid).to.include({ status: 400, code: 'invalid_input' });

@@ -104,7 +104,7 @@ describe('the payment for an order', () => {
     expect(await told(order)).to.deep.equal(['payment.processed']);
   });
 
-  it('fails with the reason of the provider, and nothing was taken', async () => {
+  it('fails with the reason of the provider, without a charge', async () => {
     const order = orderOf({ price: 1000.01 });
     await create(order);
     await charge(order);
@@ -113,7 +113,7 @@ describe('the payment for an order', () => {
     expect((await balances(database)).has(order.orderId)).to.equal(false);
   });
 
-  it('keeps a reason as long as a provider likes it, as far as an event can carry it', async () => {
+  it('truncates a long reason of the provider to what an event can carry', async () => {
     const order = orderOf();
     await create(order);
     const { key } = (await begin(order, CHARGE))!;
@@ -128,7 +128,7 @@ describe('the payment for an order', () => {
     ['what no database keeps', 'card\0declined\r\n', 'card declined'],
     ['half a character at the end', `${'x'.repeat(199)}\u{1f407}`, `${'x'.repeat(199)}\ufffd`],
   ] as const)
-    it(`fails all the same where the provider's reason is ${what}`, async () => {
+    it(`fails also when the provider's reason is ${what}`, async () => {
       const order = orderOf();
       await create(order);
       const { key } = (await begin(order, CHARGE))!;
@@ -178,7 +178,7 @@ describe('the payment for an order', () => {
       },
     ];
     for (const { when, before, status, told: events } of cases)
-      it(`${when} ends ${status}, however often both are heard`, async () => {
+      it(`${when} ends ${status}, for any number of deliveries`, async () => {
         const order = orderOf();
         await before(order);
         for (const reason of ['the first reason', 'another reason']) {
@@ -199,7 +199,7 @@ describe('the payment for an order', () => {
         for (const kind of [CHARGE, REFUND]) expect(await task(order, kind)).to.equal(undefined);
       });
 
-    it('while it is being charged stays pending until that is over, and goes back then', async () => {
+    it('stays pending during its charge, and is refunded after it', async () => {
       const order = orderOf();
       await create(order);
       const { key, data } = (await begin(order, CHARGE))!;
@@ -214,7 +214,7 @@ describe('the payment for an order', () => {
       expect(await told(order)).to.deep.equal(['payment.processed', 'payment.refunded']);
     });
 
-    it('after an attempt whose end nobody knows is charged, and given back: it may have been taken', async () => {
+    it('after an attempt with an unknown outcome is charged and refunded, because the money may have been taken', async () => {
       const order = orderOf();
       await create(order);
       const { data } = (await begin(order, CHARGE))!;
@@ -239,7 +239,7 @@ describe('the payment for an order', () => {
       ['the end of its charge', 'the cancellation'],
       ['the cancellation', 'the end of its charge'],
     ] as const)
-      it(`goes back when ${first} is not committed yet as ${then} comes`, async () => {
+      it(`is refunded when ${first} is not committed yet as ${then} arrives`, async () => {
         const order = orderOf();
         await create(order);
         const { key, data } = (await begin(order, CHARGE))!;
@@ -274,7 +274,7 @@ describe('the payment for an order', () => {
         expect(await told(order)).to.deep.equal(['payment.processed', 'payment.refunded']);
       });
 
-    it('while it is being charged in vain has nothing to give back', async () => {
+    it('has nothing to refund when the charge in flight is declined', async () => {
       const order = orderOf({ price: 1000.01 });
       await create(order);
       const { key, data } = (await begin(order, CHARGE))!;
@@ -286,7 +286,7 @@ describe('the payment for an order', () => {
     });
   });
 
-  it('keeps the money of no cancelled order, and that of every other once, whatever comes in whatever order', async function () {
+  it('keeps no money of a cancelled order and charges every other once, for any events in any order', async function () {
     this.timeout(120_000);
     const roll = fc.double({ min: 0, max: 0.99, noNaN: true });
     type Step = 'create' | 'cancel' | 'begin' | 'settle' | 'die' | { rolls: number[] };

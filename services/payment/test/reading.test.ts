@@ -17,7 +17,7 @@ describe('reading payments', () => {
   });
   after(stopAll);
 
-  it('lists those of an order, of a user, or of both, oldest first', async () => {
+  it('lists the payments of an order, of a user, or of both, oldest first', async () => {
     const userId = randomUUID();
     const orders = [];
     for (const price of [1, 2, 3000]) {
@@ -50,14 +50,14 @@ describe('reading payments', () => {
     expect((await http.get(other)).body).to.deep.equal({ items: [], next: null });
   });
 
-  it('answers an empty list for an order nobody knows', async () => {
+  it('returns an empty list for an unknown order', async () => {
     expect((await http.get(`/payments?orderId=${randomUUID()}`)).body).to.deep.equal({
       items: [],
       next: null,
     });
   });
 
-  it('answers 404 for a payment nobody knows', async () => {
+  it('returns 404 for an unknown payment', async () => {
     const { status, body } = await http.get(`/payments/${randomUUID()}`);
     expect(status).to.equal(404);
     expect(body).to.include({ code: 'payment_unknown', title: 'Payment not found' });
@@ -87,7 +87,7 @@ describe('reading payments', () => {
     ['PROVIDER_FAILURE_RATE', '1.1'],
     ['PROVIDER_TIMEOUT_RATE', '50%'],
   ] as const)
-    it(`does not start with ${name}=${value}`, async () => {
+    it(`refuses to start with ${name}=${value}`, async () => {
       const failure = await start(service, { ...environment(broker, database), [name]: value }).then(
         (started) => started.stop(),
         (error) => error,

@@ -44,7 +44,7 @@ describe('the simulated provider', () => {
     expect(error, 'an error').to.include({ name: 'ProviderError', code });
   };
 
-  it('takes the money, and says the same at every repeat, taking nothing more', async () => {
+  it('charges once, and returns the same decision to every repeat', async () => {
     const charge = chargeOf();
     for (const _ of ['once', 'again'])
       expect(await provider().charge(charge, signal)).to.deep.equal({ outcome: 'accepted' });
@@ -53,7 +53,7 @@ describe('the simulated provider', () => {
     ]);
   });
 
-  it('takes the money once for many requests at the same time', async () => {
+  it('charges once for many concurrent requests', async () => {
     const charge = chargeOf();
     const answers = await Promise.all(Array.from({ length: 20 }, () => provider().charge(charge, signal)));
     expect(answers).to.deep.equal(Array(20).fill({ outcome: 'accepted' }));
@@ -74,7 +74,7 @@ describe('the simulated provider', () => {
       expect(await booksOf(database, charge.reference)).to.have.length(1);
     });
 
-  it('keeps to its decision when the limit changes', async () => {
+  it('keeps its decision when the limit changes', async () => {
     const [small, large] = [chargeOf({ amount: 1_00 }), chargeOf({ amount: 2000_00 })];
     await provider().charge(small, signal);
     await provider().charge(large, signal);
@@ -85,7 +85,7 @@ describe('the simulated provider', () => {
     });
   });
 
-  it('refuses a key that stood for something else', async () => {
+  it('refuses a key that was used for a different request', async () => {
     const charge = chargeOf();
     await provider().charge(charge, signal);
     for (const other of [{ amount: 1 }, { currency: 'USD' as const }, { reference: randomUUID() }])
@@ -98,7 +98,7 @@ describe('the simulated provider', () => {
     expect((await balances(database)).get(second.reference)).to.include({ balance: 19_99 });
   });
 
-  it('gives all of a charge back, once however often it is asked', async () => {
+  it('refunds a whole charge, once for any number of requests', async () => {
     // Many times over: refunds that meet in one moment must not wait for each other in a circle.
     for (let round = 0; round < 100; round += 1) {
       const again = chargeOf();
@@ -120,7 +120,7 @@ describe('the simulated provider', () => {
     expect((await balances(database)).get(charge.reference)).to.include({ balance: 0 });
   });
 
-  it('gives nothing back of what it never took', async () => {
+  it('refuses to refund a charge that does not exist', async () => {
     const declined = chargeOf({ amount: 2000_00 });
     await provider().charge(declined, signal);
     for (const charge of [declined, chargeOf()])
@@ -128,7 +128,7 @@ describe('the simulated provider', () => {
     expect((await balances(database)).has(declined.reference)).to.equal(false);
   });
 
-  it('fails at the given rate, having done nothing', async () => {
+  it('fails at the given rate, without an effect', async () => {
     const sequence = [0.1, 0.3, 0.29, 0.31].values();
     const flaky = provider({ PROVIDER_FAILURE_RATE: 0.3 }, () => sequence.next().value ?? 1);
     const charge = chargeOf();
@@ -137,7 +137,7 @@ describe('the simulated provider', () => {
     expect(await flaky.charge(charge, signal)).to.deep.equal({ outcome: 'accepted' });
   });
 
-  it('times out at the given rate, done or not, and is charged once when asked again', async () => {
+  it('times out at the given rate, with or without an effect, and charges once when retried', async () => {
     const silent = provider({ PROVIDER_TIMEOUT_RATE: 1 });
     let [done, notDone] = [0, 0];
     while (done < 3 || notDone < 3) {
@@ -160,7 +160,7 @@ describe('the simulated provider', () => {
     }
   });
 
-  it('answers after its latency, and not at all once nobody listens any more', async () => {
+  it('responds after its latency, and aborts when the signal is aborted', async () => {
     const began = performance.now();
     await provider({ PROVIDER_LATENCY: 100 }).charge(chargeOf(), signal);
     expect(performance.now() - began).to.be.at.least(95);

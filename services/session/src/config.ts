@@ -3,7 +3,7 @@ import { duration, port } from '@warren/chassis';
 export interface SessionConfig {
   PORT: number;
   ADMIN_PORT: number;
-  /** How long a session lives, ms */
+  /** Lifetime of a session, ms */
   SESSION_TTL: number;
 }
 

@@ -38,7 +38,7 @@ describe('the end of a session', () => {
     await Promise.all(running.splice(0).map((session) => session.stop()));
   });
 
-  it('comes SESSION_TTL after it was opened', async () => {
+  it('comes SESSION_TTL after the sign-up', async () => {
     const { http } = await startWith({ SESSION_TTL: '800ms' });
     const { id, openedAt, expiresAt } = await open(http);
     expect(Date.parse(expiresAt) - Date.parse(openedAt)).to.equal(800);
@@ -47,7 +47,7 @@ describe('the end of a session', () => {
     await eventually(async () => expect(await written(id)).to.equal('expired'));
   });
 
-  it('is seen at once, also before it is written down', async () => {
+  it('is visible at once, before the worker has stored it', async () => {
     const { http } = await startWith({});
     const { id } = await open(http);
     await database.admin(`update sessions set expires_at = now() - interval '1 second' where id = $1`, [id]);
@@ -55,7 +55,7 @@ describe('the end of a session', () => {
     expect(await written(id)).to.equal('active');
   });
 
-  it('is not undone by revoking what has expired', async () => {
+  it('is not changed by revoking an expired session', async () => {
     const { http } = await startWith({});
     const { id } = await open(http);
     await database.admin(`update sessions set expires_at = now() - interval '1 second' where id = $1`, [id]);
@@ -87,7 +87,7 @@ describe('the end of a session', () => {
     expect(await tasks()).to.deep.equal([]);
   });
 
-  it('is caught up with by a service that was away when it came', async () => {
+  it('is stored later by a service that was down at the time', async () => {
     const { session, http } = await startWith({ SESSION_TTL: '2s' });
     const { id } = await open(http);
     await session.stop();
@@ -96,7 +96,7 @@ describe('the end of a session', () => {
     await eventually(async () => expect(await written(id)).to.equal('expired'));
   });
 
-  it('comes once, however many replicas there are', async () => {
+  it('is stored once, with any number of replicas', async () => {
     const replicas = [await startWith({ SESSION_TTL: '500ms' }), await startWith({ SESSION_TTL: '500ms' })];
     const ids = await Promise.all(Array.from({ length: 20 }, async () => (await open(replicas[0]!.http)).id));
     for (const id of ids) await eventually(async () => expect(await written(id)).to.equal('expired'));

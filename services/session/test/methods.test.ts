@@ -24,7 +24,7 @@ describe('session.list over the broker', () => {
   });
   after(() => session?.stop());
 
-  it('answers what GET /sessions?userId= answers', async () => {
+  it('returns the same as GET /sessions?userId=', async () => {
     const { userId, publish } = signUpOf();
     await broker.publish(...publish);
     const sessions = async () => (await client(session.url).get(`/sessions?userId=${userId}`)).body;
@@ -32,7 +32,7 @@ describe('session.list over the broker', () => {
     expect(await ask(userId)).to.deep.equal(await sessions());
   });
 
-  it('answers an empty list for a user nobody knows, 400 for an id that is none', async () => {
+  it('returns an empty list for an unknown user and 400 for an invalid id', async () => {
     expect(await ask(randomUUID())).to.deep.equal({ items: [] });
     const invalid = await ask('42');
     expect(invalid).to.include({ status: 400, code: 'invalid_input' });

@@ -44,7 +44,7 @@ describe('opening sessions', () => {
     expect((await http.get(`/sessions/${found.id}`)).body).to.deep.equal(found);
   });
 
-  it('publishes session.opened once, under the correlation id of the sign-up', async () => {
+  it('publishes session.opened once, with the correlation id of the sign-up', async () => {
     const probe = await broker.probe('events', 'session.#');
     const { userId, event, publish } = signUpOf();
     await broker.publish(...publish);
@@ -86,13 +86,13 @@ describe('opening sessions', () => {
     expect(probe.events.filter(({ content }) => content.includes(userId))).to.have.length(1);
   });
 
-  it('opens a session for every one of many sign-ups, in whatever order they come', async () => {
+  it('opens a session for each of many sign-ups, in any order', async () => {
     const signUps = Array.from({ length: 200 }, () => signUpOf());
     await Promise.all(signUps.toReversed().map(({ publish }) => broker.publish(...publish)));
     for (const { userId } of signUps) await opened(userId);
   });
 
-  it('puts a message that is no sign-up aside with the reason, and goes on with the next', async () => {
+  it('dead-letters an invalid message with the reason, and handles the next', async () => {
     const { userId, publish } = signUpOf();
     await broker.publish('events', 'user.created.v1', Buffer.from('{"name":'), { messageId: randomUUID() });
     await broker.publish(...publish);

@@ -34,7 +34,7 @@ describe('reading and revoking sessions', () => {
   });
   after(() => session?.stop());
 
-  it('answers an empty list for a user without sessions', async () => {
+  it('returns an empty list for a user without sessions', async () => {
     expect((await http.get(`/sessions?userId=${randomUUID()}`)).body).to.deep.equal({ items: [] });
   });
 
@@ -45,7 +45,7 @@ describe('reading and revoking sessions', () => {
       expect(body.errors[0].path).to.equal(path.includes('/42') ? 'id' : 'userId');
     });
 
-  it('answers 404 for a session nobody knows', async () => {
+  it('returns 404 for an unknown session', async () => {
     const path = `/sessions/${randomUUID()}`;
     for (const answer of [await http.get(path), await http.delete(path)]) {
       expect(answer.status).to.equal(404);
@@ -53,7 +53,7 @@ describe('reading and revoking sessions', () => {
     }
   });
 
-  it('revokes a session; doing it again changes nothing', async () => {
+  it('revokes a session idempotently', async () => {
     const { id, ...rest } = await open();
     for (const _ of ['once', 'again']) {
       const answer = await http.delete(`/sessions/${id}`);
@@ -63,17 +63,17 @@ describe('reading and revoking sessions', () => {
     }
   });
 
-  it('does not revoke by an id that is none', async () => {
+  it('refuses to revoke an invalid id', async () => {
     expect((await http.delete('/sessions/42')).status).to.equal(400);
   });
 
-  it('is ready, and says so with its broker', async () => {
+  it('reports ready, with the state of its broker', async () => {
     const { status, body } = await client(session.adminUrl).get('/readyz');
     expect(status).to.equal(200);
     expect(JSON.stringify(body)).to.contain('broker');
   });
 
-  it('shows what it consumed and how late', async () => {
+  it('exposes metrics of consumed events and their lag', async () => {
     await open();
     const { text } = await client(session.adminUrl).get('/metrics');
     expect(text).to.match(

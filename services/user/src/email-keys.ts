@@ -1,4 +1,4 @@
-// Recomputes the keys of accounts from before UTS #46, page by page, beside sign-ups and older replicas.
+// Recomputes the keys of accounts created before UTS #46, page by page, while sign-ups and older replicas run.
 import { newId, sql, type WorkContext } from '@warren/chassis';
 import type { UserConfig } from './config.ts';
 import { emailKey, type UserSchema } from './users.ts';
@@ -11,16 +11,16 @@ interface StaleKey {
   key: string;
 }
 
-/** The task that the migration writes. */
+/** The task that the migration inserts. */
 export const RECOMPUTE = 'user.email-keys';
 
-/** Accounts in one transaction. */
-const PAGE = 500;
+/** Accounts per transaction. */
+const PAGE_SIZE = 500;
 
 /**
  * Recomputes the keys of one page of accounts.
  *
- * @param after the last account of the page before
+ * @param after the last account of the previous page
  * @returns the last account of this page; `undefined` at the end
  */
 export async function recomputeKeys(work: UserWork, after?: string): Promise<string | undefined> {
@@ -29,16 +29,16 @@ export async function recomputeKeys(work: UserWork, after?: string): Promise<str
     .select(['id', 'email', 'email_key'])
     .$if(after !== undefined, (query) => query.where('id', '>', after as string))
     .orderBy('id')
-    .limit(PAGE)
+    .limit(PAGE_SIZE)
     .execute();
   const stale = page
     .map((user) => ({ id: user.id, key: currentKey(user), stored: user.email_key }))
     .filter(({ key, stored }) => key !== stored);
   if (stale.length > 0) await replaceKeys(work, stale);
-  return page.length < PAGE ? undefined : page.at(-1)?.id;
+  return page.length < PAGE_SIZE ? undefined : page.at(-1)?.id;
 }
 
-/** An address whose domain is not one keeps its key: nobody can sign up as it again. */
+/** An address with an invalid domain keeps its key: nobody can sign up with it again. */
 function currentKey({ email, email_key }: { email: string; email_key: string }): string {
   try {
     return emailKey(email);
@@ -49,7 +49,7 @@ function currentKey({ email, email_key }: { email: string; email_key: string }):
 
 async function replaceKeys(work: UserWork, stale: StaleKey[]): Promise<void> {
   const free = await reserve(work, stale);
-  // Of two accounts with one new key, the first has it.
+  // The first of two accounts with the same new key gets it.
   const fresh = stale.filter(({ key }) => free.delete(key));
   await sql`
     update users set email_key = fresh.key
@@ -60,8 +60,8 @@ async function replaceKeys(work: UserWork, stale: StaleKey[]): Promise<void> {
 }
 
 /**
- * Reserves keys until this transaction ends. An `update` would fail when a sign-up with the same key commits beside it; this
- * `insert` waits for that sign-up and passes the key over. Nobody sees its rows: they are deleted at once.
+ * Reserves keys until this transaction ends. An `update` would fail if a concurrent sign-up committed the same key; this `insert`
+ * waits for that sign-up and skips the key. Its rows are never visible, because they are deleted at once.
  *
  * @returns the keys that no account has
  */

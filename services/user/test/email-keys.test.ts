@@ -27,7 +27,7 @@ const signUpUntilAwaited = (end: 'commit' | 'rollback') => `
 const SIGN_UP_HOLDS_KEY = `select from pg_locks where locktype = 'advisory' and objid = 46 and granted
   and database = (select oid from pg_database where datname = current_database())`;
 
-describe('keys of e-mail addresses from before UTS #46', function () {
+describe('e-mail keys from before UTS #46', function () {
   this.timeout(60_000);
   const broker = withBroker({ services: ['user'] });
   const database = withDatabase();
@@ -90,7 +90,7 @@ describe('keys of e-mail addresses from before UTS #46', function () {
     expect((await client(url).post('/users', { name: 'Eve', email: 'ada@exämple.de' })).status).to.equal(409);
   });
 
-  it('are recomputed: another spelling of the address is taken', async () => {
+  it('are recomputed, so that another spelling of the address is taken', async () => {
     const id = await account('Ada@exämple.de');
     const ascii = await account('eve@example.com');
     await launch();
@@ -103,7 +103,7 @@ describe('keys of e-mail addresses from before UTS #46', function () {
     expect((await client(url).get(`/users/${id}`)).body.email).to.equal('Ada@exämple.de');
   });
 
-  it('are kept where accounts collide, and the log has their ids and no address', async () => {
+  it('are kept when accounts collide, and their ids are logged without the address', async () => {
     const umlaut = await account('ada@exämple.de');
     const ascii = await account('ada@xn--exmple-cua.de');
     const wide = await account('ada@ｅｘämple.de');
@@ -132,7 +132,7 @@ describe('keys of e-mail addresses from before UTS #46', function () {
     expect(JSON.stringify(collisions)).to.not.match(/@|example|exämple/);
   });
 
-  it('are recomputed again without a change', async () => {
+  it('do not change when recomputed again', async () => {
     const id = await account('ada@exämple.de');
     await launch();
     for (let round = 0; round < 2; round += 1) {
@@ -146,7 +146,7 @@ describe('keys of e-mail addresses from before UTS #46', function () {
     expect(logged('email_key_taken')).to.deep.equal([]);
   });
 
-  it('are kept where the domain is not a domain', async () => {
+  it('are kept when the domain is invalid', async () => {
     const number = await account('ada@0x7f.1');
     const long = await account(`ada@${'ä'.repeat(64)}.example`);
     const last = await account('ada@exämple.de');
@@ -158,7 +158,7 @@ describe('keys of e-mail addresses from before UTS #46', function () {
     expect(await keyOf(last)).to.equal('ada@xn--exmple-cua.de');
   });
 
-  it('are recomputed page by page, every one', async () => {
+  it('are all recomputed, page by page', async () => {
     await database.admin(
       `insert into users select gen_random_uuid(), 'Ada', a, a, now() from
        (select n || '@' || case when n % 3 = 0 then 'exämple.de' else 'example.com' end as a from generate_series(1, 1501) n) s`,

@@ -23,13 +23,13 @@ describe('user.find over the broker', () => {
   });
   after(() => user?.stop());
 
-  it('answers what GET /users/:id answers', async () => {
+  it('returns the same as GET /users/:id', async () => {
     const { body } = await client(user.url).post('/users', { name: 'Ada', email: 'ada@example.com' });
     expect(await ask(body.id)).to.deep.equal(body);
     expect(await ask(body.id.toUpperCase())).to.deep.equal(body);
   });
 
-  it('answers 404 for a user nobody knows, 400 for an id that is none', async () => {
+  it('returns 404 for an unknown user and 400 for an invalid id', async () => {
     expect(await ask(randomUUID())).to.include({
       status: 404,
       code: 'user_unknown',

@@ -23,7 +23,7 @@ describe('signing up', () => {
   });
   after(() => user?.stop());
 
-  it('answers 201 with the user and where it is found', async () => {
+  it('returns 201 with the user and its location', async () => {
     const answer = await http.post('/users', { name: '  Ada Lovelace ', email: ' Ada@Example.COM ' });
     expect(answer.status).to.equal(201);
     expect(answer.body).to.have.all.keys('id', 'name', 'email', 'createdAt');
@@ -34,7 +34,7 @@ describe('signing up', () => {
   });
 
   for (const alias of ['/users/save', '/create_user'])
-    it(`is also found at ${alias}`, async () => {
+    it(`works at the alias ${alias}`, async () => {
       const { status, body } = await http.post(alias, {
         name: 'Grace',
         email: `grace${alias.length}@example.com`,
@@ -43,7 +43,7 @@ describe('signing up', () => {
       expect((await http.get(`/users/${body.id}`)).body).to.deep.equal(body);
     });
 
-  it('publishes user.created once, under the correlation id of the request', async () => {
+  it('publishes user.created once, with the correlation id of the request', async () => {
     const probe = await broker.probe('events', 'user.#');
     const { body } = await http.post(
       '/users',
@@ -73,7 +73,7 @@ describe('signing up', () => {
     expect(body.errors[0].path).to.equal('email');
   });
 
-  it('refuses an address that is taken, also in other letters, and publishes nothing', async () => {
+  it('refuses an address that is taken, also in other case, and publishes nothing', async () => {
     const probe = await broker.probe('events', 'user.#');
     await http.post('/users', { name: 'Joan', email: 'joan@example.com' });
     const { status, body, headers } = await http.post('/users', { name: 'John', email: 'JOAN@EXAMPLE.com' });
@@ -93,33 +93,33 @@ describe('signing up', () => {
     ],
     ['full-width letters', ['wide@wide.example', 'wide@ｗｉｄｅ.example']],
   ] as const)
-    it(`takes every spelling of ${what} for one mailbox`, async () => {
+    it(`treats every spelling of ${what} as one mailbox`, async () => {
       const statuses: number[] = [];
       for (const email of spellings)
         statuses.push((await http.post('/users', { name: 'Ada', email })).status);
       expect(statuses).to.deep.equal([201, ...spellings.slice(1).map(() => 409)]);
     });
 
-  it('takes ß and ss for two domains, as mail servers do', async () => {
+  it('treats ß and ss as different domains, as mail servers do', async () => {
     for (const email of ['s@faß.example', 's@fass.example'])
       expect((await http.post('/users', { name: 'Ada', email })).status).to.equal(201);
   });
 
-  it('takes an address that an account from before has, in the same spelling', async () => {
+  it('refuses an address that an older account has, in the same spelling', async () => {
     await database.admin(
       `insert into users values (gen_random_uuid(), 'Old', 'old@exämple.de', 'old@exämple.de', now())`,
     );
     expect((await http.post('/users', { name: 'New', email: 'Old@exämple.de' })).status).to.equal(409);
   });
 
-  it('takes a name of 200 emoji', async () => {
+  it('accepts a name of 200 emoji', async () => {
     const name = '😀'.repeat(200);
     const { status, body } = await http.post('/users', { name, email: 'emoji@example.com' });
     expect(status).to.equal(201);
     expect(body.name).to.equal(name);
   });
 
-  it('gives an address to one of many who ask for it at the same time', async () => {
+  it('signs up one of many concurrent requests for the same address', async () => {
     const answers = await Promise.all(
       Array.from({ length: 20 }, (_, n) =>
         http.post('/users', { name: `Twin ${n}`, email: 'twin@example.com' }),
@@ -128,7 +128,7 @@ describe('signing up', () => {
     expect(answers.map(({ status }) => status).sort()).to.deep.equal([201, ...Array(19).fill(409)]);
   });
 
-  it('signs up once under one Idempotency-Key, whichever alias is used', async () => {
+  it('signs up once per Idempotency-Key, across all aliases', async () => {
     const twice = { 'idempotency-key': 'only-once' };
     const first = await http.post('/users', { name: 'Once', email: 'once@example.com' }, twice);
     const second = await http.post('/create_user', { name: 'Once', email: 'once@example.com' }, twice);
@@ -164,7 +164,7 @@ describe('signing up', () => {
     ['nothing right', { name: '', email: 'no' }, ['name', 'email']],
   ];
   for (const [what, body, paths] of wrong)
-    it(`refuses ${what}, naming every field at fault`, async () => {
+    it(`refuses ${what}, naming every invalid field`, async () => {
       const answer = await http.post('/users', body);
       expect(answer.status).to.equal(400);
       const named = new Set(answer.body.errors.map(({ path }: { path: string }) => path));

@@ -25,7 +25,7 @@ describe('reading users', () => {
   });
   after(() => user?.stop());
 
-  it('answers 404 for a user nobody knows, 400 for an id that is none', async () => {
+  it('returns 404 for an unknown user and 400 for an invalid id', async () => {
     const unknown = await http.get(`/users/${randomUUID()}`);
     expect(unknown.status).to.equal(404);
     expect(unknown.body).to.include({ status: 404, title: 'User not found' });
@@ -34,11 +34,11 @@ describe('reading users', () => {
     expect(invalid.body.errors[0].path).to.equal('id');
   });
 
-  it('finds a user by an id in capital letters', async () => {
+  it('finds a user by an id in upper case', async () => {
     expect((await http.get(`/users/${ids[0]?.toUpperCase()}`)).body.id).to.equal(ids[0]);
   });
 
-  it('walks all users page by page, each once, in the order they signed up', async () => {
+  it('lists all users page by page, each once, in order of sign-up', async () => {
     const seen: string[] = [];
     let next: string | null = null;
     do {
@@ -53,7 +53,7 @@ describe('reading users', () => {
     expect(seen).to.deep.equal(ids);
   });
 
-  it('says that there is no next page on the last, also when it is full', async () => {
+  it('returns no next cursor on the last page, even if it is full', async () => {
     const { body } = await http.get(`/users?limit=7`);
     expect(body.items).to.have.length(7);
     expect(body.next).to.equal(null);
@@ -61,7 +61,7 @@ describe('reading users', () => {
     expect(past.body).to.deep.equal({ items: [], next: null });
   });
 
-  it('refuses a cursor that is not on the list, which is not an empty last page', async () => {
+  it('refuses a cursor that is not on the list, instead of returning an empty page', async () => {
     const { status, body } = await http.get(`/users?after=${randomUUID()}`);
     expect([status, body.code]).to.deep.equal([400, 'cursor_unknown']);
   });
@@ -73,13 +73,13 @@ describe('reading users', () => {
       expect(body.errors[0].path).to.equal(query.split('=')[0]);
     });
 
-  it('is ready, and says so with its broker', async () => {
+  it('reports ready, with the state of its broker', async () => {
     const { status, body } = await client(user.adminUrl).get('/readyz');
     expect(status).to.equal(200);
     expect(JSON.stringify(body)).to.contain('broker');
   });
 
-  it('counts its requests by route, never by path', async () => {
+  it('labels request metrics by route, never by path', async () => {
     await http.get(`/users/${ids[0]}`);
     const { text } = await client(user.adminUrl).get('/metrics');
     expect(text).to.match(/http_request_duration_seconds_count\{[^}]*route="\/users\/:id"[^}]*\} \d+/);

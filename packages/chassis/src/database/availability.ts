@@ -57,7 +57,7 @@ export class Availability {
 
   #begin(failure: unknown, space: boolean): void {
     this.problem = reasonOf(failure);
-    this.#options.log.warn({ err: failure }, `the database is away: ${this.problem}`);
+    this.#options.log.warn({ err: failure }, `database unavailable: ${this.problem}`);
     this.#tell(false);
     void this.#recover(space);
   }

@@ -1,7 +1,8 @@
 // Which errors mean that the database is unavailable, and which belong to the statement that failed. The class of an error decides:
 // a list of known outages would blame the message for every one that it does not have.
-import { maskCredentials } from '../config.ts';
+
 import { WarrenError } from '../errors.ts';
+import { maskCredentials } from '../redact.ts';
 
 /** There is no connection to be had, for whatever reason: wrong password, no such database, no free slot, no server. */
 export class ConnectError extends WarrenError {

@@ -1,7 +1,8 @@
 // What the platform asks a service, on a port of its own: /metrics, /livez, /readyz, and nothing else.
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Registry } from 'prom-client';
-import { problem } from '../errors.ts';
+import { PROBLEM_TYPE, problem } from '../errors.ts';
+import { JSON_UTF8 } from './response.ts';
 import { createHttpServer } from './server.ts';
 
 export interface Admin {
@@ -72,12 +73,12 @@ interface Page {
 
 const json = (status: number, body: object): Page => ({
   status,
-  type: 'application/json; charset=utf-8',
+  type: JSON_UTF8,
   body: JSON.stringify(body),
 });
 
 const refusal = (status: number, detail?: string): Page => ({
   status,
-  type: 'application/problem+json',
+  type: PROBLEM_TYPE,
   body: JSON.stringify(problem(status, { detail })),
 });

@@ -5,8 +5,8 @@ import type { Context } from 'koa';
 import type { Auth } from '../auth/auth.ts';
 import type { Logger } from '../context.ts';
 import { asError, WarrenError } from '../errors.ts';
+import { toProblem } from '../request/problems.ts';
 import type { Counters } from '../telemetry/counters.ts';
-import { toProblem } from './failures.ts';
 import { type RequestScope, requestScopeOf } from './request-scope.ts';
 import { renderProblem, send } from './response.ts';
 

@@ -4,11 +4,11 @@ import { createHash } from 'node:crypto';
 import { type QueryExecutorProvider, sql } from 'kysely';
 import { abortable } from '../concurrency.ts';
 import type { Origin, WorkContext } from '../context.ts';
-import { problem } from '../errors.ts';
+import { problem, RETRY_SHORTLY } from '../errors.ts';
+import { invalid } from '../request/validation.ts';
 import type { RequestScope } from './request-scope.ts';
 import type { RenderedResponse } from './response.ts';
 import type { RequestParts } from './routes.ts';
-import { invalid } from './validation.ts';
 
 const HEADER = 'idempotency-key';
 const REPLAYED = 'idempotency-replayed';
@@ -91,7 +91,7 @@ const inProgress = () =>
     title: 'Request in progress',
     code: 'idempotency_in_progress',
     detail: 'A request with this Idempotency-Key is still in progress; try again later.',
-    headers: { 'retry-after': '1' },
+    headers: RETRY_SHORTLY,
   });
 
 function replay({ digest, answer }: Stored, asked: Buffer): RenderedResponse {

@@ -4,6 +4,8 @@ import type { Context, Middleware } from 'koa';
 import type { Caller } from '../auth/caller.ts';
 import type { Logger } from '../context.ts';
 import { type Problem, WarrenError } from '../errors.ts';
+import { CORRELATION_HEADER, correlationIdOf } from '../request/correlation.ts';
+import { type Deadline, startDeadline } from '../request/deadline.ts';
 import {
   childOf,
   currentTraceparent,
@@ -13,8 +15,6 @@ import {
   traceIdOf,
   withSpan,
 } from '../telemetry/index.ts';
-import { CORRELATION_HEADER, correlationIdOf } from './correlation.ts';
-import { type Deadline, startDeadline } from './deadline.ts';
 
 export interface RequestScope {
   correlationId: string;

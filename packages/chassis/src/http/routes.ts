@@ -1,25 +1,10 @@
 // Routes as descriptions: data that says everything about a route, and a handler that knows nothing of Koa.
 import type { Joi } from '@warren/events';
-import type { Kysely } from 'kysely';
 import type { Access, Authorising } from '../auth/access.ts';
-import type { Logger, WorkContext } from '../context.ts';
-import type { RequestMethod } from '../rpc/serve.ts';
+import type { WorkContext } from '../context.ts';
+import type { ReadContext } from '../request/context.ts';
 
 export type Method = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
-
-/** What a handler that only reads is given: no transaction. Pass the signal on to whatever may take long. */
-// biome-ignore lint/suspicious/noExplicitAny: a handler that does not touch the database need not name its schema
-export interface ReadContext<Schema = any, Config = any> {
-  database: Kysely<Schema>;
-  config: Config;
-  log: Logger;
-  now(): Date;
-  correlationId: string;
-  /** Aborted at the request's deadline, and when the client has gone. */
-  signal: AbortSignal;
-  /** Calls a method of another service over the broker; broker.ts declares the subscription to its replies. */
-  request: RequestMethod;
-}
 
 /** An answer other than 200 with a JSON body. */
 export class HttpResponse {

@@ -8,9 +8,9 @@ import {
 } from 'node:http';
 import { type AddressInfo, Server as NetServer, type Socket } from 'node:net';
 import { within } from '../concurrency.ts';
-import { problem, WarrenError } from '../errors.ts';
+import { PROBLEM_TYPE, problem, WarrenError } from '../errors.ts';
 import { newId } from '../id.ts';
-import { CORRELATION_HEADER } from './correlation.ts';
+import { CORRELATION_HEADER } from '../request/correlation.ts';
 import type { OnMalformed } from './malformed.ts';
 
 export interface Server {
@@ -161,7 +161,7 @@ function notListening(port: number, host: string, cause: NodeJS.ErrnoException):
 
 const refusalHeaders = () => ({
   connection: 'close',
-  'content-type': 'application/problem+json',
+  'content-type': PROBLEM_TYPE,
   [CORRELATION_HEADER]: newId(),
 });
 
@@ -179,7 +179,7 @@ function refuse(error: NodeJS.ErrnoException, socket: Socket): void {
   const body = JSON.stringify(problem(status));
   socket.end(
     `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nConnection: close\r\n${CORRELATION_HEADER}: ${newId()}\r\n` +
-      `Content-Type: application/problem+json\r\nContent-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
+      `Content-Type: ${PROBLEM_TYPE}\r\nContent-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
     () => socket.destroySoon(),
   );
 }

@@ -1,6 +1,7 @@
-// Bad input gets one clear answer: 400 with every mistake in it.
+// Validates the input of a route: 400 with every error.
 import { Joi, recognizerOf } from '@warren/events';
-import { type FieldError, type Problem, problem, WarrenError } from '../errors.ts';
+import { type FieldError, WarrenError } from '../errors.ts';
+import { fieldErrors, inspect, invalid } from '../request/validation.ts';
 import type { RequestParts, Route } from './routes.ts';
 
 /** Checks and converts the parts of a request. @throws {Problem} 400 with all mistakes, or the first of very many */
@@ -8,9 +9,8 @@ export type Validate = (
   input: RequestParts<Record<string, string>, object, unknown>,
 ) => RequestParts<object, object, unknown>;
 
-const DEPTH = 64;
-/** Of a body with more values than this the first mistake is told, not all: to find thousands holds everybody up. */
-const MANY = 1_000;
+/** A larger body gets only its first error reported, because finding thousands would block the process. */
+const MAX_VALUES_FOR_ALL_ERRORS = 1_000;
 const OPTIONS: Joi.ValidationOptions = { errors: { wrap: { label: false } } };
 
 export function compileValidation(route: Route): Validate {
@@ -28,14 +28,8 @@ export function compileValidation(route: Route): Validate {
       }
       if (part === undefined || part.recognizes(value)) return value;
       const { schema } = part;
-      const result = schema.validate(value, { abortEarly: values > MANY });
-      for (const { path, message } of result.error?.details ?? []) {
-        // Joi calls the value as a whole "value".
-        errors.push({
-          path: path.join('.'),
-          message: path.length === 0 ? message.replace(/^value\b/, whole) : message,
-        });
-      }
+      const result = schema.validate(value, { abortEarly: values > MAX_VALUES_FOR_ALL_ERRORS });
+      errors.push(...fieldErrors(result.error, whole));
       return result.value;
     };
     const hasNoQuery = route.query === undefined && Object.keys(input.query).length === 0;
@@ -57,15 +51,6 @@ interface Check {
 
 const checkOf = (schema: Joi.Schema): Check => ({ schema, recognizes: recognizerOf(schema) });
 
-export function invalid(errors: FieldError[]): Problem {
-  return problem(400, {
-    title: 'Invalid input',
-    code: 'invalid_input',
-    detail: `${errors.map(({ message }) => message).join('; ')}.`,
-    errors,
-  });
-}
-
 function schemaOf(route: Route, part: string, fields: object): Joi.Schema {
   if (Joi.isSchema(fields)) return (fields as Joi.Schema).prefs(OPTIONS);
   try {
@@ -77,33 +62,4 @@ function schemaOf(route: Route, part: string, fields: object): Joi.Schema {
       { cause },
     );
   }
-}
-
-/** Finds text that PostgreSQL refuses or changes (NUL, half a surrogate pair), `__proto__`, and nesting no honest client sends; counts values. */
-export function inspect(value: unknown): { unsound?: FieldError; values: number } {
-  const open: { value: unknown; path: string[] }[] = [{ value, path: [] }];
-  let values = 0;
-  for (let one = open.pop(); one !== undefined; one = open.pop()) {
-    const { value, path } = one;
-    values += 1;
-    const wrong = (message: string) => ({
-      unsound: { path: path.join('.'), message: `${path.at(-1) ?? 'the body'} ${message}` },
-      values,
-    });
-    if (typeof value === 'string') {
-      if (value.includes('\0')) return wrong('must not contain the character U+0000');
-      if (!value.isWellFormed()) return wrong('must be well-formed Unicode');
-    } else if (typeof value === 'object' && value !== null) {
-      if (path.length >= DEPTH)
-        return { unsound: { path: '', message: `the body is nested deeper than ${DEPTH} levels` }, values };
-      for (const [name, inner] of Object.entries(value)) {
-        const at = [...path, name];
-        // Joi passes over it. https://github.com/hapijs/joi/issues/2221
-        if (name === '__proto__')
-          return { unsound: { path: at.join('.'), message: '__proto__ is not allowed' }, values };
-        open.push({ value: inner, path: at });
-      }
-    }
-  }
-  return { values };
 }

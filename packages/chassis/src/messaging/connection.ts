@@ -1,18 +1,23 @@
-// A service's connections to its broker. Its states, and what leads from one to the next:
+// A service's connections to its broker. The states, and what leads from one to the next:
 //
-//   CONNECTING   opens a plain connection, and checks and declares the topology on it;
-//                then Rascal opens its own connections and declares                     ──► SUBSCRIBING
-//   SUBSCRIBING  subscribes to every queue                                              ──► CONNECTED, or BINDING
-//   BINDING      if an exchange had been missing: waits until the consumers of this service's events have bound their queues,
-//                so that none of them misses an event                                   ──► CONNECTED
+//   CONNECTING   checks and declares the topology on a plain connection; then Rascal opens its own connections, and declares
+//                  ──► SUBSCRIBING
+//   SUBSCRIBING  subscribes to every queue
+//                  ──► CONNECTED; if an exchange had been missing ──► BINDING
+//   BINDING      waits until the consumers of this service's events have bound their queues again, so that none misses an event
+//                  ──► CONNECTED
 //   CONNECTED    messages flow; the topology is checked every few seconds
-//   BLOCKED      like CONNECTED, but the broker reads nothing from publishers (a memory or disk alarm) ◄─► CONNECTED
-//   RELEASING    settles or requeues what is held, then closes all sockets              ──► WAITING, or CLOSED
-//   WAITING      backoff                                                                ──► CONNECTING
-//   CLOSED       the end
+//                  a memory or disk alarm ──► BLOCKED
+//   BLOCKED      the broker reads nothing from publishers; consumers go on
+//                  the alarm is over ──► CONNECTED
+//   RELEASING    settles or requeues deliveries, then closes all sockets
+//                  ──► WAITING; after `close` ──► CLOSED
+//   WAITING      backoff
+//                  ──► CONNECTING
+//   CLOSED
 //
-// From any state before RELEASING, a lost connection, a deleted queue, a time-out before CONNECTED, and `close`
-// lead to RELEASING. Only `close` leads to CLOSED. `state` reports CONNECTED, BLOCKED and CLOSED; all others are `connecting`.
+// From every state before RELEASING, a lost connection, a deleted queue, a time-out before CONNECTED, and `close` lead to RELEASING.
+// `state` reports CONNECTED, BLOCKED and CLOSED; all others are `connecting`.
 import type { Connection } from 'amqplib/callback_api';
 import { backoff } from '../backoff.ts';
 import { pause, within } from '../concurrency.ts';
@@ -60,9 +65,10 @@ const TOPOLOGY_CHECK_GAP_MS = 500;
 const BIND_TIMEOUT_MS = 2 * RECONNECT_MAX_MS;
 /** ms for the close handshake of a connection that may be dead. */
 const CLOSE_TIMEOUT_MS = 1_000;
+
 export class Messaging {
   readonly #options: MessagingOptions;
-  readonly #subscribers = new Map<string, { subscriber: Subscriber; last: boolean }>();
+  readonly #subscribers = new Map<string, { subscriber: Subscriber; untilClose: boolean }>();
   readonly #stopping = new AbortController();
   /** Set in CONNECTED and BLOCKED. */
   #broker: RascalBroker | undefined;
@@ -96,9 +102,9 @@ export class Messaging {
     return this.#state;
   }
 
-  /** Registers a consumer; call it before `start`. A subscription with `last` goes on after `unsubscribe`, until `close`. */
-  subscribe(name: string, subscriber: Subscriber, { last = false } = {}): void {
-    this.#subscribers.set(name, { subscriber, last });
+  /** Registers a consumer; call it before `start`. With `untilClose`, `unsubscribe` does not end it. */
+  subscribe(name: string, subscriber: Subscriber, { untilClose = false } = {}): void {
+    this.#subscribers.set(name, { subscriber, untilClose });
   }
 
   /** Returns at once; connects, and stays connected, until `close`. */
@@ -123,7 +129,7 @@ export class Messaging {
     return promised((done) => broker.connect('publish', done));
   }
 
-  /** Cancels all subscriptions but those with `last`; resolves when deliveries in flight are settled, or `timeout` ms have passed. */
+  /** Cancels all subscriptions but those `untilClose`; resolves when deliveries in flight are settled, or `timeout` ms have passed. */
   async unsubscribe(timeout: number): Promise<void> {
     this.#subscribing = undefined;
     const sessions = [...this.#sessions.values()];
@@ -230,7 +236,10 @@ export class Messaging {
   }
 
   async #subscribe(attempt: Attempt, name: string): Promise<void> {
-    const { subscriber, last } = this.#subscribers.get(name) as { subscriber: Subscriber; last: boolean };
+    const { subscriber, untilClose } = this.#subscribers.get(name) as {
+      subscriber: Subscriber;
+      untilClose: boolean;
+    };
     const prefetch = this.#limits.get(name);
     if (attempt !== this.#subscribing || prefetch === 0) return;
     const { config, lose, releasing } = attempt;
@@ -241,7 +250,7 @@ export class Messaging {
     session.on('error', (error: Error) => setImmediate(() => lose(error)));
     session.on('cancel', lose);
     session.on('close', () => setImmediate(() => lose(new Error(`the subscription to ${name} was closed`))));
-    if (!last) this.#sessions.set(name, session);
+    if (!untilClose) this.#sessions.set(name, session);
     subscriber(session, queueOf(config as BrokerConfig, name), releasing.signal);
   }
 

@@ -1,19 +1,21 @@
 // Consumes one queue. The stages of a delivery, and what leads from one to the next:
 //
-//   ARRIVED      is judged at once:  valid ──► WAITING;  may have ended its consumer before ──► ALONE;  else ──► DEAD-LETTERED
-//   WAITING      for its batch, which has all that arrived while the last one ran ──► HANDLING
-//   HANDLING     in one transaction with its batch:
-//                  committed ──► ACKED
-//                  rolled back ──► HANDLING again, in smaller batches, until each event that fails is by itself
-//                  fails by itself ──► RETRIED
-//                  the database is unavailable ──► RETURNED
-//   ALONE        HANDLING by itself, while this process holds no other delivery
-//   RETRIED      published to a delay queue, then acked; after the last delay ──► DEAD-LETTERED
-//   DEAD-LETTERED  published to the dead-letter queue, then acked
-//   RETURNED     published back to its queue, then acked
+//   ARRIVED       is judged at once (judge.ts)
+//                   valid ──► WAITING; may have ended its consumer before ──► ALONE; else ──► DEAD-LETTERED
+//   WAITING       for its batch, which has all that arrived while the last one ran
+//                   ──► HANDLING
+//   HANDLING      in one transaction with its batch (batch.ts)
+//                   committed ──► ACKED
+//                   rolled back ──► HANDLING, in smaller batches, until each event that fails is by itself
+//                   fails by itself ──► RETRIED
+//                   the database is unavailable ──► RETURNED
+//   ALONE         HANDLING by itself, while this process holds no other delivery (intake.ts)
+//   RETRIED       published to a delay queue, then acked; after the last delay ──► DEAD-LETTERED (failed-deliveries.ts)
+//   DEAD-LETTERED published to the dead-letter queue, then acked
+//   RETURNED      published back to its queue, then acked
 //
-// A queue whose intake is closed returns what it holds, but for a delivery that is ALONE. A lost connection ends every stage: the
-// broker redelivers, and the inbox knows what was committed. Handlers see nothing of all this.
+// While its intake is closed, a queue returns the deliveries that it holds, but for one that is ALONE. A lost connection ends every
+// stage: the broker redelivers, and the inbox knows what was committed. Handlers see nothing of all this.
 import type { CloudEvent } from '@warren/events';
 import { backoff } from '../backoff.ts';
 import { pause } from '../concurrency.ts';

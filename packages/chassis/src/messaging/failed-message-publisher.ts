@@ -1,7 +1,7 @@
 // Publishes messages that could not be handled to the retry ladder of their service or to their dead-letter queue, and messages that
 // were not handled back to their queue. The body stays the same, byte for byte.
 import type { Connection, Options } from 'amqplib/callback_api';
-import { maskCredentials } from '../config.ts';
+import { maskCredentials } from '../redact.ts';
 import { type PublishError, Publisher } from './publisher.ts';
 import type { RascalMessage } from './rascal/rascal.ts';
 import type { RetryDelay } from './retry-delays.ts';

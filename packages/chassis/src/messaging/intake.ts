@@ -1,13 +1,16 @@
-// How much the consumers of one process take from the broker. Its modes, and what leads from one to the next:
+// How much the consumers of one process take from the broker. The modes, and what leads from one to the next:
 //
-//   OPEN       the prefetch of broker.ts        database unavailable ──► SUSPENDED;  a suspect message ──► ALONE
-//   SUSPENDED  nothing; deliveries are returned: RabbitMQ's consumer_timeout would end a channel that keeps them, and count that
-//              against each message             database available ──► OPEN
-//   ALONE      one message that may have ended its process is handled, while the process holds no other, of any queue: if it
-//              dies again, this message is the cause     handled ──► CAREFUL
-//   CAREFUL    one message at a time of that queue, and none of the others    no suspect for `QUIET_MS` ──► OPEN
+//   OPEN       the prefetch of broker.ts
+//                a message that may have ended its process ──► ALONE
+//   SUSPENDED  nothing, and deliveries are returned: RabbitMQ's consumer_timeout would end a channel that keeps them, which counts
+//              against each message
+//                the database is available ──► OPEN
+//   ALONE      that message is handled while the process holds no other, of any queue: if the process dies again, it is the cause
+//                handled ──► CAREFUL
+//   CAREFUL    one message at a time of that queue, and none of the others
+//                no such message for `QUIET_MS` ──► OPEN
 //
-// A database that becomes unavailable in ALONE or CAREFUL leads to SUSPENDED.
+// From every mode, a database that becomes unavailable leads to SUSPENDED.
 
 /** A consumer, as `Intake` sees it. */
 export interface Taker {

@@ -1,22 +1,29 @@
 // The active relay: its broker connection, and the way from one state to the next; see relay.ts.
 import { backoff } from '../backoff.ts';
 import { pause, type Waker, whenAborted } from '../concurrency.ts';
+import type { Logger } from '../context.ts';
 import { type PublishError, Publisher } from '../messaging/publisher.ts';
+import type { Metrics } from '../telemetry/metrics.ts';
 import { Holds } from './holds.ts';
 import { Isolation } from './isolation.ts';
 import type { PublishRow } from './publish.ts';
 import { Publishing } from './publishing.ts';
 import type { OutboxReader } from './reader.ts';
-import type { RelayOptions } from './relay.ts';
 
-export interface LeaderOptions
-  extends Pick<RelayOptions, 'connect' | 'connected' | 'onBlocked' | 'log' | 'metrics'> {
+export interface LeaderOptions {
+  /** Opens a connection to the broker; rejects while it is unavailable. */
+  connect: Parameters<typeof Publisher.open>[0];
+  /** Resolves when the broker is worth trying. */
+  connected: () => Promise<void>;
+  onBlocked: (blocked: boolean) => void;
   publish: PublishRow;
   waker: Waker;
   /** Aborts when this process is to publish what is there, and end. */
   draining: AbortSignal;
   /** Aborts when the time for that is over. */
   stopping: AbortSignal;
+  log: Logger;
+  metrics: Metrics;
 }
 
 /** ms on one channel after which the next failure counts as the first. */

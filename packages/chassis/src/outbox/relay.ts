@@ -25,29 +25,20 @@
 import pg from 'pg';
 import { backoff } from '../backoff.ts';
 import { pause, Waker, whenAborted, within } from '../concurrency.ts';
-import type { Logger } from '../context.ts';
 import { connectClient } from '../database/connect.ts';
-import type { Publisher } from '../messaging/publisher.ts';
-import type { Metrics } from '../telemetry/metrics.ts';
-import { Leader } from './leader.ts';
+import { Leader, type LeaderOptions } from './leader.ts';
 import { PoolerError, refusePooler } from './pooler.ts';
 import { rowPublisher } from './publish.ts';
 import { hangUp, OutboxReader } from './reader.ts';
 
-export interface RelayOptions {
+export interface RelayOptions
+  extends Pick<LeaderOptions, 'connect' | 'connected' | 'onBlocked' | 'log' | 'metrics'> {
   service: string;
   /** The broker user of `connect`. */
   user: string;
   databaseUrl: string;
-  /** Opens a connection to the broker; rejects while it is unavailable. */
-  connect: Parameters<typeof Publisher.open>[0];
-  /** Resolves when the broker is worth trying. */
-  connected: () => Promise<void>;
-  onBlocked: (blocked: boolean) => void;
   /** A mistake in the configuration, which somebody has to fix. */
   onFatal: (error: Error) => void;
-  log: Logger;
-  metrics: Metrics;
 }
 
 /** ms between attempts of a stand-by to get the lock. */

@@ -1,39 +1,28 @@
 // Asking another service: a request to the exchange `rpc`, and the wait for its reply in a queue of this connection's own.
 import type { AnyMethod } from '@warren/events';
 import type { Logger, Origin } from '../context.ts';
-import { Problem, type ProblemOptions, WarrenError } from '../errors.ts';
+import { PROBLEM_TYPE, Problem, type ProblemOptions, RETRY_SHORTLY, WarrenError } from '../errors.ts';
 import { newId } from '../id.ts';
+import { onDelivery } from '../messaging/deliveries.ts';
 import type { Producers } from '../messaging/producers.ts';
 import type { PublishError } from '../messaging/publisher.ts';
-import type { AckOrNack, RascalMessage, RascalSession } from '../messaging/rascal/rascal.ts';
+import type { RascalMessage, RascalSession } from '../messaging/rascal/rascal.ts';
 import type { SharedPublisher } from '../messaging/shared-publisher.ts';
 import { RPC, replySubscription } from '../messaging/topology.ts';
+import type { RequestFor } from '../request/context.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import { currentTraceparent, SpanKind, withSpan } from '../telemetry/tracing.ts';
-import type { RequestMethod } from './serve.ts';
 import {
   behalfOf,
   check,
   JSON_TYPE,
   LARGEST,
   LONGEST_TIMEOUT,
-  PROBLEM_TYPE,
   parse,
   problemOf,
   properties,
   TIMEOUT_HEADER,
 } from './wire.ts';
-
-/** Gives a handler its `request`: what it asks carries on where the handler's own work came from. */
-export type RequestFor = (origin: Origin) => RequestMethod;
-
-/** Of a service that receives no replies. */
-export const rpcNotConfigured: RequestFor = () => async (method) => {
-  throw new WarrenError(
-    'invalid_service',
-    `cannot call ${method.method}: broker.ts has no subscription to replies, named SERVICE.reply`,
-  );
-};
 
 export interface RpcClientOptions {
   service: string;
@@ -48,7 +37,6 @@ export interface RpcClientOptions {
 const DEFAULT_TIMEOUT = 2_000;
 /** Replies that one replica waits for at once. */
 const MAX_PENDING = 1_000;
-const RETRY = { 'retry-after': '1' };
 
 /** Why there is no answer; `abandoned`: whoever asked did not wait any longer. */
 type Failure = 'invalid' | 'timeout' | 'unserved' | 'unavailable' | 'full';
@@ -69,7 +57,7 @@ export class RpcClient {
   attach(session: RascalSession, queue: string): void {
     this.#replyTo = queue;
     const subscription = replySubscription(this.#options.service);
-    const take = (message: RascalMessage, _content: unknown, ackOrNack: AckOrNack) => {
+    onDelivery(session, (message, ackOrNack) => {
       ackOrNack();
       const { correlationId } = message.properties;
       const waiting = typeof correlationId === 'string' ? this.#pending.get(correlationId) : undefined;
@@ -81,11 +69,7 @@ export class RpcClient {
       const { service } = waiting.method;
       if (this.#options.producers.refuse(message, subscription, [service]) === undefined)
         waiting.resolve(message);
-    };
-    session.on('message', take);
-    session.on('invalid_content', (_error: Error, message: RascalMessage, ackOrNack: AckOrNack) =>
-      take(message, undefined, ackOrNack),
-    );
+    });
   }
 
   /** The connection is gone, and with it the queue that the replies would come to. */
@@ -220,7 +204,7 @@ const unavailable = (cause?: unknown) =>
     title: 'Broker unavailable',
     code: 'broker_unavailable',
     detail: 'The message broker is unavailable; try again shortly.',
-    headers: RETRY,
+    headers: RETRY_SHORTLY,
     cause,
   });
 
@@ -229,7 +213,7 @@ const unserved = ({ method, routingKey }: AnyMethod) =>
     title: 'Method unavailable',
     code: 'method_unserved',
     detail: `No service has bound a queue to ${routingKey} on this broker; start the service that handles ${method}.`,
-    headers: RETRY,
+    headers: RETRY_SHORTLY,
   });
 
 const tooMany = () =>
@@ -237,7 +221,7 @@ const tooMany = () =>
     title: 'Too many requests pending',
     code: 'too_many_requests_pending',
     detail: `${MAX_PENDING} requests to other services are already in flight; try again shortly.`,
-    headers: RETRY,
+    headers: RETRY_SHORTLY,
   });
 
 const timedOut = ({ method }: AnyMethod, timeout: number) =>

@@ -1,13 +1,13 @@
 // The request/reply of one service: who receivesReplies, who serves, and the line they share.
 import type { Auth } from '../auth/auth.ts';
 import type { Logger } from '../context.ts';
-import type { ReadContext } from '../http/routes.ts';
 import type { BrokerState, Messaging } from '../messaging/connection.ts';
 import type { Producers } from '../messaging/producers.ts';
 import { SharedPublisher } from '../messaging/shared-publisher.ts';
 import { replySubscription, requestQueue } from '../messaging/topology.ts';
+import { type ReadContext, type RequestFor, rpcNotConfigured } from '../request/context.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
-import { type RequestFor, RpcClient, rpcNotConfigured } from './client.ts';
+import { RpcClient } from './client.ts';
 import type { RpcHandler } from './serve.ts';
 import { RpcServer } from './server.ts';
 
@@ -46,7 +46,7 @@ export function createRpc(messaging: Messaging, options: RpcOptions): Rpc {
   // What is drained may still wait for a reply.
   if (client !== undefined)
     messaging.subscribe(replySubscription(service), (session, queue) => client.attach(session, queue), {
-      last: true,
+      untilClose: true,
     });
   if (methods.length > 0) {
     const server = new RpcServer({ ...options, publisher, requestFor });

@@ -1,25 +1,7 @@
-// Request/reply over the broker, as a service uses it: the methods that it handles, and how it calls those of others.
+// The methods that a service handles. Their types come from its broker.ts: one handler for each, none more.
 import type { MethodDefinition } from '@warren/events';
-import type { ReadContext } from '../http/routes.ts';
 import { type BrokerDefinition, requestQueues } from '../messaging/broker.ts';
-
-export interface RequestOptions {
-  /** ms to wait for the reply, 60,000 at most; default 2,000. The deadline of whoever asks ends the wait as well. */
-  timeout?: number;
-}
-
-/**
- * Asks another service over the broker. For reading only: an answer may be lost, or come too late, and the request be handled
- * all the same. What has an effect is an event, or a request to the HTTP of the one service that has it.
- * @throws {Problem} the one that the service answered with; or, with a code, 503 `broker_unavailable` (at once, while the broker is
- * away), 503 `method_unserved` (at once, where no service has ever served it), 503 `too_many_requests_pending`, 504
- * `request_timed_out`, 502 `reply_invalid`
- */
-export type RequestMethod = <Request extends object, Reply extends object>(
-  method: MethodDefinition<Request, Reply>,
-  data: Request,
-  options?: RequestOptions,
-) => Promise<Reply>;
+import type { ReadContext } from '../request/context.ts';
 
 /** Handles one request over the broker. It only reads; it throws a problem as a route does, and the problem travels. */
 // biome-ignore lint/suspicious/noExplicitAny: see WorkContext
@@ -56,7 +38,7 @@ type MethodsIn<Queue extends { methods: object }, Schema, Config> = [Queue] exte
 // biome-ignore lint/suspicious/noExplicitAny: methods of different requests stand in one object
 export type AnyMethods = Readonly<Record<string, MethodHandler<any, any>>>;
 
-/** A method and who answers it. */
+/** A method and its handler. */
 export interface RpcHandler {
   // biome-ignore lint/suspicious/noExplicitAny: methods of different requests stand in one list
   method: MethodDefinition<any, any>;

@@ -8,21 +8,21 @@ import { type Caller, SERVICE } from '../auth/caller.ts';
 import { backoff } from '../backoff.ts';
 import { pause } from '../concurrency.ts';
 import type { Logger, Origin } from '../context.ts';
-import { asError, problem, WarrenError } from '../errors.ts';
-import { type Deadline, PASSED, startDeadline } from '../http/deadline.ts';
-import { toProblem } from '../http/failures.ts';
-import type { ReadContext } from '../http/routes.ts';
-import { invalid } from '../http/validation.ts';
+import { asError, PROBLEM_TYPE, problem, WarrenError } from '../errors.ts';
 import { newId } from '../id.ts';
+import { lossOf, onDelivery } from '../messaging/deliveries.ts';
 import type { Producers } from '../messaging/producers.ts';
 import type { PublishError } from '../messaging/publisher.ts';
-import type { AckOrNack, RascalMessage, RascalSession } from '../messaging/rascal/rascal.ts';
+import type { RascalMessage, RascalSession } from '../messaging/rascal/rascal.ts';
 import type { SharedPublisher } from '../messaging/shared-publisher.ts';
 import { RPC, requestQueue } from '../messaging/topology.ts';
+import type { ReadContext, RequestFor } from '../request/context.ts';
+import { type Deadline, startDeadline } from '../request/deadline.ts';
+import { toProblem } from '../request/problems.ts';
+import { invalid } from '../request/validation.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import { limitedWarnings } from '../telemetry/seldom.ts';
 import { currentTraceparent, SpanKind, traceIdOf, withSpan } from '../telemetry/tracing.ts';
-import type { RequestFor } from './client.ts';
 import type { RpcHandler } from './serve.ts';
 import { type Share, Turns } from './turns.ts';
 import {
@@ -30,7 +30,6 @@ import {
   check,
   JSON_TYPE,
   LARGEST,
-  PROBLEM_TYPE,
   parse,
   properties,
   type RpcRequest,
@@ -85,22 +84,14 @@ export class RpcServer {
   }
 
   attach(session: RascalSession): void {
-    const lost = new AbortController();
-    for (const event of ['error', 'close', 'cancel']) session.on(event, () => lost.abort());
-    const take = (message: RascalMessage, _content: unknown, ackOrNack: AckOrNack) => {
-      const arrived = performance.now();
-      // After the connection is lost the broker has it back, and Rascal would take the attempt for an error.
-      const done = () => {
-        if (!lost.signal.aborted) ackOrNack();
-      };
-      this.#take(message, arrived, lost.signal)
+    const lost = lossOf(session);
+    onDelivery(session, (message, ackOrNack) => {
+      this.#take(message, performance.now(), lost)
         .catch((error) => this.#options.log.error({ err: error }, 'cannot handle an RPC request'))
-        .finally(done);
-    };
-    session.on('message', take);
-    session.on('invalid_content', (_error: Error, message: RascalMessage, ackOrNack: AckOrNack) =>
-      take(message, undefined, ackOrNack),
-    );
+        .finally(() => {
+          if (!lost.aborted) ackOrNack();
+        });
+    });
   }
 
   async #take(message: RascalMessage, arrived: number, lost: AbortSignal): Promise<void> {
@@ -171,13 +162,13 @@ export class RpcServer {
     void work.then(() => this.#turns.leave(caller));
     const answer = await Promise.race([work, deadline.passed]);
     const answered =
-      answer !== PASSED && !lost.aborted && (await this.#reply(request, answer, deadline, ends));
+      answer !== undefined && !lost.aborted && (await this.#reply(request, answer, deadline, ends));
     deadline.clear();
     lost.removeEventListener('abort', onLost);
     if (lost.aborted) return;
-    const outcome = answer === PASSED || !answered ? 'late' : answer.outcome;
+    const outcome = answer === undefined || !answered ? 'late' : answer.outcome;
     const level = outcome === 'failed' ? 'error' : outcome === 'late' ? 'warn' : 'info';
-    const reason = answer === PASSED ? undefined : answer.reason;
+    const reason = answer?.reason;
     bound[level]({ method, from: caller, outcome, ms: count(outcome), reason }, 'rpc');
   }
 

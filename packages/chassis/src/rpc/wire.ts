@@ -4,13 +4,12 @@ import type { Options } from 'amqplib/callback_api';
 import { ANONYMOUS, type Caller, identified } from '../auth/caller.ts';
 import { rolesOf } from '../auth/verify.ts';
 import { type FieldError, Problem } from '../errors.ts';
-import { CORRELATION_HEADER, correlationIdOf } from '../http/correlation.ts';
-import { inspect } from '../http/validation.ts';
 import type { RascalMessage } from '../messaging/rascal/rascal.ts';
+import { CORRELATION_HEADER, correlationIdOf } from '../request/correlation.ts';
+import { fieldErrors, inspect } from '../request/validation.ts';
 import { isTraceparent } from '../telemetry/tracing.ts';
 
 export const JSON_TYPE = 'application/json';
-export const PROBLEM_TYPE = 'application/problem+json';
 /** The ms that whoever asks waits, from when it sent the request. */
 export const TIMEOUT_HEADER = 'x-warren-timeout';
 /** On whose behalf; accepted of AUTH_GATEWAY alone. */
@@ -109,11 +108,7 @@ export function check(
   const { unsound } = inspect(data);
   if (unsound !== undefined) return { value: {}, errors: [unsound] };
   const { error, value } = schema.validate(data, OPTIONS);
-  const errors = (error?.details ?? []).map(({ path, message }) => ({
-    path: path.join('.'),
-    message: path.length === 0 ? message.replace(/^value\b/, whole) : message,
-  }));
-  return { value, errors };
+  return { value, errors: fieldErrors(error, whole) };
 }
 const OPTIONS: Joi.ValidationOptions = {
   convert: false,

@@ -4,17 +4,17 @@ import { sql } from 'kysely';
 import { createAuth } from '../auth/auth.ts';
 import { backoff } from '../backoff.ts';
 import { pause, within } from '../concurrency.ts';
-import { type ChassisConfig, type Environment, loadConfig } from '../config.ts';
+import { type ChassisConfig, loadConfig } from '../config.ts';
 import type { Logger, UnitsOfWork } from '../context.ts';
 import { Availability } from '../database/availability.ts';
 import { type Database, openDatabase } from '../database/database.ts';
 import { migrate } from '../database/migrate.ts';
 import { isDatabaseUnavailable, reasonOf } from '../database/outage.ts';
 import { probeDatabase } from '../database/probe.ts';
+import type { Environment } from '../environment.ts';
 import { createAdmin } from '../http/admin.ts';
 import { createHttp } from '../http/app.ts';
 import { pruneIdempotencyKeys } from '../http/idempotency.ts';
-import type { ReadContext } from '../http/routes.ts';
 import { pruneInbox } from '../inbox/inbox.ts';
 import { type BrokerDefinition, eventQueues, replyQueues } from '../messaging/broker.ts';
 import { Messaging } from '../messaging/connection.ts';
@@ -27,6 +27,7 @@ import { ladderOf } from '../messaging/retry-delays.ts';
 import { rascalConfig } from '../messaging/topology.ts';
 import { outboxHeld, outboxStats } from '../outbox/outbox.ts';
 import { Relay } from '../outbox/relay.ts';
+import type { ReadContext } from '../request/context.ts';
 import { createRpc, type Rpc } from '../rpc/rpc.ts';
 import { bindMethods } from '../rpc/serve.ts';
 import { countPendingTasks, WorkerRunner } from '../tasks/worker.ts';
@@ -458,7 +459,7 @@ async function whenAvailable(
       if (!isDatabaseUnavailable(error)) throw error;
       const problem = reasonOf(error);
       onProblem(problem);
-      if (!logged) log.warn({ err: error }, `the database is away: ${problem}; waiting for it`);
+      if (!logged) log.warn({ err: error }, `database unavailable: ${problem}; waiting for it`);
       await pause(delays.next(), signal);
     }
   }

@@ -1,24 +1,8 @@
 // One JSON object a line on standard output; secrets stay out of it.
 import pino from 'pino';
-import { maskCredentials } from '../config.ts';
 import type { Logger } from '../context.ts';
 import { asError } from '../errors.ts';
-
-const SECRET = /pass(word|wd)?$|secret|token|authorization|cookie|api[-_]?key|credential/i;
-const HIDDEN = '***';
-
-/** Names that were judged before: log lines have few, and each has them all again. */
-const judged = new Map<string, boolean>();
-const JUDGED_AT_MOST = 1_000;
-
-function isSecret(name: string): boolean {
-  let secret = judged.get(name);
-  if (secret === undefined) {
-    secret = SECRET.test(name);
-    if (judged.size < JUDGED_AT_MOST) judged.set(name, secret);
-  }
-  return secret;
-}
+import { maskAndCut, maskCredentials, maskSecrets } from '../redact.ts';
 
 /**
  * A pino logger. Bind `correlationId`, `traceId` and `eventId` by child loggers.
@@ -38,7 +22,7 @@ export function createLog(options: {
       timestamp: pino.stdTimeFunctions.isoTime,
       formatters: {
         level: (label) => ({ level: label }),
-        log: (fields) => clean(fields, 0) as typeof fields,
+        log: (fields) => maskSecrets(fields) as typeof fields,
       },
       serializers: { err: describeError, error: describeError },
       hooks: {
@@ -46,7 +30,7 @@ export function createLog(options: {
           const given = args.map((arg) => (typeof arg === 'string' ? maskCredentials(arg) : arg));
           const error = args[0] instanceof Error ? args[0] : (args[0] as { err?: unknown } | null)?.err;
           // Without a message pino takes the error's own.
-          if (given.length === 1 && error instanceof Error) given.push(brief(asError(error).message));
+          if (given.length === 1 && error instanceof Error) given.push(maskAndCut(asError(error).message));
           method.apply(this, given as typeof args);
         },
       },
@@ -87,29 +71,6 @@ function openStandardOutput(): { write(line: string): void } {
   };
 }
 
-/** The value without its secrets; itself when it has none. */
-function clean(value: unknown, depth: number): unknown {
-  if (typeof value === 'string') return maskCredentials(value);
-  if (depth > 4 || typeof value !== 'object' || value === null || value instanceof Error) return value;
-  if (Array.isArray(value)) return value.map((one) => clean(one, depth + 1));
-  if (!isPlain(value)) return value;
-  let copy: Record<string, unknown> | undefined;
-  for (const name of Object.keys(value)) {
-    const inner = (value as Record<string, unknown>)[name];
-    const cleaned =
-      inner !== undefined && inner !== null && isSecret(name) ? HIDDEN : clean(inner, depth + 1);
-    if (cleaned === inner) continue;
-    copy ??= { ...value };
-    copy[name] = cleaned;
-  }
-  return copy ?? value;
-}
-
-function isPlain(value: object): boolean {
-  const prototype = Object.getPrototypeOf(value);
-  return prototype === Object.prototype || prototype === null;
-}
-
 // What says where an error comes from. Everything else an error drags along (connection settings, request bodies, rows)
 // may hold secrets, and stays out of the log.
 const TELLING = [
@@ -128,12 +89,6 @@ const TELLING = [
   ],
 ];
 
-/** Characters of a message or a stack in a log line. */
-const LONGEST = 10_000;
-
-/** Without secrets, and cut; with some more looked at, so that no secret is cut into one that is not recognized. */
-const brief = (text: string) => maskCredentials(text.slice(0, LONGEST + 1_000)).slice(0, LONGEST);
-
 /** An error as a log line shows it: type, message, stack, what tells where it comes from, and its causes. */
 export function describeError(error: unknown): unknown {
   try {
@@ -145,15 +100,15 @@ export function describeError(error: unknown): unknown {
 }
 
 function describe(error: unknown, depth: number): unknown {
-  if (!(error instanceof Error)) return typeof error === 'string' ? brief(error) : error;
-  const told: Record<string, unknown> = { type: error.name, message: brief(asError(error).message) };
+  if (!(error instanceof Error)) return typeof error === 'string' ? maskAndCut(error) : error;
+  const told: Record<string, unknown> = { type: error.name, message: maskAndCut(asError(error).message) };
   for (const name of TELLING) {
     const value = (error as unknown as Record<string, unknown>)[name];
     if (value !== undefined && typeof value !== 'function') {
-      told[name] = typeof value === 'string' ? brief(value) : value;
+      told[name] = typeof value === 'string' ? maskAndCut(value) : value;
     }
   }
-  if (typeof error.stack === 'string') told.stack = brief(error.stack);
+  if (typeof error.stack === 'string') told.stack = maskAndCut(error.stack);
   if (depth < 5) {
     if (error.cause !== undefined) told.cause = describe(error.cause, depth + 1);
     if (error instanceof AggregateError) told.errors = error.errors.map((one) => describe(one, depth + 1));

@@ -103,7 +103,7 @@ export async function startNode(server: string, settings: BrokerSettings = {}): 
     const deadline = Date.now() + startTimeout;
     for (;;) {
       if (started.ended()) {
-        throw new Error(`${server} ended while starting; its last words: ${await lastWords(directory)}`);
+        throw new Error(`${server} ended while starting; its last log lines: ${await lastWords(directory)}`);
       }
       try {
         const connection = await connect(url);
@@ -114,7 +114,7 @@ export async function startNode(server: string, settings: BrokerSettings = {}): 
       if (Date.now() > deadline) {
         await endGroup(started.group, { signal: 'SIGKILL' });
         throw new Error(
-          `${server} was not ready within ${startTimeout / 1000} s; its last words: ${await lastWords(directory)}`,
+          `${server} was not ready within ${startTimeout / 1000} s; its last log lines: ${await lastWords(directory)}`,
         );
       }
       await wait(100);

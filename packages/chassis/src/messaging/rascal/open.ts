@@ -1,7 +1,8 @@
 // Opens and closes a Rascal broker, and works around the errors and hangs that Rascal and amqplib have on the way.
 import { type Connection, connect } from 'amqplib/callback_api';
 import { pause, within } from '../../concurrency.ts';
-import { type BrokerConfig, promised, type RascalBroker, type RascalVhost, rascal } from './rascal.ts';
+import { type BrokerConfig, promised, type RascalBroker, type RascalVhost } from './rascal.ts';
+import { rascal } from './rascal-patches.ts';
 
 export interface OpenOptions {
   url: string;

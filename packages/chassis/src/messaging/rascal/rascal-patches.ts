@@ -9,7 +9,7 @@ const require = createRequire(import.meta.url);
 const requireOfRascal = createRequire(require.resolve('rascal'));
 
 /** Rascal, patched. The first two patches replace modules that Rascal reads while it loads. */
-export function loadRascal(): Rascal {
+function loadRascal(): Rascal {
   replaceXRegExp();
   exposeChannels();
   const rascal = require('rascal') as Rascal;
@@ -76,3 +76,5 @@ function exposeChannels(): void {
   };
   require.cache[path] = { ...require.cache[path], exports: Subclass } as NodeJS.Module;
 }
+
+export const rascal: Rascal = loadRascal();

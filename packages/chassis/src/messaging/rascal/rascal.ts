@@ -1,10 +1,9 @@
-// The types of Rascal 21, as far as the chassis uses it, and Rascal itself with its patches. It is CommonJS and has no types of
+// The types of Rascal 21, as far as the chassis uses it; Rascal itself is in `rascal-patches.ts`. It is CommonJS and has no types of
 // its own; those on npm are eleven majors behind. This directory is all that knows private parts of Rascal and amqplib, so
 // package.json names exact versions of both: read `rascal-patches.ts` and `amqplib-patches.ts` before you change one.
 // https://github.com/onebeyond/rascal
 import type { EventEmitter } from 'node:events';
 import type { Channel, Connection } from 'amqplib/callback_api';
-import { loadRascal } from './rascal-patches.ts';
 
 export interface ExchangeConfig {
   type?: 'topic' | 'direct' | 'fanout' | 'headers';
@@ -129,8 +128,6 @@ export interface Rascal {
     create(config: object, components: Components, done: Callback<RascalBroker | undefined>): void;
   };
 }
-
-export const rascal: Rascal = loadRascal();
 
 /** A callback call of Rascal or amqplib as a promise. */
 export const promised = <T>(start: (done: Callback<T>) => void): Promise<T> =>

@@ -1,13 +1,12 @@
-// What the routes of a document share, and above all what the chassis answers by itself.
+// The components of a document: what its routes share, above all the responses of the chassis itself.
 import { STATUS_CODES } from 'node:http';
-import { CORRELATION_HEADER } from '../correlation.ts';
-import type { JsonSchema } from '../json-schema.ts';
+import { PROBLEM_TYPE } from '../errors.ts';
+import { CORRELATION_HEADER } from '../request/correlation.ts';
+import type { JsonSchema } from './json-schema.ts';
 import { freeName, pascal, same, sorted } from './names.ts';
 
-const PROBLEM_TYPE = 'application/problem+json';
-
-/** Of a status, in words. */
-export const MEANING: Record<number, string> = {
+/** The meaning of each status. */
+const MEANING: Record<number, string> = {
   200: 'Success',
   201: 'Created; `Location` is its path',
   204: 'No content',
@@ -24,17 +23,20 @@ export const MEANING: Record<number, string> = {
   503: 'Temporarily unavailable; retry after `Retry-After` seconds',
 };
 
-const LATER = [409, 429, 503];
+/** Statuses that come with `Retry-After`. */
+const RETRIABLE = [409, 429, 503];
 
-/** @param codes that it can have; none where the route alone knows them */
+export const meaningOf = (status: number, fallback: string): string =>
+  MEANING[status] ?? STATUS_CODES[status] ?? fallback;
+
+/** @param codes that the problem can have; none if only the route knows them */
 export function problemResponse(
   status: number | 'default',
   codes: string[],
   schema: object,
   components: Components,
 ): object {
-  const meaning =
-    status === 'default' ? 'Any other problem' : (MEANING[status] ?? STATUS_CODES[status] ?? 'Problem');
+  const meaning = status === 'default' ? 'Any other problem' : meaningOf(status, 'Problem');
   const listed = codes.map((code) => `\`${code}\``).join(', ');
   return {
     description: `${meaning}${listed && ` (${listed})`}.`,
@@ -43,7 +45,7 @@ export function problemResponse(
       ...([401, 403].includes(status as number) && {
         'www-authenticate': components.use('headers', 'WwwAuthenticate'),
       }),
-      ...(LATER.includes(status as number) && { 'retry-after': components.use('headers', 'RetryAfter') }),
+      ...(RETRIABLE.includes(status as number) && { 'retry-after': components.use('headers', 'RetryAfter') }),
     },
     content: { [PROBLEM_TYPE]: { schema } },
   };
@@ -126,23 +128,23 @@ const COMPONENTS: Record<string, Record<string, object>> = {
   },
 };
 
-/** What the routes of a document share, each part only where one uses it. */
+/** The components of one document; it has those that a route uses. */
 export class Components {
   readonly #parts: Record<string, Record<string, object>> = {};
 
-  /** A reference to one of the chassis's own. */
+  /** A reference to a component of the chassis. */
   use(kind: string, name: string): JsonSchema {
     return this.#put(kind, name, COMPONENTS[kind]?.[name] as object);
   }
 
-  /** A reference to the problem of a status. */
+  /** A reference to the response with the problem of a status. */
   problem(status: number | 'default', codes: string[]): JsonSchema {
     const response = problemResponse(status, codes, this.use('schemas', 'Problem'), this);
     const title = status === 'default' ? 'Problem' : pascal(STATUS_CODES[status] ?? `Status ${status}`);
     return this.#put('responses', title, response);
   }
 
-  /** A reference to a schema under that name, or under that name and a number where another has it. */
+  /** A reference to a schema of that name; with a number if another schema has the name. */
   schema(name: string, schema: JsonSchema): JsonSchema {
     return schema.type === 'object' ? this.#put('schemas', name, schema) : schema;
   }

@@ -1,32 +1,31 @@
 import { WarrenError } from '../errors.ts';
 
-/** The time a request may take: a signal for those who work on it, a promise for the one who answers. */
+/** The deadline of a request: a signal for its handler, a promise for the code that sends the response. */
 export interface Deadline {
   signal: AbortSignal;
-  /** Resolves when the time is up; never rejects. */
-  passed: Promise<typeof PASSED>;
+  /** Resolves at the deadline; never rejects. */
+  passed: Promise<undefined>;
   /** Stops the work for another reason than time. */
   abandon(reason: WarrenError): void;
-  /** The answer is there: the clock stops. */
+  /** Stops the timer, because the response is ready. */
   clear(): void;
 }
 
-export const PASSED = Symbol('passed');
-const LONGEST = 2 ** 31 - 1;
+const MAX_TIMER_MS = 2 ** 31 - 1;
 
 /** @param timeout ms */
 export function startDeadline(timeout: number): Deadline {
   const controller = new AbortController();
-  const { promise: passed, resolve } = Promise.withResolvers<typeof PASSED>();
+  const { promise: passed, resolve } = Promise.withResolvers<undefined>();
   const timer = setTimeout(
     () => {
-      // The answer first: whoever listens to the signal may take long to stop.
-      resolve(PASSED);
+      // The response first: a handler may take long to stop after the signal.
+      resolve(undefined);
       controller.abort(
         new WarrenError('deadline_exceeded', `The request did not complete within ${timeout} ms.`),
       );
     },
-    Math.min(timeout, LONGEST),
+    Math.min(timeout, MAX_TIMER_MS),
   );
   return {
     signal: controller.signal,
