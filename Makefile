@@ -47,7 +47,7 @@ mutants: install ## plant faults one at a time and run the tests that must find 
 coverage: install ## run the tests of `test` and report the lines that no test executes
 	@node_modules/.bin/c8 node scripts/test.ts $(SUITES)
 
-check: install ## check types, lint, format, dead code, imports, lockfiles, definitions, documents, alerts and charts; CHECKS="types lint"
+check: install ## check types, lint, format, dead code, imports, lockfiles, definitions, documents, docs, commits, alerts and charts; CHECKS="types lint"
 	@node scripts/check.ts $(CHECKS)
 
 fix: install ## fix format and lint where it can be done automatically

@@ -9,7 +9,7 @@ const MAX_LENGTH = 72;
 const TYPES = ['build', 'chore', 'ci', 'docs', 'feat', 'fix', 'perf', 'refactor', 'revert', 'style', 'test'];
 const FORM = new RegExp(`^(${TYPES.join('|')})(\\([a-z0-9-]+\\))?!?: \\S`);
 /** Older commits do not follow the rule. */
-const LAST_FREE = 'db5aebe4b0ecab267e43689bd2cb1466b074edb4';
+const LAST_FREE = '7d71b19982cea8faeeb073b667f0de23c2508bf7';
 
 /** @throws {NotRun} without git, and where the history lacks the range, as in a shallow clone */
 export function checkCommits(): string[] {

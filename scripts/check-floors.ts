@@ -1,4 +1,4 @@
-// The floors of packages/chassis/src: which folder may import which, and that no files import each other in a circle.
+// The floors of packages/chassis/src: which folder may import which.
 import { dirname, normalize } from 'node:path';
 
 /** An import of one file of the chassis by another, both relative to `packages/chassis/src`. */
@@ -67,19 +67,3 @@ const floorOf = (file: string): string => (dirname(file) === '.' ? file : dirnam
 /** The target of a relative import of a file. */
 export const targetOf = (file: string, specifier: string): string =>
   normalize(`${dirname(file)}/${specifier}`);
-
-/** The circles among these imports, types included: `a.ts → b.ts → a.ts`. Each file is in one of them at most. */
-export function circles(imports: readonly Import[]): string[] {
-  const graph = Map.groupBy(imports, ({ from }) => from);
-  const done = new Set<string>();
-  const found: string[] = [];
-  const visit = (file: string, path: readonly string[]): void => {
-    const at = path.indexOf(file);
-    if (at >= 0) found.push([...path.slice(at), file].join(' → '));
-    if (at >= 0 || done.has(file)) return;
-    for (const { to } of graph.get(file) ?? []) visit(to, [...path, file]);
-    done.add(file);
-  };
-  for (const file of graph.keys()) visit(file, []);
-  return found;
-}

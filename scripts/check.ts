@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { checkAlerts } from './check-alerts.ts';
 import { checkAudit } from './check-audit.ts';
 import { checkCharts } from './check-charts.ts';
+import { checkCircles } from './check-circles.ts';
 import { checkCommits } from './check-commits.ts';
 import { checkDocs } from './check-docs.ts';
 import { checkImports } from './check-imports.ts';
@@ -34,7 +35,7 @@ const checks: Record<string, () => Promise<string[]> | string[]> = {
       ]);
       return found.map((output) => `${directory}:\n${output}`);
     }),
-  imports: checkImports,
+  imports: () => [...checkImports(), ...checkCircles()],
   lockfiles: checkLockfiles,
   definitions: () => run(process.execPath, ['scripts/definitions.ts', '--check']),
   openapi: async () => [

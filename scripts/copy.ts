@@ -38,7 +38,7 @@ export interface Copy {
 }
 
 export function copyCheckout(): Copy {
-  const root = mkdtempSync(join(tmpdir(), 'warren-ground-'));
+  const root = mkdtempSync(join(tmpdir(), 'warren-copy-'));
   cpSync(checkout, root, { recursive: true, filter: (source) => !made.has(basename(source)) });
   const parents = ['packages', 'services', 'e2e'].flatMap(inside);
   for (const directory of ['.', 'bench', ...parents].filter(isInstalled))

@@ -55,7 +55,7 @@ export function asyncApiOf(configs: ReadonlyMap<string, BrokerConfig>, version: 
       title: 'Warren',
       version,
       description:
-        'What the services say to each other over RabbitMQ. An event (exchange `events`) says what happened, and goes to a queue of each service that hears it. A method (exchange `rpc`) is a question for reading, and its reply goes to whoever asked.',
+        'The messages between the services on RabbitMQ. An event (exchange `events`) says what happened, and goes to a queue of each service that consumes it. A method (exchange `rpc`) is a request that only reads; its reply goes to the caller.',
     },
     defaultContentType: CONTENT_TYPE,
     servers: {
@@ -67,7 +67,7 @@ export function asyncApiOf(configs: ReadonlyMap<string, BrokerConfig>, version: 
       ...(methods.length > 0 && {
         replies: {
           address: null,
-          description: `The queue that \`reply-to\` names: \`SERVICE.reply.INSTANCE\` of whoever asked${askers.length > 0 ? ` (${askers.join(', ')})` : ''}.`,
+          description: `The queue that \`reply-to\` names: \`SERVICE.reply.INSTANCE\` of the caller${askers.length > 0 ? ` (${askers.join(', ')})` : ''}.`,
           messages: refs([...methods.map((key) => `${key}.reply`), 'problem']),
         },
       }),
@@ -195,8 +195,8 @@ function inWords(exchange: string, key: string, all: Traffic[]): string {
       .map(({ service }) => service)
       .join(', ') || 'nobody';
   return exchange === RPC
-    ? `Answered by ${services('receive')}.`
-    : `Published by ${services('send')}, heard by ${services('receive')}.`;
+    ? `Handled by ${services('receive')}.`
+    : `Published by ${services('send')}, consumed by ${services('receive')}.`;
 }
 
 function eventMessage(key: string): object {
@@ -243,7 +243,7 @@ function methodMessages(key: string): [string, object][] {
 
 const problemMessage = () => ({
   name: 'problem',
-  title: 'Why there is no reply',
+  title: 'Problem instead of a reply',
   contentType: 'application/problem+json',
   payload: ref('components/schemas', 'Problem'),
 });
@@ -253,7 +253,7 @@ const problemSchema = () =>
   describeApi({ name: 'any', version: '1', routes: [get('/', { access: 'public' }, async () => ({}))] })
     .components?.schemas?.Problem;
 
-const traceparent = { type: 'string', description: 'W3C trace context, when tracing is on.' };
+const traceparent = { type: 'string', description: 'W3C trace context, if tracing is on.' };
 
 const text = { type: 'string', minLength: 1 };
 /** A null is an absent attribute. */
@@ -272,12 +272,12 @@ const envelope: JsonSchema = {
       description:
         "Of the event, however often it is delivered; also `message-id`. Warren's own have a UUID.",
     },
-    source: { ...text, description: 'Who published it, e.g. `/user`.' },
+    source: { ...text, description: 'The publisher, e.g. `/user`.' },
     type: { ...text },
     time: {
       ...optional,
       format: 'date-time',
-      description: 'When it happened; if it is missing, the `timestamp` of the message counts.',
+      description: 'The time of the event; if it is missing, the `timestamp` of the message counts.',
     },
     datacontenttype: {
       ...optional,
@@ -285,12 +285,12 @@ const envelope: JsonSchema = {
       description: 'A media type of JSON.',
     },
     dataschema: { ...optional, minLength: 1, description: 'Names type and version.' },
-    subject: { ...optional, minLength: 1, description: 'Id of the aggregate it is about.' },
-    correlationid: { ...optional, maxLength: 255, description: 'Of the request that began it all.' },
+    subject: { ...optional, minLength: 1, description: 'Id of the aggregate that the event is about.' },
+    correlationid: { ...optional, maxLength: 255, description: 'Of the request that started everything.' },
     causationid: {
       ...optional,
       maxLength: 255,
-      description: 'Id of the event that caused this one; missing where a request caused it.',
+      description: 'Id of the event that caused this one; missing if a request caused it.',
     },
     traceparent: { ...optional, description: traceparent.description },
     data: { type: 'object' },

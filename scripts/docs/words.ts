@@ -38,8 +38,9 @@ export function wordFaults(pages: readonly Page[]): string[] {
     ...pages.flatMap(({ file, prose }) =>
       prose.flatMap((line, index) => faultsOf(`${file}:${index + 1}`, line.replace(/`[^`]*`/g, '``'))),
     ),
-    ...files('charts/**/{values.yaml,NOTES.txt}').flatMap(inLines),
-    ...files('{packages,services}/*/src/**/*.ts').flatMap(inStrings),
+    ...files('charts/**/*.{yaml,tpl,txt}').flatMap(inLines),
+    // The strings of mutants are pieces of code.
+    ...files('{{packages,services}/*/src/**/*,scripts/{*,!(mutants)/**/*}}.ts').flatMap(inStrings),
   ];
 }
 

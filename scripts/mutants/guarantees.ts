@@ -1,5 +1,5 @@
 // Faults in the chassis, each of which breaks a guarantee: nothing is lost, nothing has its effect twice, order is kept, a stop
-// loses nothing. Those of the checks and tools are planted by e2e/ground.
+// loses nothing. Those of the checks and tools are planted by e2e/tooling.
 import type { Mutant } from './mutant.ts';
 
 const chassis = { suite: 'packages/chassis' };
@@ -146,8 +146,8 @@ export const guarantees: Mutant[] = [
     ...flow,
     file: `${src}/messaging/publisher.ts`,
     name: 'a message that no queue took counts as confirmed',
-    find: "if (where === there) settle(new PublishError('returned'",
-    replace: "if (where === there) void settle, void (new PublishError('returned'",
+    find: "settle(new PublishError('returned'",
+    replace: "void settle, void (new PublishError('returned'",
     title: 'waits for its retry ladder, rather than skip it',
   },
 
@@ -341,7 +341,7 @@ export const guarantees: Mutant[] = [
     name: 'SIGTERM ends a service at once',
     find: 'void running.stop().then((inTime) => process.exit(inTime ? 0 : 1));',
     replace: 'process.exit(0);',
-    title: 'waits for a slow request, and answers it',
+    title: 'waits for a slow request, and responds to it',
   },
   {
     ...termination,
@@ -349,7 +349,7 @@ export const guarantees: Mutant[] = [
     name: 'a service that is stopping is ready',
     find: 'const ready = () => serving && !draining && queuesDeclared;',
     replace: 'const ready = () => serving && queuesDeclared;',
-    title: 'costs no request and no event, whichever replica goes',
+    title: 'loses no request and no event, whichever replica stops',
   },
   {
     ...chassis,
@@ -366,6 +366,6 @@ export const guarantees: Mutant[] = [
     name: 'a stop does not wait for the events in the outbox to be published',
     find: 'await relay?.stop(left());',
     replace: 'await relay?.stop(0);',
-    title: 'waits for a slow handler, whose event is then done',
+    title: 'waits for a slow handler, whose event is then handled',
   },
 ];

@@ -37,7 +37,7 @@ describe('without a broker', () => {
       { timeout: 30_000 },
     );
 
-  it('services that start for the first time serve; a consumer is not ready before its queues were declared once', async function () {
+  it('services that start for the first time serve requests; a consumer is not ready until its queues are declared', async function () {
     this.timeout(120_000);
     await system.broker.stop();
     session.start();
@@ -66,7 +66,7 @@ describe('without a broker', () => {
     await system.accounts();
   });
 
-  it('services that start again serve and are ready, and catch up when it comes', async function () {
+  it('restarted services serve requests and are ready, and catch up when the broker comes up', async function () {
     this.timeout(120_000);
     expect(await system.end()).to.deep.equal([0, 0]);
     await system.broker.stop();
@@ -92,7 +92,7 @@ describe('without a broker', () => {
     await system.accounts();
   });
 
-  it(`for ${OUTAGE / 1_000} s under ${RATE} sign-ups a second, every request answers 201, and then everybody has one session`, async function () {
+  it(`for ${OUTAGE / 1_000} s under ${RATE} sign-ups a second, every sign-up returns 201, and then every user has one session`, async function () {
     this.timeout(240_000);
     const load = system.load({ rate: RATE, seed: 30, targets: () => [user.url], keyed: 0.5 });
     const all = () => load.signUps.flatMap(({ attempts }) => attempts);

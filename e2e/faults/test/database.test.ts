@@ -27,7 +27,7 @@ describe('PostgreSQL under load', () => {
     ['that is killed and started again', 5, 'kill'],
     ['that is stopped in order and started again', 6, 'stop'],
   ] as const) {
-    it(`${what}: 503 meanwhile, nothing hangs, and every 201 has its user and its session`, async function () {
+    it(`${what}: requests fail with 503, nothing hangs, and every 201 has its user and its session`, async function () {
       this.timeout(120_000);
       const pids = [user.process.pid, session.process.pid];
       const load = system.load({ rate: 20, seed, targets: () => [user.url] });
@@ -90,7 +90,7 @@ describe('PostgreSQL under load', () => {
     });
   }
 
-  it('leaves nothing undone when the services stop', async () => {
+  it('leaves no work undone when the services stop', async () => {
     await system.accounts({ end: true });
   });
 });

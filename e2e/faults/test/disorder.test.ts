@@ -11,7 +11,7 @@ import {
   withSystem,
 } from '../../support/src/index.ts';
 
-describe('events that come twice, late, and in the wrong order', () => {
+describe('events that arrive twice, late, and in the wrong order', () => {
   const system = withSystem({ services: everyService, mail: true });
   const random = seeded(111);
   let replicas: Record<Name, Replica>;
@@ -56,7 +56,7 @@ describe('events that come twice, late, and in the wrong order', () => {
     return events.length;
   };
 
-  it('repeated and shuffled, they have no second effect', async function () {
+  it('have no second effect when repeated and shuffled', async function () {
     this.timeout(60_000);
     await doBusiness(111, 40, 60);
     await system.accounts();
@@ -67,7 +67,7 @@ describe('events that come twice, late, and in the wrong order', () => {
     figure('events repeated', repeats);
   });
 
-  it('nor when nobody remembers to have heard them', async function () {
+  it('have no second effect when the inboxes are empty', async function () {
     this.timeout(60_000);
     const mails = (system.mailbox as Mailbox).mails.length;
     for (const service of ['session', 'order', 'payment', 'email'] as const)
@@ -78,7 +78,7 @@ describe('events that come twice, late, and in the wrong order', () => {
     expect(await replicas.order.metric('order_transitions_refused_total')).to.be.above(0);
   });
 
-  it('an e-mail waits for its user, whatever its order has come to meanwhile', async function () {
+  it('an e-mail waits for its user, whatever happens to its order meanwhile', async function () {
     this.timeout(60_000);
     const users = await delayEvents(system, 'email', 'user.created');
     const orders = await delayEvents(system, 'email', 'order.created');
@@ -99,7 +99,7 @@ describe('events that come twice, late, and in the wrong order', () => {
     await system.accounts({ duplicates: true });
   });
 
-  it('users that order and session hear of late and in another order have their sessions and welcome orders', async function () {
+  it('users get their sessions and welcome orders when sign-ups arrive late and in another order', async function () {
     this.timeout(60_000);
     const held = [
       await delayEvents(system, 'order', 'user.created'),
@@ -110,7 +110,7 @@ describe('events that come twice, late, and in the wrong order', () => {
     await system.accounts({ duplicates: true });
   });
 
-  it('an order whose cancellation comes to payment before it does is never charged', async function () {
+  it('an order is never charged when payment gets its cancellation first', async function () {
     this.timeout(60_000);
     await restart('order', { PAYMENT_TIMEOUT: '1500ms' });
     const before = await statuses('payment');
@@ -129,7 +129,7 @@ describe('events that come twice, late, and in the wrong order', () => {
     ).to.have.length(0);
   });
 
-  it('an order that hears of its payment too late, and of the refund before, stays cancelled, and the money goes back', async function () {
+  it('an order stays cancelled and is refunded when its refund arrives before its late payment', async function () {
     this.timeout(60_000);
     await restart('order', {});
     const before = await statuses('payment');
@@ -154,7 +154,7 @@ describe('events that come twice, late, and in the wrong order', () => {
     ).to.have.length(20);
   });
 
-  it('an order that is cancelled while it is charged gets its money back; one whose charge has not begun is never charged', async function () {
+  it('an order that is cancelled during its charge is refunded; one whose charge has not begun is never charged', async function () {
     this.timeout(60_000);
     await restart('payment', { PROVIDER_LATENCY: '7s' });
     const before = await statuses('payment');

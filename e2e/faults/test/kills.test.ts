@@ -8,7 +8,7 @@ const KILLS = 20;
 describe('SIGKILL under load', () => {
   const system = withSystem();
 
-  it(`${KILLS} times, of either service, at moments nobody chose: every 201 has its user and its session`, async function () {
+  it(`${KILLS} times, of either service, at random moments: every 201 has its user and its session`, async function () {
     this.timeout(180_000);
     const random = seeded(SEED);
     const user = await system.run('user');

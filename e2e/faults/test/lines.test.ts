@@ -13,7 +13,7 @@ import {
 } from '../../support/src/index.ts';
 
 // Both ends live; what is between them fails.
-describe('a line that fails under load', () => {
+describe('a connection that fails under load', () => {
   const system = withSystem();
   const brokers: TcpProxy[] = [];
   const databases: TcpProxy[] = [];
@@ -59,7 +59,7 @@ describe('a line that fails under load', () => {
       expect(await session.metric('events_consumed_total', { outcome }), `events ${outcome}`).to.equal(0);
   };
 
-  it('to the broker, cut again and again, costs no request and no event', async function () {
+  it('to the broker loses no request and no event when it is cut repeatedly', async function () {
     this.timeout(90_000);
     const random = seeded(81);
     const { stop, attempts, more } = start(81);
@@ -77,7 +77,7 @@ describe('a line that fails under load', () => {
     figure('events published twice', duplicates);
   });
 
-  it('to the broker, silent, is noticed by its heartbeat, and costs no request and no event', async function () {
+  it('to the broker loses no request and no event when it freezes: the heartbeat detects it', async function () {
     this.timeout(90_000);
     const { stop, attempts, more } = start(82);
     await more(40);
@@ -133,11 +133,11 @@ describe('a line that fails under load', () => {
     });
   }
 
-  it('leaves nothing undone when the services stop', async () => {
+  it('leaves no work undone when the services stop', async () => {
     await system.accounts({ end: true });
   });
 
-  it('to the database, cut at the start, is waited for', async () => {
+  it('to the database may be cut at the start: the service waits for it', async () => {
     await Promise.all(databases.map((line) => line.cut()));
     for (const replica of [user, session]) replica.start();
     await eventually(async () => {

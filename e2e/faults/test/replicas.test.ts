@@ -148,7 +148,7 @@ describe('two replicas of each service', () => {
     });
   }
 
-  it('are all gone after SIGTERM, with nothing left undone', async () => {
+  it('all exit after SIGTERM, with no work left undone', async () => {
     await system.accounts({ end: true });
   });
 });

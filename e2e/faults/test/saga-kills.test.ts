@@ -41,7 +41,7 @@ describe('SIGKILL in the middle of the saga', () => {
   const left = async (service: Name, rows: string) =>
     (await system.sql<{ n: number }>(service, `select count(*)::int as n from ${rows}`))[0]?.n as number;
 
-  it('of email, which has handed an e-mail over and not heard so', async function () {
+  it('of email, after it has sent an e-mail and before the response', async function () {
     this.timeout(60_000);
     let deadly = false;
     mailbox().beforeAnswer = async (mail) => {
@@ -79,7 +79,7 @@ describe('SIGKILL in the middle of the saga', () => {
     });
   }
 
-  it('of gateway, with requests in its hands', async function () {
+  it('of gateway, with requests in flight', async function () {
     this.timeout(60_000);
     const business = start(106);
     await eventually(() => business.done >= 20, { timeout: 30_000, interval: 5 });
@@ -93,7 +93,7 @@ describe('SIGKILL in the middle of the saga', () => {
     expect(broken.length).to.be.above(0);
   });
 
-  it('costs nobody anything', async function () {
+  it('loses nothing', async function () {
     this.timeout(120_000);
     const { signUps, orders, duplicates } = await system.accounts({
       duplicates: true,

@@ -48,7 +48,7 @@ describe('SIGTERM', () => {
   };
 
   describe('with another replica beside it', () => {
-    it('costs no request and no event, whichever replica goes, when those that send heed /readyz', async function () {
+    it('loses no request and no event, whichever replica stops, when clients observe /readyz', async function () {
       this.timeout(120_000);
       const env = { DRAIN_DELAY: '1' };
       const users = [await system.run('user', env), await system.run('user', env)];
@@ -86,8 +86,8 @@ describe('SIGTERM', () => {
     });
   });
 
-  describe('with nobody beside it', () => {
-    it('answers every request that it has read; who comes later is refused at the door', async function () {
+  describe('without another replica', () => {
+    it('responds to every request that it has read, and refuses later connections', async function () {
       this.timeout(60_000);
       const session = await system.run('session');
       const user = await system.run('user');
@@ -134,7 +134,7 @@ describe('SIGTERM', () => {
       await system.accounts();
     });
 
-    it('ends connections that are kept alive: with their next answer, or when they are idle', async () => {
+    it('closes keep-alive connections: with their next response, or when they are idle', async () => {
       const user = await system.run('user', { DRAIN_DELAY: '1' });
       const [idle, busy] = [await keptAlive(user.url), await keptAlive(user.url)];
       expect(await idle.get('/users?limit=1')).to.match(/^HTTP\/1.1 200/);
@@ -151,7 +151,7 @@ describe('SIGTERM', () => {
       await Promise.all([idle.ended, busy.ended]);
     });
 
-    it('twice ends at once', async () => {
+    it('sent twice ends the process at once', async () => {
       const user = await system.run('user', { DRAIN_DELAY: '20' });
       user.process.signal('SIGTERM');
       await draining(user);
@@ -160,7 +160,7 @@ describe('SIGTERM', () => {
       expect(ms, 'against a DRAIN_DELAY of 20,000').to.be.below(PROMPT);
     });
 
-    it('while it waits for its database at the start ends at once', async () => {
+    it('during the wait for the database at the start ends the process at once', async () => {
       const proxy = await proxyTo(system.databaseUrl('user'));
       await proxy.cut();
       const user = await system.replica('user', { DATABASE_URL: proxy.url });
@@ -173,7 +173,7 @@ describe('SIGTERM', () => {
     });
   });
 
-  describe('with work in hand', () => {
+  describe('with work in flight', () => {
     /** A transaction that keeps others out of a table until it is released. */
     const lock = async (service: 'user' | 'session', table: string) => {
       const admin = new pg.Client({ connectionString: system.adminUrl(service) });
@@ -194,7 +194,7 @@ describe('SIGTERM', () => {
       };
     };
 
-    it('waits for a slow request, and answers it', async () => {
+    it('waits for a slow request, and responds to it', async () => {
       const user = await system.run('user');
       await system.run('session');
       const slow = await lock('user', 'users');
@@ -216,7 +216,7 @@ describe('SIGTERM', () => {
       await system.accounts({ end: true });
     });
 
-    it('gives a request up at its deadline, within the grace', async () => {
+    it('aborts a request at its deadline, within the grace period', async () => {
       const user = await system.run('user', { REQUEST_TIMEOUT: '2s' });
       const slow = await lock('user', 'users');
       const answer = client.send('POST', `${user.url}/users`, {
@@ -230,7 +230,7 @@ describe('SIGTERM', () => {
       await slow.release();
     });
 
-    it('waits for a slow handler, whose event is then done and not delivered again', async () => {
+    it('waits for a slow handler, whose event is then handled and not redelivered', async () => {
       const user = await system.run('user');
       const session = await system.run('session');
       const slow = await lock('session', 'sessions');
@@ -245,7 +245,7 @@ describe('SIGTERM', () => {
       await system.accounts();
     });
 
-    it('leaves a handler that is slower than the grace undone, and says so; the next one does it', async function () {
+    it('aborts a handler that exceeds the grace period, and logs it; another process handles the event', async function () {
       this.timeout(60_000);
       const user = await system.run('user');
       const session = await system.run('session', { SHUTDOWN_GRACE: '3' });
@@ -266,7 +266,7 @@ describe('SIGTERM', () => {
     ['refuses connections', 'cut'],
     ['says nothing any more', 'freeze'],
   ] as const) {
-    it(`while the broker ${what} ends within the grace, and the events go out later`, async function () {
+    it(`while the broker ${what} ends within the grace period, and the events are published later`, async function () {
       this.timeout(60_000);
       const env = { SHUTDOWN_GRACE: '8' };
       const lines = {
@@ -296,7 +296,7 @@ describe('SIGTERM', () => {
       await system.accounts({ duplicates: true, end: true });
     });
 
-    it(`while the database ${what} ends within the grace`, async function () {
+    it(`while the database ${what} ends within the grace period`, async function () {
       this.timeout(60_000);
       const env = { SHUTDOWN_GRACE: '8', REQUEST_TIMEOUT: '3s' };
       const lines = {

@@ -48,7 +48,7 @@ for (const service of ['user', 'session'] as const) {
     const database = withDatabase();
     const headline = `${service} cannot start with this environment:`;
 
-    it('names what is missing, one line each', async () => {
+    it('names every missing variable, one per line', async () => {
       const { code, out, err } = await run(service, {});
       expect(err[0]).to.equal(headline);
       expect(err.slice(1).sort()).to.deep.equal([
@@ -81,7 +81,7 @@ for (const service of ['user', 'session'] as const) {
       expect(out).to.equal('');
     });
 
-    it('names a near miss of its own variables', async () => {
+    it('suggests the right name for a misspelled variable', async () => {
       const [wrong, right] =
         service === 'session' ? ['SESION_TTL', 'SESSION_TTL'] : ['DATABSE_URL', 'DATABASE_URL'];
       const { [right]: _, ...urls } = URLS as Record<string, string>;
@@ -90,14 +90,14 @@ for (const service of ['user', 'session'] as const) {
       expect(code).to.equal(1);
     });
 
-    it('tells nobody a secret', async () => {
+    it('never logs a secret', async () => {
       const { err, out } = await run(service, { ...URLS, AMQP_URL: 'ampq://me:hunter2@host', PORT: 'x' });
       expect(err).to.have.length(3);
       expect(err.join() + out).not.to.contain('hunter2');
     });
 
     for (const variable of ['PORT', 'ADMIN_PORT']) {
-      it(`says in a sentence that the port of ${variable} is taken`, async () => {
+      it(`reports in one sentence that the port of ${variable} is in use`, async () => {
         const holder = createServer().listen(0);
         await new Promise((listening) => holder.once('listening', listening));
         const { port } = holder.address() as { port: number };

@@ -105,7 +105,7 @@ describe('the whole business, through the gateway', () => {
     expect(refused).to.include({ amount: 1_000.01, status: 'failed', reason: 'limit_exceeded' });
   });
 
-  it('an order that is repeated, by its key or by its id, is placed once; one of nobody is refused', async () => {
+  it('an order that is repeated, by its key or by its id, is placed once; one for an unknown user is refused', async () => {
     const { user } = await signUp('again');
     const content = { userId: user.id, productName: 'Chair', price: 10.5, orderId: crypto.randomUUID() };
     const { order, key } = await place('again', content);
@@ -125,7 +125,7 @@ describe('the whole business, through the gateway', () => {
     expect(unknown.headers['retry-after']).to.equal('1');
   });
 
-  it('one correlation id and one trace go through all of it, for a sign-up and for an order', async () => {
+  it('a sign-up and an order each have one correlation id and one trace across all services', async () => {
     const probe = await system.broker.probe('events');
     const headers = (id: string) => ({
       'x-correlation-id': id,
@@ -167,7 +167,7 @@ describe('the whole business, through the gateway', () => {
       });
   });
 
-  it('the overview is asked of all services over the broker', async () => {
+  it('the overview contains parts of all services', async () => {
     const { user } = await signUp('overview');
     await emailsTo(user.id, ['welcome', 'order-received', 'order-confirmed']);
     const overview = await client.send('GET', `${door}/overview/${user.id}`);
@@ -181,11 +181,11 @@ describe('the whole business, through the gateway', () => {
     });
   });
 
-  it('the overview of nobody is 404', async () => {
+  it('the overview of an unknown user is 404', async () => {
     expect((await client.send('GET', `${door}/overview/${NOBODY}`)).status).to.equal(404);
   });
 
-  it('the overview names what a service that is away would have told; what is asked of that service alone is 502', async () => {
+  it('the overview lists the part of a stopped service as missing; requests to that service return 502', async () => {
     const { user } = system.ledger[0] as Required<SignUp>;
     await replicas.payment.end();
     const begun = performance.now();
@@ -203,12 +203,12 @@ describe('the whole business, through the gateway', () => {
     });
   });
 
-  it('is accounted for, once, when the services have been stopped', async function () {
+  it('passes the audit after the services have stopped', async function () {
     this.timeout(60_000);
     await system.accounts({ end: true });
   });
 
-  describe('would be missed in the accounts', () => {
+  describe('fails the audit', () => {
     const complaint = () =>
       system.accounts({ timeout: 200 }).then(
         () => 'no complaint',

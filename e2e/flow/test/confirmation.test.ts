@@ -4,7 +4,7 @@ import { createClient, type Replica, signUpOnce, withSystem } from '../../suppor
 
 const BROWSER = { accept: 'text/html' };
 
-describe('a sign-up with an address that nobody has confirmed, through the gateway', () => {
+describe('a sign-up with an unconfirmed address, through the gateway', () => {
   const system = withSystem({ services: ['user', 'order', 'email', 'gateway'], mail: true });
   const client = createClient();
   let gateway: Replica;
@@ -25,7 +25,7 @@ describe('a sign-up with an address that nobody has confirmed, through the gatew
   });
   after(() => client.close());
 
-  it('sends one e-mail, however many orders follow; the others wait for the button, and then for their hour', async function () {
+  it('sends one e-mail for any number of orders; the others wait for the confirmation, and then for EMAILS_PER_HOUR', async function () {
     this.timeout(90_000);
     const { user } = await signUpOnce(client, system.ledger, gateway.url, { id: 'unconfirmed' });
     const userId = user?.id as string;

@@ -14,7 +14,7 @@ import {
 const PRICE = 9_999_999.99;
 const DLQ = 'order.payment.processed.dlq';
 
-describe('a payment that another service than payment tells of', function () {
+describe('a payment event of another service than payment', function () {
   this.timeout(90_000);
   const system = withSystem({ services: ['user', 'session', 'order', 'payment'], auth: true });
   const client = createClient(system.authorize);
@@ -75,7 +75,7 @@ describe('a payment that another service than payment tells of', function () {
         expect(await statusOf(orderId)).to.equal('pending');
       });
 
-  it('of payment itself, does', async () => {
+  it('pays when payment itself publishes it', async () => {
     const orderId = await place();
     const data = { paymentId: randomUUID(), orderId, userId, amount: PRICE, currency: 'EUR' };
     await system.broker.publish('events', 'payment.processed.v1', {

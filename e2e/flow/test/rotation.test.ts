@@ -30,7 +30,7 @@ describe('the rotation of keys', function () {
     return (await client.send('GET', `${replicas[door].url}/orders?userId=${userId}`, { headers })).status;
   };
 
-  it('under load refuses no valid request, and ends the old key', async () => {
+  it('refuses no valid request under load, and refuses the old key afterwards', async () => {
     const { issuer } = system;
     const statuses: number[] = [];
     let isOver = false;

@@ -104,7 +104,7 @@ describe('a sign-up', () => {
     }
   });
 
-  it('that is repeated under its Idempotency-Key, by any of the paths and at the same time, makes one user and one session', async () => {
+  it('that is repeated with its Idempotency-Key, on any path and concurrently, creates one user and one session', async () => {
     const paths = ['/users', '/users/save', '/create_user'];
     const body = { name: 'Grace', email: 'grace@example.com' };
     const send = (path: string, more = {}) =>
@@ -136,7 +136,7 @@ describe('a sign-up', () => {
     await sessionOf([...ids][0] as string);
   });
 
-  it('that is refused leaves nothing behind', async () => {
+  it('that is refused stores nothing', async () => {
     for (const body of [
       { name: 'No address' },
       { name: '', email: 'x@example.com' },
@@ -151,7 +151,7 @@ describe('a sign-up', () => {
     await system.accounts();
   });
 
-  it('is a session within milliseconds, at 20 a second', async function () {
+  it('opens its session within milliseconds, at 20 sign-ups per second', async function () {
     this.timeout(60_000);
     const load = system.load({ rate: 20, seed: 11, targets: () => [user.url], keyed: 0.5 });
     await eventually(() => load.signUps.length >= 100, { timeout: 30_000 });
@@ -177,13 +177,13 @@ describe('a sign-up', () => {
     figure('from sign-up to session, p99', percentile(delays, 0.99), 'ms');
   });
 
-  it('is accounted for, once, when the services have been stopped', async function () {
+  it('passes the audit after the services have stopped', async function () {
     this.timeout(60_000);
     expect(await system.end()).to.deep.equal([0, 0]);
     await system.accounts();
   });
 
-  it('would be missed in the accounts, if it had no session, two events, or nobody had made it', async () => {
+  it('fails the audit if it has no session, two events, or no client', async () => {
     const refusal = async () =>
       await system.accounts({ timeout: 200 }).then(
         () => 'no complaint',

@@ -7,29 +7,7 @@ import {
   paymentRefunded,
   userCreated,
 } from '@warren/contracts';
-import { buildEvent, type EventDefinition } from '@warren/events';
-
-/** An event as its service would publish it: `publish(…message)` puts it on the exchange. */
-function messageOf<Data extends object>(definition: EventDefinition<Data>, data: Data) {
-  const id = randomUUID();
-  const source = definition.type.split('.')[0] as string;
-  const event = buildEvent(definition, {
-    id,
-    source: `/${source}`,
-    time: new Date(),
-    correlationId: `correlation-${id}`,
-    data,
-  });
-  const properties = {
-    messageId: id,
-    type: event.type,
-    appId: source,
-    correlationId: event.correlationid,
-    contentType: 'application/cloudevents+json',
-    deliveryMode: 2,
-  };
-  return ['events', definition.routingKey, Buffer.from(JSON.stringify(event)), properties] as const;
-}
+import { message } from '@warren/testkit';
 
 /** A user and an order of theirs, and the events that tell of them. */
 export function customer(
@@ -52,10 +30,10 @@ export function customer(
     userId,
     email,
     orderId,
-    created: () => messageOf(userCreated, { userId, name, email }),
-    ordered: () => messageOf(orderCreated, facts),
-    confirmed: () => messageOf(orderConfirmed, facts),
-    cancelled: (reason = 'limit_exceeded') => messageOf(orderCancelled, { ...facts, reason }),
-    refunded: () => messageOf(paymentRefunded, refund),
+    created: () => message(userCreated, { userId, name, email }).published,
+    ordered: () => message(orderCreated, facts).published,
+    confirmed: () => message(orderConfirmed, facts).published,
+    cancelled: (reason = 'limit_exceeded') => message(orderCancelled, { ...facts, reason }).published,
+    refunded: () => message(paymentRefunded, refund).published,
   };
 }

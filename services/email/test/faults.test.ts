@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { createServer, type Server } from 'node:net';
 import { fileURLToPath } from 'node:url';
-import { type RunningService, start } from '@warren/chassis';
+import type { RunningService } from '@warren/chassis';
 import {
   client,
   eventually,
@@ -13,8 +13,8 @@ import {
   withDatabase,
 } from '@warren/testkit';
 import { expect } from 'chai';
-import { service } from '../src/service.ts';
 import { customer } from './events.ts';
+import { launchEmail } from './launch.ts';
 import { type MailServer, type MailServerOptions, Reply, startMailServer } from './mail-server.ts';
 
 describe('a mail server that fails', function () {
@@ -36,14 +36,8 @@ describe('a mail server that fails', function () {
     MAIL_FROM: 'shop@warren.example',
   });
   const launch = async (smtp: string) => {
-    const email = await start(service, {
-      PORT: '0',
-      ADMIN_PORT: '0',
-      LOG_LEVEL: 'silent',
-      ...environment(smtp),
-    });
+    const email = await launchEmail({ broker, database, smtp });
     services.push(email);
-    await eventually(() => email.ready());
     return email;
   };
   const emailOf = async (userId: string) =>

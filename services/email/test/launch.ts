@@ -1,5 +1,5 @@
 import { type RunningService, start } from '@warren/chassis';
-import { eventually, type TestBroker, type TestDatabase } from '@warren/testkit';
+import { environmentOf, eventually, type TestBroker, type TestDatabase } from '@warren/testkit';
 import { service } from '../src/service.ts';
 
 /** Starts the service with a mail server, and waits until it is ready. */
@@ -8,11 +8,7 @@ export async function launchEmail(
   env: Record<string, string> = {},
 ): Promise<RunningService> {
   const email = await start(service, {
-    PORT: '0',
-    ADMIN_PORT: '0',
-    LOG_LEVEL: 'silent',
-    AMQP_URL: broker.url('email'),
-    DATABASE_URL: database.url,
+    ...environmentOf('email', { broker, database }),
     SMTP_URL: smtp,
     MAIL_FROM: 'shop@warren.example',
     ...env,

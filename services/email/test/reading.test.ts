@@ -1,7 +1,15 @@
 import { randomUUID } from 'node:crypto';
 import { fileURLToPath } from 'node:url';
 import { ConfigError, Joi, type RunningService, start } from '@warren/chassis';
-import { client, eventually, freePorts, startProcess, withBroker, withDatabase } from '@warren/testkit';
+import {
+  client,
+  eventually,
+  freePorts,
+  startProcess,
+  withBroker,
+  withDatabase,
+  withReplicas,
+} from '@warren/testkit';
 import { expect } from 'chai';
 import { config } from '../src/config.ts';
 import { service } from '../src/service.ts';
@@ -10,21 +18,14 @@ import { customer } from './events.ts';
 describe('without a mail server', () => {
   const broker = withBroker({ services: ['email'] });
   const database = withDatabase();
+  const replicas = withReplicas((env) => start(service, env), { name: 'email', broker, database });
   let email: RunningService;
   let http: ReturnType<typeof client>;
 
   before(async () => {
-    email = await start(service, {
-      PORT: '0',
-      ADMIN_PORT: '0',
-      AMQP_URL: broker.url('email'),
-      DATABASE_URL: database.url,
-      LOG_LEVEL: 'silent',
-    });
-    await eventually(() => email.ready());
+    email = await replicas.start();
     http = client(email.url);
   });
-  after(() => email?.stop());
 
   it('lists the e-mails of a user, oldest first, as sent', async () => {
     const ada = customer();
@@ -199,7 +200,7 @@ describe('the configuration of the mail server', () => {
       'smtp://shop:hush@mail?__proto__=true',
       'smtp://shop:587?hush@mail',
     ],
-    'is no URL': [
+    'is not a valid URL': [
       'smtp://shop:hush@',
       'smtp://:587',
       'smtp://shop:hush@mail:port',

@@ -5,14 +5,14 @@ import type { Upstream } from './paths.ts';
 export interface GatewayConfig extends EdgeConfig {
   PORT: number;
   ADMIN_PORT: number;
-  /** Of the chassis. */
+  /** A variable of the chassis. */
   AUTH: 'off' | 'jwt';
   USER_URL: string;
   SESSION_URL: string;
   ORDER_URL: string;
   PAYMENT_URL: string;
   EMAIL_URL: string;
-  /** ms for all parts of an overview together. */
+  /** Time limit of an overview, ms */
   OVERVIEW_TIMEOUT: number;
 }
 
@@ -30,7 +30,7 @@ export const config = {
   ),
 };
 
-/** Where each service is. */
+/** The URL of each service. */
 export const upstreamsOf = (config: GatewayConfig): Record<Upstream, string> => ({
   user: config.USER_URL,
   session: config.SESSION_URL,

@@ -1,4 +1,4 @@
-// /docs: Swagger UI on /openapi.json, everything of it from here.
+// /docs: Swagger UI for /openapi.json, without any external resource.
 import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
@@ -8,7 +8,7 @@ const require = createRequire(import.meta.url);
 const manifest = require.resolve('swagger-ui-dist/package.json');
 const { version } = require(manifest) as { version: string };
 
-/** The version is in the path: what is there never changes. */
+/** The path contains the version, so its files never change. */
 const ASSETS = `/docs/${version}`;
 const TYPES = {
   'swagger-ui.css': 'text/css; charset=utf-8',
@@ -16,7 +16,7 @@ const TYPES = {
   'favicon-32x32.png': 'image/png',
 };
 
-/** By name; read and compressed with the first request for it, once for the process. */
+/** By name. A file is read and compressed once, at its first request. */
 const FILES: ReadonlyMap<string, { type: string; asset: Asset }> = new Map(
   Object.entries(TYPES).map(([name, type]) => [
     name,

@@ -1,4 +1,4 @@
-// All about a user, asked of the services over the broker: what cannot be had in time is missing, and named.
+// Everything about a user, requested from the services over the broker. Parts that are unavailable are listed as missing.
 import { Problem, type ReadContext } from '@warren/chassis';
 import {
   findUser,
@@ -16,12 +16,12 @@ export interface Overview {
   sessions: Session[] | null;
   orders: Order[] | null;
   payments: Payment[] | null;
-  /** Parts that are null because nobody answered in time. */
+  /** Parts that are null because there was no response in time. */
   missing: string[];
 }
 
 /**
- * Asks for all parts at once, under one deadline.
+ * Requests all parts in parallel, with one deadline.
  * @param timeout ms
  * @throws {Problem} 404 `user_unknown`
  */
@@ -37,7 +37,7 @@ export async function overviewOf(
     } catch (error) {
       if (name === 'user' && error instanceof Problem && error.status === 404) throw error;
       missing.push(name);
-      // An outage of the broker fails them all, and is told elsewhere.
+      // An outage of the broker fails all parts, and is logged elsewhere.
       const code = error instanceof Problem ? error.code : undefined;
       if (code !== 'broker_unavailable')
         log.warn({ err: error, part: name }, 'part of an overview is missing');

@@ -1,9 +1,9 @@
-// Which path goes to which service.
+// Maps paths to services.
 import type { Destination } from '@warren/edge';
 
 export type Upstream = 'user' | 'session' | 'order' | 'payment' | 'email';
 
-/** First segment of the path, exactly as written, and the service that owns what is below it. */
+/** The first segment of a path, and the service that owns all paths below it. */
 const OWNERS: ReadonlyMap<string, Upstream> = new Map([
   ['users', 'user'],
   ['create_user', 'user'],
@@ -13,7 +13,7 @@ const OWNERS: ReadonlyMap<string, Upstream> = new Map([
   ['emails', 'email'],
 ]);
 
-/** Who answers a plain path; undefined when nobody does. */
+/** @returns the service of a path; undefined when there is none */
 export function destinationOf(path: string): Destination<Upstream> | undefined {
   const segment = path.split('/', 2)[1] as string;
   const upstream = OWNERS.get(segment);

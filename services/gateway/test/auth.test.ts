@@ -27,7 +27,7 @@ describe('tokens at the gateway', () => {
     return { status: statusCode, challenge: got['www-authenticate'] };
   };
 
-  it('go on unchanged, and headers that only the broker carries do not', async () => {
+  it('are forwarded unchanged, but headers reserved for the broker are not', async () => {
     const authorization = `Bearer ${await issuer.token({ sub: ADA })}`;
     const forged = { 'x-warren-subject': ADA, 'x-warren-roles': 'operator' };
     expect(await ask('/orders/1', { authorization, ...forged })).to.include({ status: 200 });
@@ -35,7 +35,7 @@ describe('tokens at the gateway', () => {
     expect(orders.heads.at(-1)).not.to.match(/x-warren/i);
   });
 
-  it('end here when they are invalid', async () => {
+  it('are refused when they are invalid', async () => {
     const { length } = orders.heads;
     for (const [what, token] of Object.entries(await issuer.invalidTokens(ADA))) {
       const { status, challenge } = await ask('/orders/1', { authorization: `Bearer ${token}` });
@@ -45,20 +45,20 @@ describe('tokens at the gateway', () => {
     expect(orders.heads).to.have.length(length);
   });
 
-  it('are asked for by the service, which knows its routes: without one the request goes on', async () => {
+  it('are required by the services: the gateway forwards requests without one', async () => {
     const { length } = orders.heads;
     expect(await ask('/orders/1')).to.include({ status: 200 });
     expect(orders.heads).to.have.length(length + 1);
   });
 
-  it('are not needed for the documents, and not looked at', async () => {
+  it('are neither required nor checked for the documents', async () => {
     for (const path of ['/docs', '/openapi.json']) {
       expect(await ask(path)).to.include({ status: 200 });
     }
     expect(await ask('/docs', { authorization: 'Bearer nonsense' })).to.include({ status: 200 });
   });
 
-  it('are needed for an overview, and have to be of that user', async () => {
+  it('are required for an overview, and must belong to its user', async () => {
     expect(await ask(`/overview/${ADA}`)).to.include({ status: 401 });
     const bob = await issuer.token({ sub: ADA.replace('ada0', 'b0b0') });
     expect(await ask(`/overview/${ADA}`, { authorization: `Bearer ${bob}` })).to.include({ status: 403 });
@@ -68,7 +68,7 @@ describe('tokens at the gateway', () => {
 describe('the description of the API', () => {
   afterEach(closeGateways);
 
-  it('says when authentication is off', async () => {
+  it('states when authentication is off', async () => {
     const { url } = await openGateway();
     const { body } = await request(`${url}/openapi.json`);
     const { info } = (await body.json()) as { info: { description: string } };

@@ -15,7 +15,7 @@ describe('clients at the door', () => {
   afterEach(closeGateways);
   after(() => user.close());
 
-  it('answers 429 with Retry-After, whatever is asked for, and asks nobody', async () => {
+  it('returns 429 with Retry-After for any request, and sends nothing upstream', async () => {
     const { url } = await openGateway({ USER_URL: user.url, RATE_LIMIT: '2/1m' });
     for (const _ of [1, 2]) expect((await request(`${url}/users`)).statusCode).to.equal(200);
     for (const path of ['/users', '/docs', '/openapi.json', '/overview/x', '/%2e']) {
@@ -27,7 +27,7 @@ describe('clients at the door', () => {
     expect(user.heads).to.have.length(2);
   });
 
-  it('tells clients apart by X-Forwarded-For behind a trusted proxy only', async () => {
+  it('distinguishes clients by X-Forwarded-For only behind a trusted proxy', async () => {
     const asking = async (port: number, client: string) =>
       (
         await ask(
@@ -51,7 +51,7 @@ describe('clients at the door', () => {
     expect(await asking(wary.port, '1.1.1.2')).to.equal('429');
   });
 
-  it('tells clients apart by ports and by Forwarded, and the service gets their address', async () => {
+  it('distinguishes clients by Forwarded, and forwards their address to the service', async () => {
     const settings = { USER_URL: user.url, RATE_LIMIT: '1/1m', TRUST_PROXY: '1' };
     const asking = async (port: number, header: string) =>
       (await ask(port, `GET /users HTTP/1.1\r\nhost: x\r\nconnection: close\r\n${header}\r\n\r\n`)).slice(
@@ -77,7 +77,7 @@ describe('clients at the door', () => {
     expect(await asking(standard.port, 'forwarded: for=203.0.113.9')).to.equal('200');
   });
 
-  it('says what is wrong with a setting', async () => {
+  it('reports an invalid setting', async () => {
     const env = {
       PROXY_HEADER: 'x-real-ip',
       RATE_LIMIT: 'fast',

@@ -42,7 +42,7 @@ describe('connections', () => {
     await user.close();
   });
 
-  it('of one client are bounded: who holds them is reset, nobody else, and is let in again afterwards', async () => {
+  it('of one client are limited: only that client is refused, and only until it closes some', async () => {
     const gateway = await openGateway({ USER_URL: user.url, MAX_CLIENT_CONNECTIONS: '5' });
     const { port } = gateway;
     const held = Array.from({ length: 5 }, () => open(port, `${UNFINISHED}${'a'.repeat(15_000)}`));
@@ -54,7 +54,7 @@ describe('connections', () => {
     await eventually(async () => expect(await fromAddress(port, ONE)).to.match(/^HTTP\/1\.1 200 /));
   });
 
-  it('of a proxy that is trusted are not those of one client', async () => {
+  it('of a trusted proxy do not count as those of one client', async () => {
     const settings = { USER_URL: user.url, MAX_CLIENT_CONNECTIONS: '5' };
     for (const trust of ['1', `10.0.0.0/8,${ONE}`]) {
       const gateway = await openGateway({ ...settings, TRUST_PROXY: trust });
@@ -72,7 +72,7 @@ describe('connections', () => {
     await eventually(async () => expect(await fromAddress(gateway.port, ONE)).to.equal(''));
   });
 
-  it('in all are bounded: idle ones make room, those with a request on its way do not', async () => {
+  it('in total are limited: idle ones are closed for new ones, those with a request in flight are not', async () => {
     const gateway = await openGateway({ USER_URL: user.url, MAX_CONNECTIONS: '6' });
     const { port } = gateway;
     const idle = Array.from({ length: 6 }, () => open(port, GET.replace('connection: close\r\n', '')));
@@ -86,7 +86,7 @@ describe('connections', () => {
     await eventually(async () => expect(await fromAddress(port, OTHER)).to.match(/^HTTP\/1\.1 200 /));
   });
 
-  it('hold no more heads of unanswered requests than there is memory for, however they are sent', async () => {
+  it('hold no more headers of unanswered requests than HEADER_MEMORY', async () => {
     await user.close();
     user = await openUpstream(() => {});
     const gateway = await openGateway({ USER_URL: user.url, HEADER_MEMORY: '64kb', UPSTREAM_WAIT: '10s' });
@@ -103,7 +103,7 @@ describe('connections', () => {
     await eventually(() => user.heads.length === before + 5);
   });
 
-  it('that are refused leave one log line in a while, which says what bound was reached', async () => {
+  it('that are refused are logged at a reduced rate, with the limit that was reached', async () => {
     const lines: Record<string, unknown>[] = [];
     const write = (level: string) => (fields: object, msg: string) => lines.push({ level, msg, ...fields });
     const log = {
@@ -136,7 +136,7 @@ describe('connections', () => {
     }
   });
 
-  it('that end while several requests of theirs wait leave nothing: the upstream is let go of all', async () => {
+  it('that end while several requests wait abort all their upstream requests', async () => {
     await user.close();
     user = await openUpstream(() => {});
     const { port, metrics } = await openGateway({ USER_URL: user.url });

@@ -28,7 +28,7 @@ describe('documents', () => {
     for (const server of servers.splice(0)) server.close().closeAllConnections();
   });
 
-  it('/openapi.json is the whole: what the services say of their own paths, and who is away', async () => {
+  it('/openapi.json combines the documents of the services, and names unavailable ones', async () => {
     const { url } = await openGateway({
       USER_URL: await serving(JSON.stringify(documentOf('user', '/users/{id}'))),
       SESSION_URL: await serving('no JSON'),
@@ -46,7 +46,7 @@ describe('documents', () => {
     expect(document.info.description).to.contain('session, order, payment, email');
   });
 
-  it('/openapi.json is asked for once in a while, not for every reader', async () => {
+  it('/openapi.json is cached for a short time', async () => {
     let asked = 0;
     const server = createServer((_request, response) => {
       asked += 1;
@@ -63,7 +63,7 @@ describe('documents', () => {
     expect(asked).to.equal(1);
   });
 
-  it('/docs needs nothing from anywhere else, and all it needs is here', async () => {
+  it('/docs needs no external resource, and the gateway has all its parts', async () => {
     const { url } = await openGateway();
     const page = await request(`${url}/docs`);
     expect(page.headers['content-type']).to.equal('text/html; charset=utf-8');
@@ -81,7 +81,7 @@ describe('documents', () => {
     }
   });
 
-  it('/docs sends its parts compressed to who can read it, and nothing but the parts', async () => {
+  it('/docs sends its parts compressed to clients that accept it, and serves no other file', async () => {
     const { url, metrics } = await openGateway();
     const html = await (await request(`${url}/docs`)).body.text();
     const [bundle = ''] = /\/docs\/[\d.]+\/swagger-ui-bundle\.js/.exec(html) ?? [];

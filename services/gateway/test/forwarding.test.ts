@@ -52,7 +52,7 @@ describe('forwarding', () => {
         expect(wrong.connections).to.deep.equal([]);
       });
 
-    it('to nobody: 404 for every other path', async () => {
+    it('and returns 404 for every other path', async () => {
       const any = await upstream();
       const { url } = await openGateway({ USER_URL: any.url });
       for (const path of ['/', '/user', '/usersX', '/Users', '/openapi', '/metrics', '/docs/x', '/readyz'])
@@ -152,7 +152,7 @@ describe('forwarding', () => {
     expect(answer?.toLowerCase().match(/^x-correlation-id:.*$/gm)).to.deep.equal(ids);
   });
 
-  it('hands on the correlation id of the request, or makes the one that it answers with', async () => {
+  it('forwards the correlation id of the request, or generates one and returns it', async () => {
     const user = await upstream();
     const { url } = await openGateway({ USER_URL: user.url });
     const given = await request(`${url}/users`, { headers: { 'x-correlation-id': 'abc' } });
@@ -162,7 +162,7 @@ describe('forwarding', () => {
     expect(user.heads[1]).to.contain(`x-correlation-id: ${made.headers['x-correlation-id']}`);
   });
 
-  it('knows HEAD, 204 and 304: no body, the headers as they are', async () => {
+  it('forwards HEAD, 204 and 304 without a body and with unchanged headers', async () => {
     const user = await upstream((socket, head) => {
       if (head.startsWith('HEAD')) socket.write('HTTP/1.1 200 OK\r\ncontent-length: 77\r\n\r\n');
       else if (head.startsWith('DELETE')) socket.write('HTTP/1.1 204 No Content\r\n\r\n');
@@ -178,7 +178,7 @@ describe('forwarding', () => {
     expect(await send('GET')).to.match(/^HTTP\/1\.1 304 [\s\S]*etag: "1"[\s\S]*\r\n\r\n$/i);
   });
 
-  it('answers Expect: 100-continue itself, and does not hand it on', async () => {
+  it('handles Expect: 100-continue itself, and does not forward it', async () => {
     const user = await upstream();
     const { port } = await openGateway({ USER_URL: user.url });
     const client = talk(
@@ -192,7 +192,7 @@ describe('forwarding', () => {
     expect(user.heads[0]).not.to.match(/expect/i);
   });
 
-  it('uses connections again, and has no more of them than it may', async () => {
+  it('reuses connections, and opens at most UPSTREAM_CONNECTIONS', async () => {
     const waiting: Socket[] = [];
     const user = await upstream((socket) => waiting.push(socket));
     const { url } = await openGateway({
@@ -216,7 +216,7 @@ describe('forwarding', () => {
     await Promise.all(agents.map((agent) => agent.close()));
   });
 
-  it('answers 503 with Retry-After when no connection becomes free in time', async () => {
+  it('returns 503 with Retry-After when no connection becomes free in time', async () => {
     const user = await upstream(() => {});
     const { url } = await openGateway({
       USER_URL: user.url,
@@ -235,7 +235,7 @@ describe('forwarding', () => {
   });
 
   describe('streams', () => {
-    it('a large upload as it comes once its beginning is there, and an answer as it comes', async () => {
+    it('a large upload once its beginning has arrived, and a response as it arrives', async () => {
       const seen: string[] = [];
       const server = createServer((incoming, response) => {
         incoming.on('data', (chunk) => {
@@ -262,7 +262,7 @@ describe('forwarding', () => {
       server.close();
     });
 
-    it('at the pace of the slower side: a client that does not read holds the upstream back', async () => {
+    it('at the pace of the slower side: a client that does not read pauses the upstream', async () => {
       const total = 64 * 1024 * 1024;
       let sent = 0;
       const server = createServer((_incoming, response) => {
@@ -295,8 +295,8 @@ describe('forwarding', () => {
     });
   });
 
-  describe('when the upstream', () => {
-    it('is away: 502', async () => {
+  describe('when the upstream fails', () => {
+    it('returns 502 when the upstream is down', async () => {
       const { port } = await openGateway();
       for (const method of ['GET', 'POST']) {
         const text = await ask(port, `${method} /users HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n`);
@@ -305,7 +305,7 @@ describe('forwarding', () => {
       }
     });
 
-    it('takes the connection and says nothing: 504', async () => {
+    it('returns 504 when the upstream accepts the connection but does not respond', async () => {
       const user = await upstream(() => {});
       const { url } = await openGateway({ USER_URL: user.url, UPSTREAM_TIMEOUT: '100ms' });
       const { statusCode, body } = await request(`${url}/users`);
@@ -315,8 +315,8 @@ describe('forwarding', () => {
     });
 
     for (const [what, garbage] of Object.entries({
-      'no HTTP': 'hello there\r\n\r\n',
-      'a length twice': 'HTTP/1.1 200 OK\r\ncontent-length: 5\r\ncontent-length: 4\r\n\r\nhello',
+      'an invalid HTTP response': 'hello there\r\n\r\n',
+      'two lengths': 'HTTP/1.1 200 OK\r\ncontent-length: 5\r\ncontent-length: 4\r\n\r\nhello',
       'a length and chunks':
         'HTTP/1.1 200 OK\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n',
       'status 099': 'HTTP/1.1 099 Odd\r\ncontent-length: 0\r\n\r\n',
@@ -330,7 +330,7 @@ describe('forwarding', () => {
       'a header with NUL': 'HTTP/1.1 200 OK\r\nx: a\0b\r\ncontent-length: 0\r\n\r\n',
       'huge headers': `HTTP/1.1 200 OK\r\nx: ${'a'.repeat(100_000)}\r\n\r\n`,
     }))
-      it(`answers ${what}: 502`, async () => {
+      it(`returns 502 when the upstream responds with ${what}`, async () => {
         const user = await upstream((socket) => socket.write(garbage, 'latin1'));
         const { url } = await openGateway({ USER_URL: user.url });
         const { statusCode, body } = await request(`${url}/users`);
@@ -339,7 +339,7 @@ describe('forwarding', () => {
         expect(user.heads).to.have.length(1);
       });
 
-    it('answers status 600 and resets in the middle of its body: 502, and the gateway lives', async () => {
+    it('returns 502 and keeps running when the upstream sends status 600 and resets during the body', async () => {
       const user = await upstream((socket) => {
         socket.write('HTTP/1.1 600 Odd\r\ncontent-length: 10\r\n\r\nhi', () => socket.resetAndDestroy());
       });
@@ -349,7 +349,7 @@ describe('forwarding', () => {
       expect((await request(`${url}/docs`)).statusCode).to.equal(200);
     });
 
-    it('gets a gzipped body that is damaged and dies of it: 502, and the gateway lives', async () => {
+    it('returns 502 and keeps running when the upstream crashes on a damaged gzip body', async () => {
       const user = await upstream((socket) => void socket.resetAndDestroy());
       const { url } = await openGateway({ USER_URL: user.url });
       const body = gzipSync(JSON.stringify({ name: 'x'.repeat(120_000) }));
@@ -360,7 +360,7 @@ describe('forwarding', () => {
       expect((await request(`${url}/docs`)).statusCode).to.equal(200);
     });
 
-    it('changes to a protocol nobody asked for: 502', async () => {
+    it('returns 502 when the upstream switches protocols without a request', async () => {
       const user = await upstream((socket) =>
         socket.write('HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n'),
       );
@@ -368,14 +368,14 @@ describe('forwarding', () => {
       expect((await request(`${url}/users`, { method: 'POST' })).statusCode).to.equal(502);
     });
 
-    it('resets before its answer: a GET is tried once more, and no more than that', async () => {
+    it('repeats a GET once when the upstream resets before its response', async () => {
       const user = await upstream((socket) => void socket.resetAndDestroy());
       const { url } = await openGateway({ USER_URL: user.url });
       expect((await request(`${url}/users`)).statusCode).to.equal(502);
       expect(user.heads).to.have.length(2);
     });
 
-    it('resets before its answer: what may have an effect is never tried again', async () => {
+    it('never repeats an unsafe request when the upstream resets before its response', async () => {
       const user = await upstream((socket) => void socket.resetAndDestroy());
       const { url } = await openGateway({ USER_URL: user.url });
       for (const method of ['POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'] as const)
@@ -384,7 +384,7 @@ describe('forwarding', () => {
       expect(user.heads).to.have.length(6);
     });
 
-    it('is back at the second try: the client does not notice', async () => {
+    it('hides a reset from the client when the second attempt succeeds', async () => {
       let asked = 0;
       const user = await upstream((socket) => {
         asked += 1;
@@ -400,7 +400,7 @@ describe('forwarding', () => {
       'in chunks': 'HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n',
     }))
       for (const version of ['1.1', '1.0'])
-        it(`resets in the middle of an answer ${what}: an HTTP/${version} client is cut`, async () => {
+        it(`resets an HTTP/${version} client when the upstream resets during a response ${what}`, async () => {
           const user = await upstream((socket) => {
             socket.write(head);
           });
@@ -414,7 +414,7 @@ describe('forwarding', () => {
           expect(user.heads).to.have.length(1);
         });
 
-    it('stops in the middle of its answer: the client is cut after UPSTREAM_TIMEOUT', async () => {
+    it('resets the client after UPSTREAM_TIMEOUT when the upstream stalls during its response', async () => {
       const user = await upstream(
         (socket) => void socket.write('HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello'),
       );
@@ -423,7 +423,7 @@ describe('forwarding', () => {
       expect(await client.ended).to.include({ reset: true });
     });
 
-    it('answers before the body is there: the client hears it, and its connection goes on', async () => {
+    it('forwards a response that comes before the end of the request, and keeps the connection', async () => {
       const user = await upstream(() => {}, {
         onHead: (socket) =>
           void socket.end(
@@ -440,8 +440,8 @@ describe('forwarding', () => {
     });
   });
 
-  describe('when the client', () => {
-    it('leaves while it waits, the upstream is let go', async () => {
+  describe('when the client fails', () => {
+    it('aborts the upstream request when the client disconnects while it waits', async () => {
       const user = await upstream(() => {});
       const { port, metrics } = await openGateway({ USER_URL: user.url });
       for (const method of ['GET', 'POST']) {
@@ -458,7 +458,7 @@ describe('forwarding', () => {
     const chunked = 'POST /users HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n';
     const large = `${chunked}20000\r\n${'x'.repeat(0x20000)}\r\n`;
 
-    it('leaves in the middle of a small upload, the upstream hears nothing of it', async () => {
+    it('sends nothing upstream when the client disconnects during a small upload', async () => {
       const user = await upstream();
       const { port, metrics } = await openGateway({ USER_URL: user.url });
       const client = talk(port, chunked.replace('\r\n\r\n', '\r\nexpect: 100-continue\r\n\r\n3\r\nabc\r\n'));
@@ -473,7 +473,7 @@ describe('forwarding', () => {
       expect(user.connections).to.deep.equal([]);
     });
 
-    it('leaves in the middle of a large upload, the upstream gets no complete request', async () => {
+    it('sends no complete request upstream when the client disconnects during a large upload', async () => {
       const user = await upstream();
       const { port } = await openGateway({ USER_URL: user.url });
       const client = talk(port, large);
@@ -483,7 +483,7 @@ describe('forwarding', () => {
       expect(user.connections[0]?.received).not.to.contain('0\r\n\r\n');
     });
 
-    it('stops in the middle of a small upload: 408, and the upstream hears nothing of it', async () => {
+    it('returns 408 and sends nothing upstream when the client stalls during a small upload', async () => {
       const user = await upstream();
       const { port } = await openGateway({ USER_URL: user.url, UPSTREAM_TIMEOUT: '150ms' });
       const client = talk(port, 'POST /users HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\nabc');
@@ -491,7 +491,7 @@ describe('forwarding', () => {
       expect(user.connections).to.deep.equal([]);
     });
 
-    it('stops in the middle of a large upload: 408, and the upstream is let go', async () => {
+    it('returns 408 and aborts the upstream request when the client stalls during a large upload', async () => {
       const user = await upstream();
       const { port } = await openGateway({ USER_URL: user.url, UPSTREAM_TIMEOUT: '500ms' });
       expect((await talk(port, large).ended).text).to.match(/^HTTP\/1\.1 408 /);
@@ -499,7 +499,7 @@ describe('forwarding', () => {
       await eventually(() => user.connections.every(({ socket }) => socket.destroyed));
     });
 
-    it('sends too much: 413, told by the length or found out on the way', async () => {
+    it('returns 413 for a body over the limit, by its length or while it arrives', async () => {
       const user = await upstream();
       const { port } = await openGateway({ USER_URL: user.url, BODY_LIMIT: '10b' });
       const head = 'POST /users HTTP/1.1\r\nhost: x\r\nconnection: close\r\n';
@@ -510,7 +510,7 @@ describe('forwarding', () => {
       expect(user.connections).to.deep.equal([]);
     });
 
-    it('sends too much of what is streamed: 413, and the upstream gets no complete request', async () => {
+    it('returns 413 and sends no complete request upstream for a streamed body over the limit', async () => {
       const user = await upstream();
       const { port } = await openGateway({ USER_URL: user.url, BODY_LIMIT: '120kb' });
       const client = talk(port, `${large}0\r\n\r\n`);
@@ -519,7 +519,7 @@ describe('forwarding', () => {
       client.destroy();
     });
 
-    it('has headers that are too large: 431, and the upstream hears nothing', async () => {
+    it('returns 431 and sends nothing upstream for headers over the limit', async () => {
       const user = await upstream();
       const { port } = await openGateway({ USER_URL: user.url });
       const text = await ask(port, `GET /users HTTP/1.1\r\nhost: x\r\nx: ${'a'.repeat(20_000)}\r\n\r\n`);

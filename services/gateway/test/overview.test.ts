@@ -55,7 +55,7 @@ const services = {
 };
 
 describe('the overview', () => {
-  describe('while the broker is there', () => {
+  describe('while the broker is available', () => {
     const broker = withBroker({ services: ['gateway', ...Object.keys(services)] });
     const running = new Map<string, RunningService>();
     const up = async (name: keyof typeof services) => {
@@ -88,7 +88,7 @@ describe('the overview', () => {
         return answer;
       });
 
-    it('is user, sessions, orders and payments, asked of the services', async () => {
+    it('contains user, sessions, orders and payments from the services', async () => {
       const userId = randomUUID();
       const { status, body } = await whole(userId);
       expect(status).to.equal(200);
@@ -98,18 +98,18 @@ describe('the overview', () => {
       expect([body.orders, body.payments]).to.deep.equal([[], []]);
     });
 
-    it('is 404 when the user service says so', async () => {
+    it('returns 404 when the user service does', async () => {
       await whole(randomUUID());
       const { status, body } = await http.get(`/overview/${STRANGER}`);
       expect(status).to.equal(404);
       expect(body).to.include({ code: 'user_unknown' });
     });
 
-    it('is 400 for what is no id', async () => {
+    it('returns 400 for an invalid id', async () => {
       expect((await http.get('/overview/42')).status).to.equal(400);
     });
 
-    it('names the parts of services that are away, within its deadline, and has them again when they are back', async () => {
+    it('lists the parts of unavailable services within its deadline, and has them again after they recover', async () => {
       const userId = randomUUID();
       await whole(userId);
       await down('order');
@@ -126,8 +126,8 @@ describe('the overview', () => {
     });
   });
 
-  describe('while the broker is away', () => {
-    it('misses everything, at once', async () => {
+  describe('while the broker is unavailable', () => {
+    it('lists every part as missing, at once', async () => {
       const gateway = await openGateway({ OVERVIEW_TIMEOUT: '5s' });
       const began = performance.now();
       const { status, body } = await client(gateway.url).get(`/overview/${randomUUID()}`);
@@ -149,7 +149,7 @@ describe('the overview', () => {
     const database = withDatabase();
     after(closeGateways);
 
-    it('asks the real user service; misses it at once while the broker is down; has it again after', async function () {
+    it('has the user from the real service, lists it as missing while the broker is down, and has it again after', async function () {
       this.timeout(90_000);
       const [PORT = 0, ADMIN_PORT = 0] = await freePorts(2);
       const user = startProcess({

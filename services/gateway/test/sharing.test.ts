@@ -39,7 +39,7 @@ describe('clients share', () => {
   };
 
   for (const head of ['content-length: 100', 'transfer-encoding: chunked'])
-    it(`bodies that do not come hold no connection (${head})`, async () => {
+    it(`a body that does not arrive holds no connection (${head})`, async () => {
       const { port } = await open();
       await Promise.all(Array.from({ length: 100 }, () => stall(port, head, '1')));
       const post = `${POST}connection: close\r\ncontent-length: 2\r\n\r\n{}`;
@@ -48,7 +48,7 @@ describe('clients share', () => {
       expect(user.heads).to.have.length(4);
     });
 
-  it('large bodies that do not come hold the connections of their client, and no more', async () => {
+  it('large bodies that do not arrive hold only the connections of their client', async () => {
     const { port } = await open();
     const begun = 'x'.repeat(BUFFER + 1);
     await Promise.all(Array.from({ length: 2 }, () => stall(port, 'content-length: 500000', begun)));
@@ -59,7 +59,7 @@ describe('clients share', () => {
     expect(await from(OTHER, port, GET)).to.match(/^HTTP\/1\.1 200 /);
   });
 
-  it('bodies of a size that services accept hold no connection while they trickle, of however many clients', async () => {
+  it('slow bodies within the limit of the services hold no connection, from any number of clients', async () => {
     const { port } = await open();
     const trickling = ['2', '4', '5', '6'].flatMap((last) =>
       Array.from({ length: 10 }, () =>
@@ -78,7 +78,7 @@ describe('clients share', () => {
   const clients = Array.from({ length: 12 }, (_, at) => `127.0.0.${at + 10}`);
   const post = `${POST}connection: close\r\ncontent-length: 2\r\n\r\n{}`;
 
-  it('large bodies that trickle leave connections for reads and for other writes, of however many clients they are', async () => {
+  it('slow large bodies leave connections for reads and other writes, from any number of clients', async () => {
     const { port } = await open();
     const begun = 'x'.repeat(BUFFER + 1);
     await Promise.all(clients.map((address) => stall(port, 'content-length: 500000', begun, address)));
@@ -90,7 +90,7 @@ describe('clients share', () => {
     ['reads', GET, post],
     ['writes', post, GET],
   ] as const)
-    it(`${what} that the service is slow to answer leave connections for the others`, async () => {
+    it(`${what} with slow responses leave connections for other requests`, async () => {
       await user.close();
       user = await openUpstream((socket, head) => {
         if (!head.startsWith(held.slice(0, 4))) ok(socket);
@@ -101,7 +101,7 @@ describe('clients share', () => {
       expect(await from(OTHER, port, other)).to.match(/^HTTP\/1\.1 200 /);
     });
 
-  it('answers that are not read hold the connections of their client, and no more', async () => {
+  it('responses that are not read hold only the connections of their client', async () => {
     const endless = createServer((_request, response) => {
       const more = () => {
         while (response.write('x'.repeat(65_536)));
@@ -126,7 +126,7 @@ describe('clients share', () => {
     endless.close();
   });
 
-  it('the room for bodies: who takes too much of it is refused, and nobody else', async () => {
+  it('the memory for bodies: only a client that uses too much of it is refused', async () => {
     const { port } = await open();
     const chunked = 'transfer-encoding: chunked';
     await Promise.all(Array.from({ length: 81 }, () => stall(port, chunked, '1')));
@@ -159,7 +159,7 @@ describe('a body arrives byte for byte', () => {
     server.closeAllConnections();
   });
 
-  it('whatever its size, its pieces and its framing, and one after the other on a connection', async function () {
+  it('for any size, chunks and framing, several on one connection', async function () {
     this.timeout(60_000);
     const gateway = await openGateway({ USER_URL: url });
     const agent = new Agent({ connections: 1 });
@@ -195,7 +195,7 @@ describe('a body arrives byte for byte', () => {
     await agent.close();
   });
 
-  it('of no bytes at all, in chunks', async () => {
+  it('when it is empty and chunked', async () => {
     const { port } = await openGateway({ USER_URL: url });
     const text = await ask(port, `${POST}connection: close\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n`);
     expect(text).to.match(/^HTTP\/1\.1 200 /);

@@ -1,38 +1,22 @@
 import { randomUUID } from 'node:crypto';
 import { type RunningService, start } from '@warren/chassis';
 import { type Order, paymentFailed, paymentProcessed, paymentRefunded, userCreated } from '@warren/contracts';
-import { buildEvent, type EventDefinition } from '@warren/events';
-import { client, eventually, type Probe, withBroker, withDatabase } from '@warren/testkit';
+import {
+  client,
+  eventually,
+  message,
+  type Probe,
+  type TestMessage,
+  withBroker,
+  withDatabase,
+  withReplicas,
+} from '@warren/testkit';
 import { expect } from 'chai';
 import { service } from '../src/service.ts';
 
-/** An event as its service would publish it: `broker.publish(…message)` puts it on the exchange. */
-export function eventOf<Data extends object>(
-  definition: EventDefinition<Data>,
-  data: Data,
-  id: string = randomUUID(),
-) {
-  const event = buildEvent(definition, {
-    id,
-    source: `/${definition.type.split('.')[0]}`,
-    time: new Date(),
-    correlationId: `correlation-${id}`,
-    data,
-  });
-  const properties = {
-    messageId: id,
-    type: event.type,
-    correlationId: event.correlationid,
-    contentType: 'application/cloudevents+json',
-    deliveryMode: 2,
-  };
-  const content = Buffer.from(JSON.stringify(event));
-  return { id, event, message: ['events', definition.routingKey, content, properties] as const };
-}
-
 export const signUpOf = (userId: string = randomUUID()) => ({
   userId,
-  ...eventOf(userCreated, { userId, name: 'Ada Lovelace', email: 'ada@example.com' }),
+  ...message(userCreated, { userId, name: 'Ada Lovelace', email: 'ada@example.com' }),
 });
 
 type Paid = Pick<Order, 'orderId' | 'userId' | 'price' | 'currency'>;
@@ -47,33 +31,27 @@ const factsOf = ({ orderId, userId, price, currency }: Paid) => ({
 
 /** What payment may say of an order. */
 export const payment = {
-  processed: (order: Paid) => eventOf(paymentProcessed, factsOf(order)),
-  failed: (order: Paid, reason = 'limit_exceeded') => eventOf(paymentFailed, { ...factsOf(order), reason }),
+  processed: (order: Paid) => message(paymentProcessed, factsOf(order)),
+  failed: (order: Paid, reason = 'limit_exceeded') => message(paymentFailed, { ...factsOf(order), reason }),
   refunded: (order: Paid, reason = 'payment_timeout') =>
-    eventOf(paymentRefunded, { ...factsOf(order), reason }),
+    message(paymentRefunded, { ...factsOf(order), reason }),
 };
 
 /** A broker and a database for the service, and what its tests do with it. */
 export function withOrders() {
   const broker = withBroker({ services: ['order'] });
   const database = withDatabase();
-  const services: RunningService[] = [];
   let probe: Probe;
 
   before('a probe', async () => {
     probe = await broker.probe('events', 'order.#');
   });
-  after('the end of the services', () => stopAll());
+  const replicas = withReplicas((env) => start(service, env), { name: 'order', broker, database });
 
-  const stopAll = () => Promise.all(services.splice(0).map((each) => each.stop()));
-  const publish = async (
-    ...events: { message: Parameters<typeof broker.publish> | readonly unknown[] }[]
-  ) => {
-    await Promise.all(
-      events.map(({ message }) => broker.publish(...(message as Parameters<typeof broker.publish>))),
-    );
+  const publish = async (...events: Pick<TestMessage, 'published'>[]) => {
+    await Promise.all(events.map(({ published }) => broker.publish(...published)));
   };
-  const http = () => client((services[0] as RunningService).url);
+  const http = () => client((replicas.running[0] as RunningService).url);
   /** Waits until the service has dealt with these events, whatever came of them. */
   const heard = (...events: { id: string }[]) =>
     eventually(async () => {
@@ -96,7 +74,7 @@ export function withOrders() {
 
   const counter = async (line: string): Promise<number> => {
     const texts = await Promise.all(
-      services.map(async ({ adminUrl }) => (await client(adminUrl).get('/metrics')).text),
+      replicas.running.map(async ({ adminUrl }) => (await client(adminUrl).get('/metrics')).text),
     );
     return texts
       .flatMap((text) => text.split('\n'))
@@ -107,7 +85,8 @@ export function withOrders() {
   return {
     broker,
     database,
-    stopAll,
+    start: replicas.start,
+    stopAll: replicas.stopAll,
     publish,
     http,
     heard,
@@ -117,22 +96,7 @@ export function withOrders() {
       return probe;
     },
 
-    /** Starts a replica, and waits until it is ready. */
-    async start(env: Record<string, string> = {}): Promise<RunningService> {
-      const running = await start(service, {
-        PORT: '0',
-        ADMIN_PORT: '0',
-        AMQP_URL: broker.url('order'),
-        DATABASE_URL: database.url,
-        LOG_LEVEL: 'silent',
-        ...env,
-      });
-      services.push(running);
-      await eventually(() => running.ready(), { timeout: 30_000 });
-      return running;
-    },
-
-    async deliver(...events: (ReturnType<typeof eventOf> | ReturnType<typeof signUpOf>)[]): Promise<void> {
+    async deliver(...events: Pick<TestMessage, 'id' | 'published'>[]): Promise<void> {
       await publish(...events);
       await heard(...events);
     },

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { type OrderCreated, orderCancelled, orderCreated } from '@warren/contracts';
-import { buildEvent, type EventDefinition } from '@warren/events';
+import { message } from '@warren/testkit';
 
 /** An order, and what the order service would publish about it: `publish(…order.created())` puts it on the exchange. */
 export function orderOf(given: Partial<OrderCreated> = {}) {
@@ -12,36 +12,14 @@ export function orderOf(given: Partial<OrderCreated> = {}) {
     currency: 'EUR',
     ...given,
   };
+  const of = { subject: facts.orderId, correlationId: `correlation-${facts.orderId}` };
   return {
     ...facts,
     facts,
-    created: (id?: string) => message(orderCreated, facts, id),
-    cancelled: (reason = 'payment_timeout', id?: string) => message(orderCancelled, { ...facts, reason }, id),
+    created: (id?: string) => message(orderCreated, facts, { ...of, id }).published,
+    cancelled: (reason = 'payment_timeout', id?: string) =>
+      message(orderCancelled, { ...facts, reason }, { ...of, id }).published,
   };
 }
 
 export type TestOrder = ReturnType<typeof orderOf>;
-
-function message<Data extends OrderCreated>(
-  definition: EventDefinition<Data>,
-  data: Data,
-  id: string = randomUUID(),
-) {
-  const event = buildEvent(definition, {
-    id,
-    source: '/order',
-    time: new Date(),
-    subject: data.orderId,
-    correlationId: `correlation-${data.orderId}`,
-    data,
-  });
-  const properties = {
-    messageId: id,
-    type: event.type,
-    appId: 'order',
-    correlationId: event.correlationid,
-    contentType: 'application/cloudevents+json',
-    deliveryMode: 2,
-  };
-  return ['events', definition.routingKey, Buffer.from(JSON.stringify(event)), properties] as const;
-}

@@ -1,6 +1,13 @@
 // The whole service, as the tests of it start it.
 import { type RunningService, start } from '@warren/chassis';
-import { client, eventually, type TestBroker, type TestDatabase } from '@warren/testkit';
+import {
+  client,
+  environmentOf,
+  eventually,
+  type TestBroker,
+  type TestDatabase,
+  withReplicas,
+} from '@warren/testkit';
 import { expect } from 'chai';
 import { service } from '../src/service.ts';
 
@@ -10,27 +17,24 @@ export interface Running {
 }
 
 export const environment = (broker: TestBroker, database: TestDatabase) => ({
-  PORT: '0',
-  ADMIN_PORT: '0',
-  AMQP_URL: broker.url('payment'),
-  DATABASE_URL: database.url,
-  LOG_LEVEL: 'silent',
+  ...environmentOf('payment', { broker, database }),
   PROVIDER_LATENCY: '0s',
 });
 
-/** Starts replicas of it; `stopAll` belongs into a hook. */
+/** Starts replicas of it. */
 export function replicas(broker: TestBroker, database: TestDatabase) {
-  const running: RunningService[] = [];
+  const { start: startOne, stopAll } = withReplicas((env) => start(service, env), {
+    name: 'payment',
+    broker,
+    database,
+    env: { PROVIDER_LATENCY: '0s' },
+  });
   return {
     async startWith(env: Record<string, string> = {}): Promise<Running> {
-      const started = await start(service, { ...environment(broker, database), ...env });
-      running.push(started);
-      await eventually(() => started.ready());
+      const started = await startOne(env);
       return { service: started, http: client(started.url) };
     },
-    async stopAll() {
-      await Promise.all(running.splice(0).map((each) => each.stop()));
-    },
+    stopAll,
   };
 }
 

@@ -1,5 +1,5 @@
-import { type RunningService, start } from '@warren/chassis';
-import { client, eventually, withBroker, withDatabase } from '@warren/testkit';
+import { start } from '@warren/chassis';
+import { client, eventually, withBroker, withDatabase, withReplicas } from '@warren/testkit';
 import { expect } from 'chai';
 import { service } from '../src/service.ts';
 import { signUpOf } from './events.ts';
@@ -7,24 +7,15 @@ import { signUpOf } from './events.ts';
 describe('the end of a session', () => {
   const broker = withBroker({ services: ['session'] });
   const database = withDatabase();
-  const running: RunningService[] = [];
+  const replicas = withReplicas((env) => start(service, env), { name: 'session', broker, database });
 
   const startWith = async (env: Record<string, string>) => {
-    const session = await start(service, {
-      PORT: '0',
-      ADMIN_PORT: '0',
-      AMQP_URL: broker.url('session'),
-      DATABASE_URL: database.url,
-      LOG_LEVEL: 'silent',
-      ...env,
-    });
-    running.push(session);
-    await eventually(() => session.ready());
+    const session = await replicas.start(env);
     return { session, http: client(session.url) };
   };
   const open = async (http: ReturnType<typeof client>) => {
-    const { userId, publish } = signUpOf();
-    await broker.publish(...publish);
+    const { userId, published } = signUpOf();
+    await broker.publish(...published);
     return eventually(async () => {
       const { body } = await http.get(`/sessions?userId=${userId}`);
       expect(body.items).to.have.length(1);
@@ -34,9 +25,7 @@ describe('the end of a session', () => {
   const written = async (id: string) =>
     (await database.admin<{ status: string }>('select status from sessions where id = $1', [id]))[0]?.status;
 
-  afterEach(async () => {
-    await Promise.all(running.splice(0).map((session) => session.stop()));
-  });
+  afterEach(replicas.stopAll);
 
   it('comes SESSION_TTL after the sign-up', async () => {
     const { http } = await startWith({ SESSION_TTL: '800ms' });

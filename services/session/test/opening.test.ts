@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { type RunningService, start } from '@warren/chassis';
 import { sessionOpened } from '@warren/contracts';
 import { parseEvent } from '@warren/events';
-import { client, eventually, withBroker, withDatabase } from '@warren/testkit';
+import { client, eventually, withBroker, withDatabase, withReplicas } from '@warren/testkit';
 import { expect } from 'chai';
 import { service } from '../src/service.ts';
 import { signUpOf } from './events.ts';
@@ -10,6 +10,7 @@ import { signUpOf } from './events.ts';
 describe('opening sessions', () => {
   const broker = withBroker({ services: ['session'] });
   const database = withDatabase();
+  const replicas = withReplicas((env) => start(service, env), { name: 'session', broker, database });
   let session: RunningService;
   let http: ReturnType<typeof client>;
 
@@ -22,21 +23,13 @@ describe('opening sessions', () => {
     });
 
   before(async () => {
-    session = await start(service, {
-      PORT: '0',
-      ADMIN_PORT: '0',
-      AMQP_URL: broker.url('session'),
-      DATABASE_URL: database.url,
-      LOG_LEVEL: 'silent',
-    });
-    await eventually(() => session.ready());
+    session = await replicas.start();
     http = client(session.url);
   });
-  after(() => session?.stop());
 
   it('opens a session of 24 hours for a sign-up', async () => {
-    const { userId, publish } = signUpOf();
-    await broker.publish(...publish);
+    const { userId, published } = signUpOf();
+    await broker.publish(...published);
     const found = await opened(userId);
     expect(found).to.have.all.keys('id', 'userId', 'status', 'openedAt', 'expiresAt');
     expect(found).to.include({ userId, status: 'active' });
@@ -46,8 +39,8 @@ describe('opening sessions', () => {
 
   it('publishes session.opened once, with the correlation id of the sign-up', async () => {
     const probe = await broker.probe('events', 'session.#');
-    const { userId, event, publish } = signUpOf();
-    await broker.publish(...publish);
+    const { userId, event, published } = signUpOf();
+    await broker.publish(...published);
     const [message] = await probe.waitFor(({ content }) => content.includes(userId));
     const answer = parseEvent(message!.content, [sessionOpened]);
     const found = await opened(userId);
@@ -57,10 +50,10 @@ describe('opening sessions', () => {
 
   it('opens one session for 1,000 deliveries of the same event', async () => {
     const probe = await broker.probe('events', 'session.#');
-    const { userId, publish } = signUpOf();
+    const { userId, published } = signUpOf();
     const last = signUpOf();
-    await Promise.all(Array.from({ length: 1000 }, () => broker.publish(...publish)));
-    await broker.publish(...last.publish);
+    await Promise.all(Array.from({ length: 1000 }, () => broker.publish(...published)));
+    await broker.publish(...last.published);
 
     await probe.waitFor(({ content }) => content.includes(last.userId), { timeout: 30_000 });
     await eventually(async () => {
@@ -77,9 +70,9 @@ describe('opening sessions', () => {
     const userId = randomUUID();
     const last = signUpOf();
     const probe = await broker.probe('events', 'session.#');
-    await broker.publish(...signUpOf(userId).publish);
-    await broker.publish(...signUpOf(userId).publish);
-    await broker.publish(...last.publish);
+    await broker.publish(...signUpOf(userId).published);
+    await broker.publish(...signUpOf(userId).published);
+    await broker.publish(...last.published);
     await opened(last.userId);
     await probe.waitFor(({ content }) => content.includes(last.userId));
     expect(await sessionsOf(userId)).to.have.length(1);
@@ -88,14 +81,14 @@ describe('opening sessions', () => {
 
   it('opens a session for each of many sign-ups, in any order', async () => {
     const signUps = Array.from({ length: 200 }, () => signUpOf());
-    await Promise.all(signUps.toReversed().map(({ publish }) => broker.publish(...publish)));
+    await Promise.all(signUps.toReversed().map(({ published }) => broker.publish(...published)));
     for (const { userId } of signUps) await opened(userId);
   });
 
   it('dead-letters an invalid message with the reason, and handles the next', async () => {
-    const { userId, publish } = signUpOf();
+    const { userId, published } = signUpOf();
     await broker.publish('events', 'user.created.v1', Buffer.from('{"name":'), { messageId: randomUUID() });
-    await broker.publish(...publish);
+    await broker.publish(...published);
     await opened(userId);
     const dead = await eventually(async () => {
       const [message] = await broker.get('session.user.created.dlq');

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { type RunningService, start } from '@warren/chassis';
-import { client, eventually, withBroker, withDatabase } from '@warren/testkit';
+import { client, eventually, withBroker, withDatabase, withReplicas } from '@warren/testkit';
 import { expect } from 'chai';
 import { service } from '../src/service.ts';
 import { signUpOf } from './events.ts';
@@ -8,12 +8,13 @@ import { signUpOf } from './events.ts';
 describe('reading and revoking sessions', () => {
   const broker = withBroker({ services: ['session'] });
   const database = withDatabase();
+  const replicas = withReplicas((env) => start(service, env), { name: 'session', broker, database });
   let session: RunningService;
   let http: ReturnType<typeof client>;
 
   const open = async () => {
-    const { userId, publish } = signUpOf();
-    await broker.publish(...publish);
+    const { userId, published } = signUpOf();
+    await broker.publish(...published);
     return eventually(async () => {
       const { body } = await http.get(`/sessions?userId=${userId}`);
       expect(body.items).to.have.length(1);
@@ -22,17 +23,9 @@ describe('reading and revoking sessions', () => {
   };
 
   before(async () => {
-    session = await start(service, {
-      PORT: '0',
-      ADMIN_PORT: '0',
-      AMQP_URL: broker.url('session'),
-      DATABASE_URL: database.url,
-      LOG_LEVEL: 'silent',
-    });
-    await eventually(() => session.ready());
+    session = await replicas.start();
     http = client(session.url);
   });
-  after(() => session?.stop());
 
   it('returns an empty list for a user without sessions', async () => {
     expect((await http.get(`/sessions?userId=${randomUUID()}`)).body).to.deep.equal({ items: [] });

@@ -1,27 +1,21 @@
 import { randomUUID } from 'node:crypto';
 import { type RunningService, start } from '@warren/chassis';
 import { findUser } from '@warren/contracts';
-import { client, eventually, withBroker, withDatabase } from '@warren/testkit';
+import { client, eventually, withBroker, withDatabase, withReplicas } from '@warren/testkit';
 import { expect } from 'chai';
 import { service } from '../src/service.ts';
 
 describe('user.find over the broker', () => {
   const broker = withBroker({ services: ['user'] });
   const database = withDatabase();
+  const replicas = withReplicas((env) => start(service, env), { name: 'user', broker, database });
   let user: RunningService;
   const ask = (userId: string) => broker.ask('gateway', findUser.routingKey, { userId });
 
   before(async () => {
-    user = await start(service, {
-      PORT: '0',
-      ADMIN_PORT: '0',
-      LOG_LEVEL: 'silent',
-      AMQP_URL: broker.url('user'),
-      DATABASE_URL: database.url,
-    });
+    user = await replicas.start();
     await eventually(() => ask(randomUUID()));
   });
-  after(() => user?.stop());
 
   it('returns the same as GET /users/:id', async () => {
     const { body } = await client(user.url).post('/users', { name: 'Ada', email: 'ada@example.com' });

@@ -1,27 +1,21 @@
 import { type RunningService, start } from '@warren/chassis';
 import { userCreated } from '@warren/contracts';
 import { parseEvent } from '@warren/events';
-import { client, withBroker, withDatabase } from '@warren/testkit';
+import { client, withBroker, withDatabase, withReplicas } from '@warren/testkit';
 import { expect } from 'chai';
 import { service } from '../src/service.ts';
 
 describe('signing up', () => {
   const broker = withBroker({ services: ['user'] });
   const database = withDatabase();
+  const replicas = withReplicas((env) => start(service, env), { name: 'user', broker, database });
   let user: RunningService;
   let http: ReturnType<typeof client>;
 
   before(async () => {
-    user = await start(service, {
-      PORT: '0',
-      ADMIN_PORT: '0',
-      AMQP_URL: broker.url('user'),
-      DATABASE_URL: database.url,
-      LOG_LEVEL: 'silent',
-    });
+    user = await replicas.start();
     http = client(user.url);
   });
-  after(() => user?.stop());
 
   it('returns 201 with the user and its location', async () => {
     const answer = await http.post('/users', { name: '  Ada Lovelace ', email: ' Ada@Example.COM ' });

@@ -1,29 +1,23 @@
 import { randomUUID } from 'node:crypto';
 import { type RunningService, start } from '@warren/chassis';
-import { client, withBroker, withDatabase } from '@warren/testkit';
+import { client, withBroker, withDatabase, withReplicas } from '@warren/testkit';
 import { expect } from 'chai';
 import { service } from '../src/service.ts';
 
 describe('reading users', () => {
   const broker = withBroker({ services: ['user'] });
   const database = withDatabase();
+  const replicas = withReplicas((env) => start(service, env), { name: 'user', broker, database });
   let user: RunningService;
   let http: ReturnType<typeof client>;
   const ids: string[] = [];
 
   before(async () => {
-    user = await start(service, {
-      PORT: '0',
-      ADMIN_PORT: '0',
-      AMQP_URL: broker.url('user'),
-      DATABASE_URL: database.url,
-      LOG_LEVEL: 'silent',
-    });
+    user = await replicas.start();
     http = client(user.url);
     for (let n = 0; n < 7; n++)
       ids.push((await http.post('/users', { name: `User ${n}`, email: `user${n}@example.com` })).body.id);
   });
-  after(() => user?.stop());
 
   it('returns 404 for an unknown user and 400 for an invalid id', async () => {
     const unknown = await http.get(`/users/${randomUUID()}`);

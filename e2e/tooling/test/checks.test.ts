@@ -316,7 +316,12 @@ function faults(): Fault[] {
         'packages/chassis/src/auth/planted-b.ts': "export type {} from './planted-c.ts';\n",
         'packages/chassis/src/auth/planted-c.ts': "export type C = import('./planted.ts').C;\n",
       },
-      ['auth/planted-b.ts → auth/planted-c.ts → auth/planted.ts → auth/planted-b.ts is a circle'],
+      [
+        ['planted-b', 'planted-c', 'planted', 'planted-b']
+          .map((name) => `packages/chassis/src/auth/${name}.ts`)
+          .join(' → '),
+        'is a circle',
+      ],
     ],
     [
       'imports',

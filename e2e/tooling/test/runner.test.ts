@@ -10,7 +10,7 @@ describe('make test', function () {
   before(() => {
     copy = copyCheckout();
     mkdirSync(join(copy.root, 'e2e/planted'));
-    symlinkSync(join(checkout, 'e2e/ground/node_modules'), join(copy.root, 'e2e/planted/node_modules'));
+    symlinkSync(join(checkout, 'e2e/tooling/node_modules'), join(copy.root, 'e2e/planted/node_modules'));
   });
   after(() => copy.remove());
 
