@@ -539,7 +539,7 @@ export const broker = defineBroker('planted', {
     ],
     [
       'reference',
-      'another default, another queue and another metric',
+      'another default, another prefetch and another metric',
       (copy) => ({
         'services/session/src/config.ts': copy
           .read('services/session/src/config.ts')
@@ -547,9 +547,9 @@ export const broker = defineBroker('planted', {
         'packages/chassis/src/telemetry/metrics.ts': copy
           .read('packages/chassis/src/telemetry/metrics.ts')
           .replace("'events_consumed_total'", "'events_taken_total'"),
-        'services/planted/package.json': '{ "name": "planted" }\n',
-        'services/planted/src/broker.ts':
-          "export const broker = () => ({ vhosts: { publish: { queues: { 'planted.rpc': {} } } } });\n",
+        'services/session/src/broker.ts': copy
+          .read('services/session/src/broker.ts')
+          .replace('prefetch: 200', 'prefetch: 201'),
       }),
       [
         'docs/reference/configuration.md is out of date',

@@ -1,4 +1,4 @@
-// The environment, read once at the start: one Joi schema, every mistake at once, a frozen object.
+// Reads the environment once at startup by one Joi schema, and reports every mistake at once.
 import { hostname } from 'node:os';
 import { Joi } from '@warren/events';
 import { oneHost } from './database/url.ts';
@@ -9,7 +9,7 @@ import type { ProducerCheck } from './messaging/producers.ts';
 import { parseDelays, RETRY_DELAYS, type RetryDelay } from './messaging/retry-delays.ts';
 import { isSecretVariable } from './redact.ts';
 
-/** What every service knows, under the variables' own names. Lengths of time are milliseconds. */
+/** The configuration that all services have, by the names of the variables. Durations are milliseconds. */
 export interface ChassisConfig {
   PORT: number;
   ADMIN_PORT: number;
@@ -42,7 +42,7 @@ export interface ChassisConfig {
   AUTH_ROLES_CLAIM: string;
   /** How long a key that the issuer has withdrawn is accepted at most. */
   AUTH_KEYS_REFRESH: number;
-  /** The service that says over the broker for whom it asks. */
+  /** The service that may name the user on whose behalf it calls a method. */
   AUTH_GATEWAY: string;
 }
 
@@ -62,7 +62,7 @@ const types = Joi.extend(
   textual('names', 'must be names separated by commas', parseNames),
 );
 
-/** A length of time, e.g. `15m`; milliseconds in the config. A default may be written either way. */
+/** A duration, e.g. `15m`; milliseconds in the config. A default may be written either way. */
 export const duration = (fallback?: string | number): Joi.AnySchema<number> =>
   withDefault(types.duration(), fallback);
 
@@ -72,9 +72,9 @@ export const bytes = (fallback?: string | number): Joi.AnySchema<number> =>
 
 /** A port to listen on, 1 to 65535; 0 takes any free one (for tests). */
 export const port = (fallback?: number): Joi.NumberSchema =>
-  withDefault(Joi.number().integer().min(0).max(65535).messages(NO_PORT), fallback);
+  withDefault(Joi.number().integer().min(0).max(65535).messages(PORT_MESSAGES), fallback);
 
-const NO_PORT = Object.fromEntries(
+const PORT_MESSAGES = Object.fromEntries(
   ['base', 'integer', 'min', 'max', 'unsafe', 'infinity'].map((rule) => [
     `number.${rule}`,
     'must be a port, 1 to 65535',
@@ -116,7 +116,7 @@ function textual(type: string, message: string, parse: (text: string) => unknown
       return parsed === undefined ? { value, errors: [helpers.error(code)] } : { value: parsed };
     },
     overrides: {
-      // Joi takes a default as it is; ours may be written as in the environment.
+      // Joi does not parse a default; ours may be written as in the environment.
       default(this: { $_parent(method: string, value: unknown): Joi.Schema }, value: unknown) {
         return this.$_parent('default', typeof value === 'string' ? parse(value) : value);
       },
@@ -135,7 +135,7 @@ function parseNames(text: string): readonly string[] | undefined {
   return names.includes('') ? undefined : names;
 }
 
-/** A length of time longer than 0. */
+/** A duration longer than 0. */
 export const positiveDuration = (fallback?: string | number): Joi.AnySchema<number> =>
   duration(fallback).invalid(0).messages({ 'any.invalid': 'must be longer than 0' });
 
@@ -259,8 +259,8 @@ function authSchema(): Joi.SchemaMap {
 // --- Reading ---
 
 /**
- * Reads the environment by the chassis's schema with the service's laid over it.
- * A variable that is empty counts as not set. `NAME_FILE` names a file that holds the value of `NAME`.
+ * Reads the environment by the schema of the chassis, extended by that of the service.
+ * An empty variable counts as not set. `NAME_FILE` names a file that holds the value of `NAME`.
  * @throws {ConfigError} every mistake at once
  */
 export function loadConfig<Config>(options: {
@@ -330,7 +330,7 @@ function describe(detail: Joi.ValidationErrorItem, schema: Joi.ObjectSchema, giv
   return `${name}: ${message}${file === undefined ? '' : `, got an invalid value from ${file}`} (the value is not shown because it may be secret)`;
 }
 
-/** Whether a message repeats four characters of the value that the schema does not say itself: Joi quotes what it refuses. */
+/** Whether a message contains four characters of the value that the schema does not have: Joi quotes refused values. */
 function quotes({ message }: Joi.ValidationErrorItem, value: string, schema: Joi.Schema): boolean {
   const text = message.toLowerCase();
   const known = JSON.stringify(schema.describe()).toLowerCase();

@@ -72,12 +72,12 @@ export function findNearMisses(names: string[], env: Environment): Map<string, s
 }
 
 /**
- * Whether a name is so near to a known one that it must be a slip: two edits, or fewer where the known name is short.
- * A word that shares less than half its letters with the other is another word: SESSION_URL is no SESSION_TTL, HOST no PORT.
+ * Whether a name is probably a misspelling of a known one: two edits, or fewer if the known name is short.
+ * Words that share less than half of their letters are different words: SESSION_URL does not mean SESSION_TTL, nor HOST PORT.
  */
 export function isNearMiss(name: string, known: string): boolean {
   const [given, wanted] = [name.toUpperCase(), known.toUpperCase()];
-  const edits = slips(given, wanted);
+  const edits = editsBetween(given, wanted);
   if (edits === 0) return name !== known;
   const { length } = wanted.replace(/_FILE$/, '');
   if (length <= 4) return edits === 1 && given.length === wanted.length && isSwap(given, wanted);
@@ -86,12 +86,12 @@ export function isNearMiss(name: string, known: string): boolean {
   if (ours.length !== theirs.length) return true;
   return ours.every((word, at) => {
     const other = theirs[at] as string;
-    return word === other || 2 * slips(word, other) < Math.max(word.length, other.length);
+    return word === other || 2 * editsBetween(word, other) < Math.max(word.length, other.length);
   });
 }
 
-/** Levenshtein's distance, with two letters swapped as one edit. */
-function slips(a: string, b: string): number {
+/** Levenshtein distance, where two swapped letters are one edit. */
+function editsBetween(a: string, b: string): number {
   const edits = distance(a, b);
   return edits === 2 && isSwap(a, b) ? 1 : edits;
 }
@@ -106,8 +106,8 @@ function isSwap(a: string, b: string): boolean {
 }
 
 /**
- * Variables Kubernetes (and Docker links) inject for a service called e.g. `user`: USER_SERVICE_HOST, USER_PORT=tcp://…,
- * USER_PORT_80_TCP_ADDR. One of them can have the very name of a variable of ours, and still says nothing to us.
+ * Variables that Kubernetes (and Docker links) inject for a service called e.g. `user`: USER_SERVICE_HOST, USER_PORT=tcp://…,
+ * USER_PORT_80_TCP_ADDR. One of them can have the name of a variable of ours, and must be ignored.
  * https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
  */
 function isServiceLink(name: string, env: Environment): boolean {

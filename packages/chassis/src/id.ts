@@ -1,16 +1,16 @@
 import { randomFillSync } from 'node:crypto';
 
 let last = 0;
-/** Random bytes for the next ids: to fetch many at once costs as much as to fetch a few. */
+/** Random bytes for the next ids: one call for many costs as much as one for a few. */
 const pool = Buffer.alloc(4_096);
 let used = pool.length;
 
 /**
- * A new UUIDv7 (RFC 9562): unique, and in the order of its making within a process, which keeps indexes dense.
+ * A new UUIDv7 (RFC 9562): unique, and ordered by creation within a process, which keeps indexes dense.
  * Milliseconds, then 12 bits of counter, then 62 random bits.
  */
 export function newId(): string {
-  // The counter borrows from the future when a millisecond is used up, as RFC 9562 section 6.2 method 1 allows.
+  // The counter borrows from the next millisecond when this one is used up, as RFC 9562 section 6.2 method 1 allows.
   last = Math.max(Date.now() * 4096, last + 1);
   if (used === pool.length) {
     randomFillSync(pool);

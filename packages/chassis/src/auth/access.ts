@@ -1,18 +1,18 @@
-// Who may call a route or a method. With AUTH=off the caller is undefined, and everything is allowed.
+// Authorisation of routes and methods. With AUTH=off the caller is undefined, and everything is allowed.
 import { type Problem, problem, WarrenError } from '../errors.ts';
 import type { Caller } from './caller.ts';
 
 /**
  * The rule of a route.
- * - `public`: everybody, also without a token.
- * - `own(…)`: the user whose id the request has; operators as well where the route reads.
- * - `own`: the same, but only the handler can know the user: it calls `authorise(owner)` before it answers.
+ * - `public`: everyone, even without a token.
+ * - `own(…)`: the user whose id is in the request; operators too if the route reads.
+ * - `own`: the same, but only the handler knows the user: it calls `authorise(owner)` before it responds.
  * - `operator`: the role `operator`.
  */
 export type Access = 'public' | 'operator' | 'own' | Own;
 
 export interface Own {
-  /** The id of the user whom it belongs to, from the validated request. */
+  /** The id of the owner, from the validated request. */
   // biome-ignore lint/suspicious/noExplicitAny: each route has a request of its own type
   owner(request: any): string;
 }
@@ -21,17 +21,17 @@ export interface Own {
 // biome-ignore lint/suspicious/noExplicitAny: see Own
 export const own = (owner: (request: any) => string): Own => ({ owner });
 
-/** What a handler of a route is given besides. */
+/** What the handler of a route gets besides its context. */
 export interface Authorising {
   /**
-   * Names the users whom the data belong to that the handler returns or changes; none where it has found nothing. A route with
-   * `access: 'own'` that answers without it fails with 500.
-   * @throws {Problem} 403, when they do not belong to the caller
+   * Names the owners of the data that the handler returns or changes; none if it found nothing. A route with `access: 'own'` that
+   * responds without this call fails with 500.
+   * @throws {Problem} 403, if the caller is not their owner
    */
   authorise(owners: string | readonly string[]): void;
 }
 
-/** What a caller wants to do: operators read what is another's, and do not change it. */
+/** What a caller wants to do: operators may read the data of others, and not change it. */
 export type Deed = 'read' | 'write';
 
 const REALM = 'Bearer realm="warren"';
@@ -55,7 +55,7 @@ const forbidden = (detail: string): Problem =>
   });
 
 /**
- * Lets a caller in who may call such a route at all.
+ * Checks that the caller may call such a route at all.
  * @throws {Problem} 401, 403
  */
 export function admit(access: Access | { owner: unknown }, caller: Caller | undefined): void {
@@ -75,7 +75,7 @@ export function requireOwner(caller: Caller | undefined, deed: Deed, owners: rea
   if (owners.some((owner) => owner !== caller.subject)) throw forbidden('The data belongs to another user.');
 }
 
-/** One run of a handler: whom it names, and whether it does. */
+/** The owners that one run of a handler names. */
 export class Ownership {
   readonly #caller: Caller | undefined;
   readonly #deed: Deed;
@@ -98,6 +98,6 @@ export class Ownership {
   };
 }
 
-/** A mistake of the service, which no test may overlook: it shows with AUTH=off as well. */
+/** A mistake of the service. It is reported with AUTH=off too, so that tests find it. */
 export const unnamedOwner = (route: string): WarrenError =>
   new WarrenError('owner_unnamed', `${route}: the handler must call authorise(owner) before it responds`);

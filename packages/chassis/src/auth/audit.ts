@@ -1,4 +1,4 @@
-// Who did what to whose data: one line, always of the same fields, with ids and nothing else of a person.
+// The audit log: who did what to whose data. Lines have fixed fields, and ids as the only personal data.
 import type { Logger } from '../context.ts';
 import { Problem } from '../errors.ts';
 import type { Deed } from './access.ts';
@@ -9,13 +9,13 @@ export interface Audited {
   deed: Deed;
   /** e.g. `DELETE /sessions/:id`, or `user.find` */
   action: string;
-  /** Of the data; undefined where nobody was named. */
+  /** Owners of the data; undefined if none was named. */
   owners: readonly string[] | undefined;
 }
 
 /**
- * Writes the line of what was done, or refused with 403. What users read of their own data is not worth one.
- * @param outcome a status, or what was thrown
+ * Logs an action that was done, or refused with 403. Users who read their own data are not logged.
+ * @param outcome a status, or the thrown error
  */
 export function audit(log: Logger, { caller, deed, action, owners = [] }: Audited, outcome: unknown): void {
   const { kind, subject = null } = caller;
@@ -28,12 +28,11 @@ export function audit(log: Logger, { caller, deed, action, owners = [] }: Audite
       actor: subject,
       role: kind,
       action,
-      owners: owners.slice(0, MOST),
+      owners: owners.slice(0, MAX_OWNERS_LOGGED),
       outcome: isDone ? 'done' : 'refused',
     },
     'audit',
   );
 }
 
-/** Owners in one line. */
-const MOST = 100;
+const MAX_OWNERS_LOGGED = 100;

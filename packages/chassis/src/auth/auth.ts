@@ -1,4 +1,4 @@
-// Authentication as the parts of the chassis see it: absent with AUTH=off.
+// Authentication for the parts of the chassis; absent with AUTH=off.
 import type { ChassisConfig } from '../config.ts';
 import type { Logger } from '../context.ts';
 import type { Caller } from './caller.ts';
@@ -8,13 +8,13 @@ import { Verifier } from './verify.ts';
 export interface Auth {
   /** As `Verifier.callerOf`. */
   callerOf(authorization: string | undefined): Caller | Promise<Caller>;
-  /** The service whose word is taken over the broker for whom it asks. */
+  /** The service that may name the user on whose behalf it calls a method. */
   gateway: string;
-  /** Whether keys were fetched: without any, no token can be verified. */
+  /** Whether keys were fetched; without keys no token can be verified. */
   readonly hasKeys: boolean;
 }
 
-/** @returns undefined with AUTH=off, which the log says */
+/** @returns undefined with AUTH=off, which is logged */
 export function createAuth(config: ChassisConfig, log: Logger, now: () => Date): Auth | undefined {
   if (config.AUTH === 'off') {
     log.info('AUTH=off: every request is accepted without a token');

@@ -1,4 +1,4 @@
-// Who calls: what a verified token, or the gateway's word over the broker, says of it.
+// The caller, from a verified token or from the headers that the gateway sends over the broker.
 
 export interface Caller {
   /**
@@ -18,7 +18,7 @@ export const ANONYMOUS: Caller = Object.freeze({ kind: 'anonymous', roles: [] })
 /** A service that the contract of a method names as its caller. */
 export const SERVICE: Caller = Object.freeze({ kind: 'service', roles: [] });
 
-/** Of a token that was verified. */
+/** The caller of a verified token. */
 export const identified = (subject: string | undefined, roles: readonly string[]): Caller =>
   Object.freeze({
     kind: roles.includes(OPERATOR) ? 'operator' : 'user',

@@ -21,14 +21,14 @@ export interface KeysOptions {
 
 type Find = ReturnType<typeof createLocalJWKSet>;
 
-/** Of `refresh`, after which they are fetched without a request that waits for it. */
-const EARLY = 0.8;
+/** The part of `refresh` after which keys are fetched in the background. */
+const EARLY_REFRESH_SHARE = 0.8;
 /** ms between attempts while the issuer is unavailable. */
 const RETRY_MS = 2_000;
 /** ms after a fetch for an unknown key that has not found it: tokens with invented keys do not call the issuer at will. */
 const UNKNOWN_KEY_COOLDOWN_MS = 5_000;
 const FETCH_TIMEOUT_MS = 5_000;
-const LARGEST_BYTES = 1024 * 1024;
+const MAX_KEY_SET_BYTES = 1024 * 1024;
 
 export class Keys {
   readonly #options: KeysOptions;
@@ -105,7 +105,7 @@ export class Keys {
         log.info({ generation: this.generation }, 'fetched the keys of the issuer');
       } else if (this.failing) log.info('the issuer is available again');
       this.failing = false;
-      this.#dueAt = this.#now() + refresh * EARLY;
+      this.#dueAt = this.#now() + refresh * EARLY_REFRESH_SHARE;
       this.#lateAt = this.#now() + refresh;
     } catch (error) {
       if (!this.failing) log.warn({ err: error }, 'cannot fetch the keys of the issuer; retrying');
@@ -129,14 +129,14 @@ async function download(url: string): Promise<string> {
   let bytes = 0;
   for await (const piece of response.body ?? []) {
     bytes += piece.length;
-    if (bytes > LARGEST_BYTES) throw new Error(`the key set has more than ${LARGEST_BYTES} bytes`);
+    if (bytes > MAX_KEY_SET_BYTES) throw new Error(`the key set has more than ${MAX_KEY_SET_BYTES} bytes`);
     pieces.push(piece);
   }
   if (!response.ok) throw new Error(`the issuer returned status ${response.status}`);
   return Buffer.concat(pieces).toString('utf8');
 }
 
-/** Only public keys; a set without any is taken for a fault of the issuer. @throws */
+/** Keeps only public keys. @throws if there is none: a fault of the issuer */
 function parse(text: string): JSONWebKeySet {
   let keys: JSONWebKeySet['keys'];
   try {

@@ -1,4 +1,4 @@
-// Bearer tokens: JWTs of one issuer for one audience. What a token says is kept until it expires, or the keys change.
+// Verifies bearer tokens: JWTs of one issuer for one audience. Results are cached until the token expires or the keys change.
 import { errors, type JWTPayload, jwtVerify } from 'jose';
 import { asError, type Problem, problem } from '../errors.ts';
 import { unauthorized } from './access.ts';
@@ -26,10 +26,10 @@ interface Verified {
 const ALGORITHMS = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'ES512', 'EdDSA'];
 /** Seconds that the clocks of issuer and service may differ. */
 const CLOCK_SKEW_S = 5;
-/** Tokens whose result is kept; each has a few hundred bytes to a few KiB. */
-const KEPT = 5_000;
+/** Tokens whose result is cached; each has a few hundred bytes to a few KiB. */
+const MAX_CACHED_TOKENS = 5_000;
 const BEARER = /^bearer(?: +|$)/i;
-const LONGEST_SUBJECT = 255;
+const MAX_SUBJECT_CHARS = 255;
 
 export class Verifier {
   readonly #options: VerifyOptions;
@@ -78,7 +78,7 @@ export class Verifier {
       if (generation === keys.generation) this.#keep(header, { caller, until, generation });
       return caller;
     } catch (error) {
-      // It may be signed with a key that the issuer has, and we cannot fetch.
+      // It may be signed with a new key that cannot be fetched now.
       if (error instanceof errors.JWKSNoMatchingKey && keys.failing) throw keysUnavailable();
       throw unauthorized('token_invalid', reasonOf(error));
     }
@@ -93,14 +93,14 @@ export class Verifier {
   #keep(header: string, verified: Verified): void {
     this.#verified.delete(header);
     this.#verified.set(header, verified);
-    if (this.#verified.size <= KEPT) return;
+    if (this.#verified.size <= MAX_CACHED_TOKENS) return;
     const [oldest] = this.#verified.keys();
     this.#verified.delete(oldest as string);
   }
 }
 
 const isSubject = (value: unknown): value is string =>
-  typeof value === 'string' && value !== '' && value.length <= LONGEST_SUBJECT;
+  typeof value === 'string' && value !== '' && value.length <= MAX_SUBJECT_CHARS;
 
 /** The claim of that name; or, with dots in the name, the field that they lead to: `realm_access.roles`. */
 export function claimOf(payload: JWTPayload, name: string): unknown {

@@ -1,4 +1,4 @@
-// The port for the platform: /metrics, /livez, /readyz, and nothing else.
+// What the platform reads from a service, on a port of its own: /metrics, /livez and /readyz.
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Registry } from 'prom-client';
 import { PROBLEM_TYPE, problem } from '../errors.ts';

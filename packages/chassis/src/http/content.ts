@@ -37,13 +37,13 @@ export async function readContent(request: IncomingMessage, limit: number): Prom
   }
 }
 
-/** Leaves the rest of a body that is too large to the server, which reads it to its end after the answer. */
+/** Leaves the rest of a body that is too large to the server, which reads it to its end after the response. */
 async function receive(request: IncomingMessage, limit: number): Promise<Buffer> {
   if (Number(request.headers['content-length'] ?? 0) > limit) throw tooLarge(limit);
   const chunks: Buffer[] = [];
   let length = 0;
   try {
-    // Destroying a request ends its connection: it could not be answered any more.
+    // Destroying a request would close its connection before the response.
     for await (const chunk of request.iterator({ destroyOnReturn: false })) {
       length += chunk.length;
       if (length > limit) break;

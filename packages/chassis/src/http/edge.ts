@@ -69,11 +69,11 @@ export async function respondUnmatched(
   const { req, res } = ctx;
   const current = requestScopeOf(ctx);
   const gone = new AbortController();
-  const leave = () => {
-    if (!res.writableFinished) gone.abort(new WarrenError('client_gone', 'The client has gone.'));
+  const onClose = () => {
+    if (!res.writableFinished) gone.abort(new WarrenError('client_gone', 'The client has disconnected.'));
   };
-  if (res.closed) leave();
-  else res.once('close', leave);
+  if (res.closed) onClose();
+  else res.once('close', onClose);
   try {
     const authenticate = async () => {
       if (auth !== undefined) current.caller = await auth.callerOf(req.headers.authorization);

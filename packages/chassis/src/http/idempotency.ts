@@ -1,4 +1,4 @@
-// Idempotency-Key: the first request under a key has the effect, its repeats have the answer.
+// Idempotency-Key: the first request with a key takes effect, and its repeats get the same response.
 // https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/
 import { createHash } from 'node:crypto';
 import { type QueryExecutorProvider, sql } from 'kysely';
@@ -14,14 +14,14 @@ const HEADER = 'idempotency-key';
 const REPLAYED = 'idempotency-replayed';
 const KEY = /^[\x21-\x7e]{1,255}$/;
 
-/** @throws {Problem} 400 when the header is there and is no key */
+/** @throws {Problem} 400 if the header is not a valid key */
 export function idempotencyKeyOf({ headers }: RequestParts<unknown, unknown, unknown>): string | undefined {
   const key = headers[HEADER] as string | undefined;
   if (key === undefined || KEY.test(key)) return key;
   throw invalid([{ path: HEADER, message: `${HEADER} must be 1 to 255 visible ASCII characters` }]);
 }
 
-/** The answers of one service instance. */
+/** Runs a request once for each key. */
 export type Idempotency = (
   /** `route`: the canonical path template. `subject`: of the caller, where it has one. */
   scope: {
@@ -43,8 +43,8 @@ interface Stored {
 }
 
 export function idempotency(): Idempotency {
-  // Repeats that arrive here while the first runs here wait in memory: a connection each would starve the pool, and with
-  // it the first. They are told its outcome once it has committed; after a failure one of them runs.
+  // Repeats that arrive while the first request runs in this process wait in memory. If each held a connection, they would exhaust the
+  // pool that the first request needs. After its commit they get its response; after a failure one of them runs.
   const running = new Map<string, Promise<Stored | undefined>>();
 
   return async ({ route: path, subject, key, request }, origin, current, run, inTransaction) => {
@@ -80,8 +80,8 @@ export function idempotency(): Idempotency {
 }
 
 /**
- * A key belongs to who sent it. In the column of the route, so that a replica from before works on the same table; a path has no
- * space, so none is another's scope.
+ * A key belongs to its sender. The subject is stored in the column of the route, so that older replicas work on the same table. A path
+ * has no space, so scopes do not overlap.
  */
 const scopeOf = (path: string, subject: string | undefined): string =>
   subject === undefined ? path : `${path} ${subject}`;
@@ -105,14 +105,14 @@ function replay({ digest, answer }: Stored, asked: Buffer): RenderedResponse {
   return { ...answer, headers: { ...answer.headers, [REPLAYED]: 'true' } };
 }
 
-/** Makes the key ours, waiting for a transaction elsewhere that has it; or finds the answer given under it. */
+/** Claims the key, or returns the response that is stored under it. Waits for a concurrent transaction that holds the key. */
 async function claim(
   { transaction }: WorkContext,
   route: string,
   key: string,
   digest: Buffer,
 ): Promise<Stored | undefined> {
-  // One loop is enough but where the row is pruned between the two statements.
+  // It loops only if the row is pruned between the two statements.
   for (;;) {
     const claimed = await sql`
       insert into warren.idempotency_keys (route, key, digest) values (${route}, ${key}, ${digest})
@@ -128,7 +128,7 @@ async function claim(
   }
 }
 
-/** Only what worked is an answer to keep; anything else leaves the key free. */
+/** Stores the response of a success; anything else frees the key. */
 async function keep(
   { transaction }: WorkContext,
   route: string,
@@ -150,7 +150,7 @@ async function keep(
   return { digest, answer };
 }
 
-/** SHA-256 over what was asked for after validation, so that neither spacing nor the order of fields counts. */
+/** SHA-256 of the validated request, so that neither whitespace nor the order of fields counts. */
 export function digestOf({
   params,
   query,
@@ -161,12 +161,12 @@ export function digestOf({
     .digest();
 }
 
-/** JSON with the fields of every object in one order. https://www.rfc-editor.org/rfc/rfc8785 */
+/** JSON with sorted fields. https://www.rfc-editor.org/rfc/rfc8785 */
 export function canonicalJson(value: unknown): string {
   return JSON.stringify(value, (_, inner: unknown) => {
     if (typeof inner !== 'object' || inner === null || Array.isArray(inner)) return inner;
     const fields = Object.entries(inner).sort(([a], [b]) => (a < b ? -1 : 1));
-    // Defined, not assigned: a field may be called __proto__.
+    // Defined, not assigned, because a field may be called __proto__.
     return Object.create(
       null,
       Object.fromEntries(fields.map(([name, field]) => [name, { value: field, enumerable: true }])),
@@ -174,11 +174,11 @@ export function canonicalJson(value: unknown): string {
   });
 }
 
-const BATCH = 1_000;
+const PRUNE_BATCH_ROWS = 1_000;
 
 /**
- * Forgets answers older than `age` (ms), in batches, so that no request waits long for a lock.
- * @returns how many
+ * Deletes responses older than `age` (ms), in batches, so that no request waits long for a lock.
+ * @returns the number of deleted rows
  */
 export async function pruneIdempotencyKeys(database: QueryExecutorProvider, age: number): Promise<number> {
   for (let total = 0; ; ) {
@@ -186,8 +186,8 @@ export async function pruneIdempotencyKeys(database: QueryExecutorProvider, age:
       delete from warren.idempotency_keys where ctid = any (array(
         select ctid from warren.idempotency_keys
         where created_at < now() - ${age} * interval '1 millisecond'
-        limit ${BATCH} for update skip locked))`.execute(database);
+        limit ${PRUNE_BATCH_ROWS} for update skip locked))`.execute(database);
     total += Number(numAffectedRows);
-    if (numAffectedRows < BATCH) return total;
+    if (numAffectedRows < PRUNE_BATCH_ROWS) return total;
   }
 }

@@ -1,4 +1,4 @@
-// What is no HTTP request, or too slow or too large in its head, reaches no route: it is counted and logged here.
+// Counts and logs requests that reach no route: invalid HTTP, or headers that are too slow or too large.
 import type { Socket } from 'node:net';
 import type { Logger } from '../context.ts';
 import type { Metrics } from '../telemetry/index.ts';
@@ -14,14 +14,14 @@ const REASONS: Record<string, string> = {
 export function onMalformed(log: Logger, metrics: Metrics): OnMalformed {
   const { httpMalformed } = metrics;
   for (const reason of ['invalid', ...Object.values(REASONS)]) httpMalformed.inc({ reason }, 0);
-  const tell = seldom((omitted: number, reason: string, code: string, address: string | undefined) =>
+  const warn = seldom((omitted: number, reason: string, code: string, address: string | undefined) =>
     log.warn({ reason, code, address, omitted }, 'malformed request refused'),
   );
   return ({ code = '' }, socket) => {
-    // A connection that broke, or on which nothing ever came, is no request.
+    // A broken connection, or one without any bytes, is not a request.
     if (!/^(HPE_|ERR_)/.test(code) || socket.bytesRead === 0) return;
     const reason = REASONS[code] ?? 'invalid';
     httpMalformed.inc({ reason });
-    tell(reason, code, socket.remoteAddress);
+    warn(reason, code, socket.remoteAddress);
   };
 }

@@ -1,4 +1,4 @@
-// Lists that are given page by page: no answer grows with what a client has piled up.
+// Lists in pages, so that no response grows with the data of a client.
 import { Joi, uuid } from '@warren/events';
 import { problem } from '../errors.ts';
 
@@ -21,7 +21,7 @@ export const paging = {
   after: uuid().lowercase(),
 };
 
-/** For the answer of a route. */
+/** For the responses of a route. */
 export const pageOf = <Item>(item: Joi.Schema<Item>): Joi.ObjectSchema<Page<Item>> =>
   Joi.object({
     items: Joi.array().items(item).required(),
@@ -29,8 +29,8 @@ export const pageOf = <Item>(item: Joi.Schema<Item>): Joi.ObjectSchema<Page<Item
   });
 
 /**
- * Refuses a cursor that is not on the list: an empty page would look like its end.
- * @param find the item of this very list with that id
+ * Refuses a cursor that is not in the list, because an empty page would look like the end of the list.
+ * @param find returns the item with that id if it is in this list
  * @throws {Problem} 400 `cursor_unknown`
  */
 export async function requireCursor(
@@ -48,7 +48,7 @@ export async function requireCursor(
 /** The code of {@link requireCursor}, for the `responses` of a route. */
 export const CURSOR_UNKNOWN = 'cursor_unknown';
 
-/** A page of rows that were read in order; one more than `limit`, where there are more. */
+/** A page of ordered rows. The caller reads one row more than `limit`, to know whether there is a next page. */
 export function toPage<Row extends { id: string }, Item>(
   rows: readonly Row[],
   limit: number,

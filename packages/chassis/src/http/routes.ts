@@ -1,4 +1,4 @@
-// Routes as descriptions: data that says everything about a route, and a handler that knows nothing of Koa.
+// Declares routes: their data, and a handler that does not depend on Koa.
 import type { Joi } from '@warren/events';
 import type { Access, Authorising } from '../auth/access.ts';
 import type { WorkContext } from '../context.ts';
@@ -6,10 +6,10 @@ import type { ReadContext } from '../request/context.ts';
 
 export type Method = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
 
-/** An answer other than 200 with a JSON body. */
+/** A response other than 200 with a JSON body. */
 export class HttpResponse {
   readonly status: number;
-  /** Text is sent as it is, anything else as JSON. */
+  /** A string is sent unchanged, anything else as JSON. */
   readonly body: object | string | undefined;
   readonly headers: Record<string, string>;
 
@@ -20,19 +20,19 @@ export class HttpResponse {
   }
 }
 
-/** An answer of any status; headers in lower case. */
+/** A response of any status; headers in lower case. */
 export const respond = (status: number, body?: object, headers?: Record<string, string>): HttpResponse =>
   new HttpResponse(status, body, headers);
 
-/** 201: made, and found at `location` from now on. */
+/** 201 with the path of the created resource. */
 export const created = (location: string, body: object): HttpResponse =>
   new HttpResponse(201, body, { location });
 
-/** A page for people; whatever it is made of has to be escaped. */
+/** An HTML page. The caller escapes all values in it. */
 export const html = (status: number, page: string, headers: Record<string, string> = {}): HttpResponse =>
   new HttpResponse(status, page, { 'content-type': 'text/html; charset=utf-8', ...headers });
 
-/** 204: done, and nothing to say. */
+/** 204 No Content. */
 export const noContent = (): HttpResponse => new HttpResponse(204);
 
 /** The validated parts of a request. */
@@ -50,10 +50,7 @@ type AnyMap = Record<string, AnySchema>;
 // biome-ignore lint/suspicious/noExplicitAny: any fields will do
 type AnyFields = Fields<any>;
 
-/**
- * Fields by name, each with its schema. TypeScript sees every field as present: give `Joi.object<Query>({…})` instead
- * where one may be missing.
- */
+/** Fields by name, each with its schema. For TypeScript every field is present: use `Joi.object<Query>({…})` if one may be missing. */
 type Fields<T> = Joi.ObjectSchema<T> | AnyMap;
 
 type Of<Source> =
@@ -72,27 +69,27 @@ type PathParams<Path extends string> = Path extends `${string}:${infer Name}/${i
 export interface RouteOptions<Params = AnyFields, Query = AnyFields, Body = AnySchema> {
   /** Who may call it. */
   access: Access;
-  /** Other paths to the same route. They count as one: in metrics, and for `Idempotency-Key`. */
+  /** Other paths of the same route. Metrics and `Idempotency-Key` treat them as one. */
   aliases?: string[];
   summary?: string;
   description?: string;
   params?: Params;
-  /** A query parameter that is not here is refused. */
+  /** Other query parameters are refused. */
   query?: Query;
-  /** JSON; fields that are not here are refused. */
+  /** JSON; other fields are refused. */
   body?: Body;
-  /** What may be answered, by status; `null` where there is no body. A string is a page, see {@link html}. */
+  /** Possible responses by status; `null` means no body. A string is a page, see {@link html}. */
   responses?: Record<number, Joi.Schema | null>;
   /**
-   * Has requests that write and arrive at the same time share a transaction, and so a commit: far less work for the database. Says
-   * what a request locks, for within one transaction a row lock keeps nobody apart: those of one key are done one after the
-   * other. A request is redone by itself where another one fails: no savepoints, no `set local`, no SELECT that writes.
+   * Lets concurrent requests share a transaction, and so a commit, which saves the database much work. Returns a key of what the
+   * request locks: a row lock does not separate requests within one transaction, so those of one key run one after the other. If one
+   * request fails, the others are run again: no savepoints, no `set local`, no SELECT that writes.
    */
   // biome-ignore lint/suspicious/noExplicitAny: as in the handler of a route
   shared?: (request: RequestParts<any, any, any>) => string;
 }
 
-/** One route: what it takes, what it answers, and who does it. */
+/** One route: its input, its responses and its handler. */
 // biome-ignore lint/suspicious/noExplicitAny: a route is kept in a list with others of other types
 export interface Route<Schema = any, Config = any> extends RouteOptions {
   method: Method;

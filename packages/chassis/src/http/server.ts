@@ -1,7 +1,9 @@
-// A node:http server that dies well: keep-alive connections are told to end, and what is in hand is finished.
+// A node:http server with a graceful shutdown: it closes keep-alive connections and finishes requests in flight.
 import {
   createServer,
   type IncomingMessage,
+  type Server as NodeServer,
+  type ServerOptions as NodeServerOptions,
   type RequestListener,
   type ServerResponse,
   STATUS_CODES,
@@ -16,135 +18,149 @@ import type { OnMalformed } from './malformed.ts';
 export interface Server {
   /**
    * @param host an address or a host name; `::` is all interfaces, those of IPv4 alone where there is no IPv6
-   * @returns the port; another one than asked for when that was 0
+   * @returns the port; another one than requested if that was 0
    */
   listen(port: number, host?: string): Promise<number>;
-  /** Whether answers must end their connection. */
+  /** Whether responses must close their connection. */
   readonly draining: boolean;
-  /** From now on every answer ends its connection; new ones are still accepted: clients move elsewhere one by one. */
+  /** From now on every response closes its connection; new ones are still accepted, so that clients move elsewhere one by one. */
   closeAfterResponse(): void;
   /**
-   * Stops accepting, ends connections with their next answer, closes idle ones, and resolves when none is left.
-   * The caller bounds the time, and calls {@link Server.close} after it.
+   * Stops accepting, closes connections after their next response, closes idle ones, and resolves when none is left.
+   * The caller limits the time, and then calls {@link Server.close}.
    */
   drain(): Promise<void>;
-  /** Closes everything, also what is in hand. */
+  /** Closes everything at once. */
   close(): Promise<void>;
 }
 
-/** Longer than load balancers keep an idle connection (60 s is common): they, not we, close it first. ms */
-const KEEP_ALIVE = 65_000;
+/** Longer than load balancers keep an idle connection (60 s is common), so that they close it first. */
+const KEEP_ALIVE_MS = 65_000;
 /**
- * What clients are told of it (`Keep-Alive: timeout=`), ms: shorter than a `DRAIN_DELAY` of 5 s. Who goes by it holds no idle
- * connection any more when those are cut, on which a request may just be on its way.
+ * What `Keep-Alive: timeout=` tells clients: shorter than a `DRAIN_DELAY` of 5 s. Clients that honour it have closed their idle
+ * connections before we cut them.
  */
-const TOLD = 4_000;
-const HEADERS = 10_000;
-const HEADER_BYTES = 16 * 1024;
-const LOCAL = '127.0.0.1';
-/** A client that was busy a moment ago may have a request on the wire: it gets an answer, not a reset. ms */
-const LINGER = 250;
+const ADVERTISED_KEEP_ALIVE_MS = 4_000;
+const HEADERS_TIMEOUT_MS = 10_000;
+const MAX_HEADER_BYTES = 16 * 1024;
+const LOCALHOST = '127.0.0.1';
+/** After a recent request, another may be on the wire: the client gets a response to it, not a reset. */
+const LINGER_MS = 250;
+const CUT_IDLE_EVERY_MS = 50;
 
-/**
- * @param options.requestTimeout ms a whole request may take to arrive after its headers
- * @param options.onConnection called with every new connection; false closes it
- * @param options.malformed called with what reaches no listener
- */
-export function createHttpServer(
-  listener: RequestListener,
-  options: {
-    requestTimeout: number;
-    onConnection?: ((socket: Socket) => boolean) | undefined;
-    malformed?: OnMalformed;
-  },
-): Server {
+export interface ServerOptions {
+  /** ms that a whole request may take to arrive after its headers. */
+  requestTimeout: number;
+  /** Called with every new connection; false resets it. */
+  onConnection?: ((socket: Socket) => boolean) | undefined;
+  /** Called with everything that does not reach the listener. */
+  malformed?: OnMalformed;
+}
+
+/** The last request of each connection, and its response. */
+type Latest = WeakMap<Socket, { request: IncomingMessage; response: ServerResponse }>;
+
+export function createHttpServer(listener: RequestListener, options: ServerOptions): Server {
   let draining = false;
-  let lastRequest = 0;
-  const latest = new WeakMap<Socket, { request: IncomingMessage; response: ServerResponse }>();
-  const server = createServer(
-    {
-      keepAliveTimeout: TOLD,
-      keepAliveTimeoutBuffer: KEEP_ALIVE - TOLD,
-      headersTimeout: HEADERS,
-      requestTimeout: HEADERS + options.requestTimeout,
-      connectionsCheckingInterval: 1_000,
-      maxHeaderSize: HEADER_BYTES,
-      // Node's own answer to a missing Host has no body: see below.
-      requireHostHeader: false,
-    },
-    (request, response) => {
-      lastRequest = Date.now();
-      latest.set(request.socket, { request, response });
-      // Koa throws over an absolute target that it cannot parse.
-      const { url = '' } = request;
-      const malformed = (code: string, detail?: string) => {
-        options.malformed?.({ name: '', message: '', code }, request.socket);
-        refuseRequest(response, 400, detail);
-      };
-      const named = request.headers.host !== undefined || request.httpVersion !== '1.1';
-      if (!named) malformed('HPE_MISSING_HOST', 'An HTTP/1.1 request must have a Host header.');
-      else if (url.startsWith('/') || url === '*' || URL.canParse(url)) listener(request, response);
-      else malformed('ERR_INVALID_URL');
-    },
-  );
-  server.on('checkExpectation', (_request, response) =>
-    refuseRequest(response, 417, 'Only the expectation 100-continue is supported.'),
-  );
-  // Before Node.js 24.6 what is told is what is done.
-  if (server.keepAliveTimeoutBuffer === undefined) server.keepAliveTimeout = KEEP_ALIVE;
-  server.prependListener('connection', (socket: Socket) => {
-    if (options.onConnection?.(socket) === false) socket.resetAndDestroy();
+  let lastRequestAt = 0;
+  const latest: Latest = new WeakMap();
+  const server = createServer(nodeOptions(options), (request, response) => {
+    lastRequestAt = Date.now();
+    latest.set(request.socket, { request, response });
+    const fault = faultOf(request);
+    if (fault === undefined) return listener(request, response);
+    options.malformed?.({ name: '', message: '', code: fault.code }, request.socket);
+    refuseRequest(response, 400, fault.detail);
   });
-  server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => {
-    options.malformed?.(error, socket);
-    const last = latest.get(socket);
-    // What is malformed came after a request that is still being answered: that answer first.
-    if (last?.request.complete && !last.response.writableFinished && !socket.destroyed)
-      last.response.once('close', () => refuse(error, socket));
-    // Words in the middle of an answer would be taken for a part of it.
-    else if (last?.response.headersSent && !last.response.writableFinished) socket.resetAndDestroy();
-    else refuse(error, socket);
-  });
+  // Before Node.js 24.6 the advertised time is also the real one.
+  if (server.keepAliveTimeoutBuffer === undefined) server.keepAliveTimeout = KEEP_ALIVE_MS;
+  refuseInvalid(server, options, latest);
 
   return {
     get draining() {
       return draining;
     },
-
-    listen(port, host = LOCAL) {
-      return new Promise((resolve, reject) => {
-        server.once('error', (cause) => reject(notListening(port, host, cause)));
-        // Without a host Node.js takes `::`, or `0.0.0.0` where there is no IPv6.
-        const address = host === '::' ? { port } : { port, host };
-        server.listen(address, () => resolve((server.address() as AddressInfo).port));
-      });
-    },
-
+    listen: (port, host) => listen(server, port, host),
     closeAfterResponse() {
       draining = true;
     },
-
     async drain() {
       draining = true;
-      if (!server.listening) return;
-      // http.Server's own close() also cuts idle connections, on which a request may just be arriving.
-      const closed = new Promise<void>((resolve) => NetServer.prototype.close.call(server, () => resolve()));
-      if (Date.now() - lastRequest < 1_000) await within(LINGER, closed);
-      // Not from a timer, but after what the sockets hold has been read: idle is who has sent nothing, not who was not heard yet.
-      const cutIdle = () => setImmediate(() => server.closeIdleConnections());
-      const sweep = setInterval(cutIdle, 50);
-      cutIdle();
-      await closed;
-      clearInterval(sweep);
-      server.close(); // ends its own timer
+      if (server.listening) await drain(server, Date.now() - lastRequestAt < 1_000 ? LINGER_MS : 0);
     },
-
     async close() {
       draining = true;
       server.close();
       server.closeAllConnections();
     },
   };
+}
+
+const nodeOptions = ({ requestTimeout }: ServerOptions): NodeServerOptions => ({
+  keepAliveTimeout: ADVERTISED_KEEP_ALIVE_MS,
+  keepAliveTimeoutBuffer: KEEP_ALIVE_MS - ADVERTISED_KEEP_ALIVE_MS,
+  headersTimeout: HEADERS_TIMEOUT_MS,
+  requestTimeout: HEADERS_TIMEOUT_MS + requestTimeout,
+  connectionsCheckingInterval: 1_000,
+  maxHeaderSize: MAX_HEADER_BYTES,
+  // Node's own response to a missing Host has no body: see `faultOf`.
+  requireHostHeader: false,
+});
+
+/** What makes a request invalid that Node's parser accepts. */
+function faultOf({
+  headers,
+  httpVersion,
+  url = '',
+}: IncomingMessage): { code: string; detail?: string } | undefined {
+  if (headers.host === undefined && httpVersion === '1.1')
+    return { code: 'HPE_MISSING_HOST', detail: 'An HTTP/1.1 request must have a Host header.' };
+  // Koa throws at an absolute target that it cannot parse.
+  if (!url.startsWith('/') && url !== '*' && !URL.canParse(url)) return { code: 'ERR_INVALID_URL' };
+  return undefined;
+}
+
+/** Refuses connections, expectations and invalid HTTP. */
+function refuseInvalid(server: NodeServer, { onConnection, malformed }: ServerOptions, latest: Latest): void {
+  server.prependListener('connection', (socket: Socket) => {
+    if (onConnection?.(socket) === false) socket.resetAndDestroy();
+  });
+  server.on('checkExpectation', (_request, response) =>
+    refuseRequest(response, 417, 'Only the expectation 100-continue is supported.'),
+  );
+  server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => {
+    malformed?.(error, socket);
+    const last = latest.get(socket);
+    // The request before the invalid bytes gets its response first.
+    if (last?.request.complete && !last.response.writableFinished && !socket.destroyed)
+      last.response.once('close', () => refuse(error, socket));
+    // A refusal in the middle of a response would be read as a part of it.
+    else if (last?.response.headersSent && !last.response.writableFinished) socket.resetAndDestroy();
+    else refuse(error, socket);
+  });
+}
+
+function listen(server: NodeServer, port: number, host = LOCALHOST): Promise<number> {
+  return new Promise((resolve, reject) => {
+    server.once('error', (cause) => reject(notListening(port, host, cause)));
+    // Without a host Node.js binds `::`, or `0.0.0.0` if there is no IPv6.
+    const address = host === '::' ? { port } : { port, host };
+    server.listen(address, () => resolve((server.address() as AddressInfo).port));
+  });
+}
+
+/** @param linger ms to wait before idle connections are cut */
+async function drain(server: NodeServer, linger: number): Promise<void> {
+  // http.Server's own close() also cuts idle connections, on which a request may just be arriving.
+  const closed = new Promise<void>((resolve) => NetServer.prototype.close.call(server, () => resolve()));
+  if (linger > 0) await within(linger, closed);
+  // In setImmediate, after the sockets were read: a connection with unread bytes is not idle.
+  const cutIdle = () => setImmediate(() => server.closeIdleConnections());
+  const sweep = setInterval(cutIdle, CUT_IDLE_EVERY_MS);
+  cutIdle();
+  await closed;
+  clearInterval(sweep);
+  server.close(); // stops its own timer
 }
 
 function notListening(port: number, host: string, cause: NodeJS.ErrnoException): WarrenError {
@@ -169,7 +185,7 @@ function refuseRequest(response: ServerResponse, status: number, detail?: string
   response.writeHead(status, refusalHeaders()).end(JSON.stringify(problem(status, { detail })));
 }
 
-/** Answers what is no HTTP request, or too slow or too large in its headers, before Koa sees it. */
+/** Refuses invalid HTTP, and headers that are too slow or too large, which never reach Koa. */
 function refuse(error: NodeJS.ErrnoException, socket: Socket): void {
   if (!socket.writable || error.code === 'ECONNRESET') {
     socket.destroy();

@@ -1,6 +1,5 @@
-// Requests that share a transaction: what has arrived when the last one has committed is done in the next. Each is answered after
-// the commit; where one fails, it is done again by itself, and so are those that shared its fate.
-
+// Requests that share a transaction: those that arrive during one transaction form the next. Each gets its response after the commit.
+// If one fails, it is run again alone, and so are the others of its transaction.
 import { inParts, runBatches } from '../batches.ts';
 import { timeLimit } from '../concurrency.ts';
 import type { Origin, PieceOfWork, UnitsOfWork, WorkContext } from '../context.ts';
@@ -15,33 +14,32 @@ export type SharedWork = <T>(
 
 interface Request extends PieceOfWork {
   origin: Origin & { signal: AbortSignal };
-  /** How it came out, once its transaction has committed. */
+  /** The result, which counts once the transaction has committed. */
   outcome: { value: unknown } | { refusal: Problem } | undefined;
   work: (work: WorkContext) => Promise<unknown>;
   resolve(value: unknown): void;
   reject(error: unknown): void;
 }
 
-/** Requests in one transaction at most. */
-const BATCH = 100;
-/** ms that a shared transaction may take; alone, a request has its deadline. */
-const TIMEOUT = 1_000;
-/** ms after which one is slow, and does not hold up the next any more. */
-const SLOW = 100;
-/** Beside each other, when they are slow: a part of the connections that all requests have. */
-const AT_ONCE = 4;
+const MAX_BATCH_REQUESTS = 100;
+/** Limit of a shared transaction. A request that runs alone has its deadline. */
+const TIMEOUT_MS = 1_000;
+/** After this time the next transaction no longer waits for this one. */
+const SLOW_MS = 100;
+/** Slow transactions at once: fewer than the connections of all requests. */
+const MAX_CONCURRENT = 4;
 
 export function shareCommits(units: UnitsOfWork): SharedWork {
   let waiting: Request[] = [];
   const startSoon = runBatches<Request>({
     next() {
-      const batch = waiting.slice(0, BATCH);
-      waiting = waiting.slice(BATCH);
+      const batch = waiting.slice(0, MAX_BATCH_REQUESTS);
+      waiting = waiting.slice(MAX_BATCH_REQUESTS);
       return batch;
     },
     run: (batch) => answer(units, batch),
-    slow: SLOW,
-    atOnce: AT_ONCE,
+    slow: SLOW_MS,
+    atOnce: MAX_CONCURRENT,
   });
 
   return (key, origin, work) =>
@@ -56,11 +54,11 @@ export function shareCommits(units: UnitsOfWork): SharedWork {
         async run(given, member) {
           try {
             const value = await work(given);
-            // Not kept once its time is over: the client has been told otherwise.
+            // Not kept after its deadline: its client already received 503.
             origin.signal.throwIfAborted();
             request.outcome = { value };
           } catch (error) {
-            // A refusal that has written nothing leaves nothing to roll back.
+            // A problem before the first write leaves nothing to roll back.
             if (!(error instanceof Problem) || member.hasWritten()) throw error;
             request.outcome = { refusal: error };
           }
@@ -78,7 +76,7 @@ async function answer(units: UnitsOfWork, batch: readonly Request[]): Promise<vo
   try {
     await inParts(batch, {
       together: async (requests) => {
-        const limit = timeLimit(TIMEOUT);
+        const limit = timeLimit(TIMEOUT_MS);
         await units.batch(requests, { signal: limit.signal }).finally(limit.clear);
         for (const { outcome, resolve, reject } of requests) {
           if (outcome === undefined) reject(new Error('a request of a shared transaction was not handled'));
@@ -88,7 +86,7 @@ async function answer(units: UnitsOfWork, batch: readonly Request[]): Promise<vo
       },
       alone,
       concurrency: batch.length,
-      // Each finds out for itself what became of the database.
+      // Each request reports the state of the database itself.
       goesOn: async () => true,
       isLeft: ({ origin, reject }) => {
         if (origin.signal.aborted) reject(origin.signal.reason);

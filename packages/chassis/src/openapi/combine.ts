@@ -1,10 +1,10 @@
-// The whole from the documents of its services.
+// Combines the documents of several services into one.
 import { DESCRIPTION, OPENAPI, type OpenApiDocument } from './document.ts';
 import { freeName, pascal, same, sorted, unique } from './names.ts';
 
 /**
- * One document of many. A component of the same name and content is there once; one of the same name and other content
- * is renamed, and so is an operation id that two have. Where two documents have the same path and method, the first has it.
+ * Equal components of one name are merged; different components of one name are renamed, and so are repeated operation ids. If two
+ * documents have the same path and method, the first one wins.
  */
 export function combineApis(
   documents: readonly OpenApiDocument[],
@@ -42,7 +42,7 @@ export function combineApis(
   };
 }
 
-/** The document with those of its components renamed whose name stands for something else already. */
+/** The document, with components renamed whose name another component already has. */
 function withoutClashes(
   { components = {}, paths = {} }: OpenApiDocument,
   taken: Record<string, Record<string, object>>,
@@ -53,7 +53,7 @@ function withoutClashes(
     JSON.parse(JSON.stringify(value), (key, inner) =>
       key === '$ref' ? (renamed.get(inner) ?? inner) : inner,
     );
-  // A component that refers to a renamed one is another than its namesake, too: again until none is left.
+  // A component that refers to a renamed one also differs from its namesake: repeat until nothing changes.
   for (let before = -1; before < renamed.size; ) {
     before = renamed.size;
     for (const [kind, parts] of Object.entries(components))

@@ -1,4 +1,4 @@
-// What an OpenAPI document looks like, as far as this chassis makes one.
+// The parts of OpenAPI that the chassis generates.
 
 export interface OpenApiDocument {
   openapi: string;

@@ -1,5 +1,5 @@
-// JSON Schema (2020-12) of a Joi schema. Joi emits most of it itself; this adds what it leaves out and JSON Schema can say,
-// and names in `$comment` what no JSON Schema can, so that a document never promises more than the code does.
+// JSON Schema (2020-12) of a Joi schema. Joi generates most of it; this adds constraints that Joi leaves out, and names in `$comment`
+// those that JSON Schema cannot express.
 import type { Joi } from '@warren/events';
 import { WarrenError } from '../errors.ts';
 
@@ -17,7 +17,7 @@ export interface JsonSchema {
   [keyword: string]: unknown;
 }
 
-/** What Joi says of a schema: `schema.describe()`. */
+/** The result of Joi's `schema.describe()`. */
 interface Description {
   type?: string;
   flags?: Record<string, unknown>;
@@ -34,8 +34,7 @@ interface Description {
 }
 
 /**
- * @param direction `input`: what is taken, where a field that is not named is refused; `output`: what is given, where a
- * later version may add fields
+ * @param direction `input` refuses other fields; `output` allows them, because a later version may add fields
  * @throws {WarrenError} `invalid_route`, for a schema that refers to another (`Joi.link`)
  */
 export function jsonSchemaOf(schema: Joi.Schema, direction: 'input' | 'output'): JsonSchema {
@@ -62,7 +61,7 @@ function complete(emitted: JsonSchema, said: Description, direction: 'input' | '
   if (said.whens !== undefined || said.matches?.some((match) => match.schema === undefined))
     lost.push('conditions');
 
-  // Letters of either case, or what must not match: as Joi emits them, they would refuse what Joi takes.
+  // Joi's output for flags and inverted patterns would refuse values that Joi accepts.
   if (lost.includes('pattern')) {
     delete node.pattern;
     delete node.allOf; // where Joi puts several
@@ -98,7 +97,7 @@ function completeFields(node: JsonSchema, said: Description, direction: 'input' 
   else delete node.required;
 }
 
-// What each rule of Joi becomes, Joi knows; these are the ones it does translate, and those that change a value and refuse none.
+// Rules that Joi translates itself, and those that convert a value and refuse none.
 const TRANSLATED = new Set(
   (
     'min max length minCharacters maxCharacters pattern email guid isoDate uri hostname hex base64 ip domain dataUri isoDuration token ' +

@@ -1,4 +1,4 @@
-// Names of the parts of a document.
+// Names in a document.
 import { isDeepStrictEqual } from 'node:util';
 
 export const pascal = (text: string): string =>
@@ -21,5 +21,5 @@ export function freeName(wanted: string, isFree: (name: string) => boolean): str
 export const sorted = <T>(parts: Record<string, T>): Record<string, T> =>
   Object.fromEntries(Object.entries(parts).sort(([a], [b]) => (a < b ? -1 : 1)));
 
-/** Whether two say the same, in whatever order of fields. */
+/** Whether two values are equal, in any order of fields. */
 export const same = (one: unknown, other: unknown): boolean => isDeepStrictEqual(one, other);

@@ -14,7 +14,7 @@ export interface ReadContext<Schema = any, Config = any> {
   correlationId: string;
   /** Aborted at the deadline of the request, and when the client has disconnected. */
   signal: AbortSignal;
-  /** Calls another service over the broker; its broker.ts declares the subscription to replies. */
+  /** Calls a method of another service over the broker; broker.ts declares the subscription to its replies. */
   request: RequestMethod;
 }
 

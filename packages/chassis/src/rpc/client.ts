@@ -1,4 +1,4 @@
-// Asking another service: a request to the exchange `rpc`, and the wait for its reply in a queue of this connection's own.
+// Calls other services: publishes a request to the exchange `rpc`, and waits for the reply in the queue of this connection.
 import type { AnyMethod } from '@warren/events';
 import type { Logger, Origin } from '../context.ts';
 import { PROBLEM_TYPE, Problem, type ProblemOptions, RETRY_SHORTLY, WarrenError } from '../errors.ts';
@@ -16,8 +16,8 @@ import {
   behalfOf,
   check,
   JSON_TYPE,
-  LARGEST,
-  LONGEST_TIMEOUT,
+  MAX_MESSAGE_BYTES,
+  MAX_TIMEOUT_MS,
   parse,
   problemOf,
   properties,
@@ -28,17 +28,17 @@ export interface RpcClientOptions {
   service: string;
   publisher: SharedPublisher;
   producers: Producers;
-  /** Whether the broker is there and takes messages. */
+  /** Whether the broker is connected and accepts messages. */
   available: () => boolean;
   log: Logger;
   metrics: Metrics;
 }
 
-const DEFAULT_TIMEOUT = 2_000;
-/** Replies that one replica waits for at once. */
+const DEFAULT_TIMEOUT_MS = 2_000;
+/** Requests that one replica has in flight at most. */
 const MAX_PENDING = 1_000;
 
-/** Why there is no answer; `abandoned`: whoever asked did not wait any longer. */
+/** Why there is no reply. `abandoned`: the caller no longer waits. */
 type Failure = 'invalid' | 'timeout' | 'unserved' | 'unavailable' | 'full';
 type Outcome = 'answered' | 'problem' | Failure | 'abandoned';
 type Waiting = PromiseWithResolvers<RascalMessage> & { method: AnyMethod };
@@ -65,23 +65,23 @@ export class RpcClient {
         this.#options.metrics.rpcRepliesDropped.inc();
         return;
       }
-      // Only the service of the method can answer; another's reply does not end the wait for its own.
+      // Only the service of the method may reply; a reply of another does not end the wait.
       const { service } = waiting.method;
       if (this.#options.producers.refuse(message, subscription, [service]) === undefined)
         waiting.resolve(message);
     });
   }
 
-  /** The connection is gone, and with it the queue that the replies would come to. */
+  /** The connection is lost, and with it the queue of the replies. */
   failPending(): void {
     for (const waiting of this.#pending.values()) waiting.reject(unavailable());
   }
 
   readonly requestFor: RequestFor =
     (origin) =>
-    (method, data, { timeout = DEFAULT_TIMEOUT } = {}) => {
+    (method, data, { timeout = DEFAULT_TIMEOUT_MS } = {}) => {
       const { service } = this.#options;
-      // The broker would refuse it, and close the channel under all other requests.
+      // The broker would refuse it, and close the channel that all requests share.
       if (!method.callers.includes(service))
         return Promise.reject(
           new WarrenError(
@@ -98,19 +98,19 @@ export class RpcClient {
       const attributes = { 'messaging.system': 'rabbitmq', 'messaging.destination.name': method.routingKey };
       return withSpan(`${method.method} request`, { kind: SpanKind.CLIENT, attributes }, async () => {
         try {
-          const reply = await this.#ask(method, data, Math.min(timeout, LONGEST_TIMEOUT), origin);
+          const reply = await this.#call(method, data, Math.min(timeout, MAX_TIMEOUT_MS), origin);
           observe('answered');
           return reply as never;
         } catch (error) {
           observe(
-            error instanceof Unanswered ? error.outcome : error instanceof Problem ? 'problem' : 'abandoned',
+            error instanceof RpcFailure ? error.outcome : error instanceof Problem ? 'problem' : 'abandoned',
           );
           throw error;
         }
       });
     };
 
-  async #ask(method: AnyMethod, data: object, timeout: number, origin: Origin): Promise<object> {
+  async #call(method: AnyMethod, data: object, timeout: number, origin: Origin): Promise<object> {
     const { signal } = origin;
     signal?.throwIfAborted();
     const replyTo = this.#replyTo;
@@ -118,9 +118,9 @@ export class RpcClient {
       throw unavailable();
     if (this.#pending.size >= MAX_PENDING) throw tooMany();
     const content = Buffer.from(JSON.stringify(data));
-    if (content.length > LARGEST)
+    if (content.length > MAX_MESSAGE_BYTES)
       throw new RangeError(
-        `the request ${method.method} has ${content.length} bytes, more than ${LARGEST}: send a reference in place of the content`,
+        `the request ${method.method} has ${content.length} bytes, more than ${MAX_MESSAGE_BYTES}: send a reference in place of the content`,
       );
 
     const id = newId();
@@ -130,22 +130,7 @@ export class RpcClient {
     signal?.addEventListener('abort', onAbort, { once: true });
     this.#pending.set(id, waiting);
     try {
-      const options = {
-        ...properties({
-          messageId: id,
-          type: method.routingKey,
-          appId: this.#options.service,
-          userId: this.#options.producers.user,
-          correlationId: origin.correlationId,
-          traceparent: currentTraceparent() ?? origin.traceparent,
-          timeout,
-        }),
-        contentType: JSON_TYPE,
-        replyTo,
-        mandatory: true,
-      };
-      options.headers[TIMEOUT_HEADER] = Math.ceil(timeout);
-      if (origin.caller !== undefined) Object.assign(options.headers, behalfOf(origin.caller));
+      const options = this.#propertiesOf(id, method, timeout, { origin, replyTo });
       this.#send(method, content, options, waiting).catch(waiting.reject);
       return this.#read(method, await waiting.promise, origin.log);
     } finally {
@@ -153,6 +138,31 @@ export class RpcClient {
       signal?.removeEventListener('abort', onAbort);
       this.#pending.delete(id);
     }
+  }
+
+  #propertiesOf(
+    messageId: string,
+    { routingKey }: AnyMethod,
+    timeout: number,
+    { origin, replyTo }: { origin: Origin; replyTo: string },
+  ): object {
+    const { correlationId, traceparent, caller } = origin;
+    const { service, producers } = this.#options;
+    const common = properties({
+      messageId,
+      type: routingKey,
+      appId: service,
+      userId: producers.user,
+      correlationId,
+      traceparent: currentTraceparent() ?? traceparent,
+      timeout,
+    });
+    const headers = {
+      ...common.headers,
+      [TIMEOUT_HEADER]: Math.ceil(timeout),
+      ...(caller !== undefined && behalfOf(caller)),
+    };
+    return { ...common, headers, contentType: JSON_TYPE, replyTo, mandatory: true };
   }
 
   async #send(method: AnyMethod, content: Buffer, options: object, waiting: Waiting): Promise<void> {
@@ -163,7 +173,7 @@ export class RpcClient {
       if (error === undefined) return;
       if (error.reason === 'refused')
         this.#options.log.error({ err: error, method: method.method }, 'the broker refused an RPC request');
-      waiting.reject(error.reason === 'returned' ? unserved(method) : unavailable(error));
+      waiting.reject(error.reason === 'returned' ? methodUnserved(method) : unavailable(error));
     });
   }
 
@@ -190,7 +200,7 @@ export class RpcClient {
   }
 }
 
-class Unanswered extends Problem {
+class RpcFailure extends Problem {
   readonly outcome: Failure;
 
   constructor(outcome: Failure, status: number, options: ProblemOptions) {
@@ -200,7 +210,7 @@ class Unanswered extends Problem {
 }
 
 const unavailable = (cause?: unknown) =>
-  new Unanswered('unavailable', 503, {
+  new RpcFailure('unavailable', 503, {
     title: 'Broker unavailable',
     code: 'broker_unavailable',
     detail: 'The message broker is unavailable; try again shortly.',
@@ -208,8 +218,8 @@ const unavailable = (cause?: unknown) =>
     cause,
   });
 
-const unserved = ({ method, routingKey }: AnyMethod) =>
-  new Unanswered('unserved', 503, {
+const methodUnserved = ({ method, routingKey }: AnyMethod) =>
+  new RpcFailure('unserved', 503, {
     title: 'Method unavailable',
     code: 'method_unserved',
     detail: `No service has bound a queue to ${routingKey} on this broker; start the service that handles ${method}.`,
@@ -217,7 +227,7 @@ const unserved = ({ method, routingKey }: AnyMethod) =>
   });
 
 const tooMany = () =>
-  new Unanswered('full', 503, {
+  new RpcFailure('full', 503, {
     title: 'Too many requests pending',
     code: 'too_many_requests_pending',
     detail: `${MAX_PENDING} requests to other services are already in flight; try again shortly.`,
@@ -225,14 +235,14 @@ const tooMany = () =>
   });
 
 const timedOut = ({ method }: AnyMethod, timeout: number) =>
-  new Unanswered('timeout', 504, {
+  new RpcFailure('timeout', 504, {
     title: 'Request timed out',
     code: 'request_timed_out',
     detail: `${method} did not respond within ${timeout} ms.`,
   });
 
 const invalidReply = ({ method }: AnyMethod) =>
-  new Unanswered('invalid', 502, {
+  new RpcFailure('invalid', 502, {
     title: 'Invalid reply',
     code: 'reply_invalid',
     detail: `The reply of ${method} does not match its contract.`,

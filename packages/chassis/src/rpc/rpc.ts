@@ -13,27 +13,27 @@ import { RpcServer } from './server.ts';
 
 export interface Rpc {
   requestFor: RequestFor;
-  /** The broker came or went. */
+  /** Call it at each change of the connection to the broker. */
   onBrokerState(state: BrokerState): void;
   close(): Promise<void>;
 }
 
 export interface RpcOptions {
   service: string;
-  /** Whether broker.ts has it receive replies. */
+  /** Whether broker.ts subscribes to replies. */
   receivesReplies: boolean;
   methods: readonly RpcHandler[];
   producers: Producers;
   /** Absent with AUTH=off. */
   auth?: Auth | undefined;
-  /** Handlers at once. */
+  /** Handlers that run at once. */
   concurrency: number;
   context: Pick<ReadContext, 'database' | 'config' | 'now'>;
   log: Logger;
   metrics: Metrics;
 }
 
-/** Before `messaging.start()`. */
+/** Call it before `messaging.start()`. */
 export function createRpc(messaging: Messaging, options: RpcOptions): Rpc {
   const { service, receivesReplies, methods } = options;
   if (!receivesReplies && methods.length === 0)
@@ -43,7 +43,7 @@ export function createRpc(messaging: Messaging, options: RpcOptions): Rpc {
   const available = () => messaging.state === 'connected';
   const client = receivesReplies ? new RpcClient({ ...options, publisher, available }) : undefined;
   const requestFor = client?.requestFor ?? rpcNotConfigured;
-  // What is drained may still wait for a reply.
+  // Cancelled last: requests that are drained may still wait for a reply.
   if (client !== undefined)
     messaging.subscribe(replySubscription(service), (session, queue) => client.attach(session, queue), {
       untilClose: true,
@@ -56,7 +56,7 @@ export function createRpc(messaging: Messaging, options: RpcOptions): Rpc {
     requestFor,
     onBrokerState(state) {
       if (state !== 'connected') client?.failPending();
-      // Opened before it is needed; where that fails, with the first request.
+      // Opened before the first request; if that fails, the first request opens it.
       else publisher.open().catch(() => {});
     },
     async close() {

@@ -1,4 +1,4 @@
-// RPC over the broker, as a service declares it: the methods that it handles.
+// The methods that a service handles. Their types come from its broker.ts: one handler for each, none more.
 import type { MethodDefinition } from '@warren/events';
 import { type BrokerDefinition, requestQueues } from '../messaging/broker.ts';
 import type { ReadContext } from '../request/context.ts';
@@ -38,7 +38,7 @@ type MethodsIn<Queue extends { methods: object }, Schema, Config> = [Queue] exte
 // biome-ignore lint/suspicious/noExplicitAny: methods of different requests stand in one object
 export type AnyMethods = Readonly<Record<string, MethodHandler<any, any>>>;
 
-/** A method and who answers it. */
+/** A method and its handler. */
 export interface RpcHandler {
   // biome-ignore lint/suspicious/noExplicitAny: methods of different requests stand in one list
   method: MethodDefinition<any, any>;

@@ -1,5 +1,5 @@
-// Serving requests: few at a time, in turns of those who ask, each answered before its deadline or not at all. A request is acknowledged when its
-// answer is on the broker, so that one whose server dies is served by another; it only reads, and may be served twice.
+// Handles RPC requests: a few at a time, in turns of their callers, each with a reply before its deadline or with none. A request is
+// acknowledged when the broker has its reply, so that another replica handles it if this one dies. It only reads, and may be handled twice.
 import type { AnyMethod } from '@warren/events';
 import { admit, requireOwner, unauthorized } from '../auth/access.ts';
 import { audit } from '../auth/audit.ts';
@@ -29,7 +29,7 @@ import {
   callerIn,
   check,
   JSON_TYPE,
-  LARGEST,
+  MAX_MESSAGE_BYTES,
   parse,
   properties,
   type RpcRequest,
@@ -43,26 +43,26 @@ export interface RpcServerOptions {
   producers: Producers;
   /** Absent with AUTH=off. */
   auth?: Auth | undefined;
-  /** Handlers at once. */
+  /** Handlers that run at once. */
   concurrency: number;
-  /** What every handler is given. */
+  /** What every handler gets. */
   context: Pick<ReadContext, 'database' | 'config' | 'now'>;
   requestFor: RequestFor;
   log: Logger;
   metrics: Metrics;
 }
 
-/** `refused`: more than the requester's share; `forged`: by whom the method's contract does not name. Both unread. */
+/** `refused`: above the caller's share. `forged`: from a caller that the contract of the method does not name. Both are not parsed. */
 type Outcome = 'answered' | 'problem' | 'failed' | 'late' | 'malformed' | 'refused' | 'forged';
 
-/** As many requests as a replica that asks has open at once, so that one alone never loses any; less than the prefetch. */
-const SHARE: Share = { requests: 1_000, bytes: 8 * 1024 * 1024 };
+/** As many requests as one calling replica has in flight at most, so that it alone never loses any; less than the prefetch. */
+const CALLER_SHARE: Share = { requests: 1_000, bytes: 8 * 1024 * 1024 };
 
 interface RpcResponse {
   content: Buffer;
   contentType: string;
   outcome: Outcome;
-  /** Why it cannot be answered now. */
+  /** Why there is no reply with data now. */
   reason?: string;
 }
 
@@ -77,7 +77,7 @@ export class RpcServer {
   constructor(options: RpcServerOptions) {
     this.#options = options;
     this.#warn = limitedWarnings(options.log);
-    this.#turns = new Turns(options.concurrency, SHARE);
+    this.#turns = new Turns(options.concurrency, CALLER_SHARE);
     this.#callers = [...new Set(options.methods.flatMap(({ method }) => method.callers))];
     options.producers.expect(requestQueue(options.service));
     this.#methods = new Map(options.methods.map((served) => [served.method.routingKey, served]));
@@ -98,7 +98,7 @@ export class RpcServer {
     const { metrics, producers, service } = this.#options;
     const request = requestOf(message);
     const definition = this.#methods.get(message.fields.routingKey)?.method;
-    // What a caller may have invented is no label.
+    // A name that a caller may have invented must not become a label.
     const method = definition?.method ?? 'unknown';
     const count = (outcome: Outcome) => {
       const seconds = (performance.now() - arrived) / 1_000;
@@ -113,8 +113,8 @@ export class RpcServer {
       return;
     }
     const { caller } = request;
-    // Its reply would go to the queue of the one whom it names: who asks must be that one, and one that may. A reply to any other
-    // would be refused by the broker, which closes the channel under all of them.
+    // The reply goes to the queue that the request names, so its sender must be the owner of that queue, and a caller in the contract.
+    // The broker would refuse any other reply, and close the channel that all replies share.
     const callers = (definition?.callers ?? this.#callers).filter((each) => each === caller);
     const forged = producers.refuse(message, requestQueue(service), callers);
     if (forged !== undefined || callers.length === 0) {
@@ -128,13 +128,13 @@ export class RpcServer {
       return;
     }
     try {
-      await this.#serve(message, request, arrived, lost, { method, count });
+      await this.#handle(message, request, arrived, lost, { method, count });
     } finally {
       this.#turns.release(caller, length);
     }
   }
 
-  async #serve(
+  async #handle(
     message: RascalMessage,
     request: RpcRequest,
     arrived: number,
@@ -148,7 +148,7 @@ export class RpcServer {
     await this.#turns.enter(caller);
     const ends = arrived + request.timeout;
     const left = ends - performance.now();
-    // RpcHandler by another, who has the request now; or for nobody, who has waited long enough.
+    // Another replica has the request now, or its caller no longer waits.
     if (lost.aborted || left <= 0) {
       this.#turns.leave(caller);
       if (!lost.aborted) bound.warn({ method, outcome: 'late', ms: count('late') }, 'rpc');
@@ -158,57 +158,37 @@ export class RpcServer {
     const onLost = () =>
       deadline.abandon(new WarrenError('broker_unavailable', 'The connection to the broker was lost.'));
     lost.addEventListener('abort', onLost, { once: true });
-    const work = this.#answer(message, request, deadline.signal, bound);
+    const work = this.#respond(message, request, deadline.signal, bound);
     void work.then(() => this.#turns.leave(caller));
-    const answer = await Promise.race([work, deadline.passed]);
-    const answered =
-      answer !== undefined && !lost.aborted && (await this.#reply(request, answer, deadline, ends));
+    const response = await Promise.race([work, deadline.passed]);
+    const isSent =
+      response !== undefined && !lost.aborted && (await this.#publish(request, response, deadline, ends));
     deadline.clear();
     lost.removeEventListener('abort', onLost);
     if (lost.aborted) return;
-    const outcome = answer === undefined || !answered ? 'late' : answer.outcome;
+    const outcome = response === undefined || !isSent ? 'late' : response.outcome;
     const level = outcome === 'failed' ? 'error' : outcome === 'late' ? 'warn' : 'info';
-    const reason = answer?.reason;
+    const reason = response?.reason;
     bound[level]({ method, from: caller, outcome, ms: count(outcome), reason }, 'rpc');
   }
 
-  /** Never rejects: an error is an answer too. */
-  async #answer(
+  /** Never rejects: an error becomes a problem. */
+  async #respond(
     message: RascalMessage,
-    { correlationId, traceparent: parent, caller: from }: RpcRequest,
+    request: RpcRequest,
     signal: AbortSignal,
     log: Logger,
   ): Promise<RpcResponse> {
-    const { context, requestFor } = this.#options;
-    const { content, fields } = message;
-    const { routingKey } = fields;
+    const { routingKey } = message.fields;
     const attributes = { 'messaging.system': 'rabbitmq', 'messaging.destination.name': routingKey };
     try {
-      const served = this.#methods.get(routingKey);
-      if (served === undefined)
+      const handler = this.#methods.get(routingKey);
+      if (handler === undefined)
         throw problem(503, { code: 'method_unserved', detail: `${routingKey} is no longer handled.` });
-      const { method, handle } = served;
       return await withSpan(
-        `${method.method} serve`,
-        { kind: SpanKind.SERVER, attributes, parent },
-        async () => {
-          const { value, errors } = check(method.request, parsed(content), 'the request');
-          if (errors.length > 0) throw invalid(errors);
-          this.#authorise(message, { method, from, value, log });
-          const traceparent = currentTraceparent();
-          const origin: Origin = {
-            correlationId,
-            ...(traceparent !== undefined && { traceparent }),
-            log,
-            signal,
-          };
-          const request = requestFor(origin);
-          const reply = await handle(value, { ...context, log, correlationId, signal, request });
-          const answer = Buffer.from(JSON.stringify(reply));
-          if (answer.length > LARGEST)
-            throw new Error(`the reply has ${answer.length} bytes, more than ${LARGEST}: return it in pages`);
-          return { content: answer, contentType: JSON_TYPE, outcome: 'answered' };
-        },
+        `${handler.method.method} serve`,
+        { kind: SpanKind.SERVER, attributes, parent: request.traceparent },
+        () => this.#call(handler, message, request, { signal, log }),
       );
     } catch (error) {
       const refusal = toProblem(error);
@@ -223,9 +203,32 @@ export class RpcServer {
     }
   }
 
+  /** Validates and authorises the request, and calls its handler. @throws {Problem} */
+  async #call(
+    { method, handle }: RpcHandler,
+    message: RascalMessage,
+    { correlationId, caller: from }: RpcRequest,
+    { signal, log }: { signal: AbortSignal; log: Logger },
+  ): Promise<RpcResponse> {
+    const { context, requestFor } = this.#options;
+    const { value, errors } = check(method.request, parsed(message.content), 'the request');
+    if (errors.length > 0) throw invalid(errors);
+    this.#authorise(message, { method, from, value, log });
+    const traceparent = currentTraceparent();
+    const origin: Origin = { correlationId, ...(traceparent !== undefined && { traceparent }), log, signal };
+    const request = requestFor(origin);
+    const reply = await handle(value, { ...context, log, correlationId, signal, request });
+    const content = Buffer.from(JSON.stringify(reply));
+    if (content.length > MAX_MESSAGE_BYTES)
+      throw new Error(
+        `the reply has ${content.length} bytes, more than ${MAX_MESSAGE_BYTES}: return it in pages`,
+      );
+    return { content, contentType: JSON_TYPE, outcome: 'answered' };
+  }
+
   /**
-   * With AUTH=jwt, requires that whom the gateway asks for may read the answer. Another service that the contract names asks in its
-   * own name. Neither is believed without the broker's word for it.
+   * With AUTH=jwt, requires that the user for whom the gateway calls may read the reply. Another service that the contract names calls
+   * in its own name. Both need a sender that the broker has validated.
    * @throws {Problem} 401, 403
    */
   #authorise(
@@ -251,8 +254,8 @@ export class RpcServer {
     if (caller.kind === 'operator') audit(log, audited, 200);
   }
 
-  /** @returns whether the answer is on the broker, before its deadline */
-  async #reply(
+  /** @returns whether the broker has the reply before the deadline */
+  async #publish(
     request: RpcRequest,
     { content, contentType }: RpcResponse,
     deadline: Deadline,

@@ -1,4 +1,4 @@
-// What requests and replies look like on the wire, and what of it may be believed.
+// The format of requests and replies on the broker, and which of their fields can be trusted.
 import type { Joi } from '@warren/events';
 import type { Options } from 'amqplib/callback_api';
 import { ANONYMOUS, type Caller, identified } from '../auth/caller.ts';
@@ -10,74 +10,74 @@ import { fieldErrors, inspect } from '../request/validation.ts';
 import { isTraceparent } from '../telemetry/tracing.ts';
 
 export const JSON_TYPE = 'application/json';
-/** The ms that whoever asks waits, from when it sent the request. */
+/** ms that the caller waits from the moment it sends the request. */
 export const TIMEOUT_HEADER = 'x-warren-timeout';
-/** On whose behalf; accepted of AUTH_GATEWAY alone. */
+/** The user on whose behalf the call is made; accepted only from AUTH_GATEWAY. */
 export const SUBJECT_HEADER = 'x-warren-subject';
 /** A list of strings. */
 export const ROLES_HEADER = 'x-warren-roles';
-/** ms; nobody is waited for longer. */
-export const LONGEST_TIMEOUT = 60_000;
-/** Bytes, as of an event. */
-export const LARGEST = 1024 * 1024;
+export const MAX_TIMEOUT_MS = 60_000;
+/** The same limit as that of an event. */
+export const MAX_MESSAGE_BYTES = 1024 * 1024;
 
-/** A request as it came in. */
+/** A request that has arrived. */
 export interface RpcRequest {
-  /** The reply names it as its correlation id. */
+  /** The correlation id of the reply. */
   id: string;
   replyTo: string;
-  /** The service whose reply queue that is. */
+  /** The service that owns the reply queue. */
   caller: string;
-  /** ms from its arrival. It was younger than that when the broker gave it away: no clock of another machine is needed. */
+  /** ms from its arrival. The broker expires older requests, so no clock synchronisation is needed. */
   timeout: number;
   correlationId: string;
   traceparent: string | undefined;
 }
 
-/** Bytes of an AMQP short string, at most. */
-const SHORT_STRING = 255;
+/** The limit of an AMQP short string. */
+const SHORT_STRING_BYTES = 255;
 
-/** Replies go to reply queues only, so that nobody has a service publish requests in its name. */
+/** Replies go only to reply queues. Otherwise a caller could make a service publish requests in its name. */
 const REPLY_QUEUE = /^[a-z][a-z0-9-]*\.reply\.[^*#]{1,200}$/;
 
-/** @returns undefined where nobody could be answered */
+/** @returns undefined if no reply is possible */
 export function requestOf({ properties }: RascalMessage): RpcRequest | undefined {
   const { messageId, replyTo, headers = {} } = properties;
   if (typeof messageId !== 'string' || !/^.{1,128}$/.test(messageId)) return undefined;
   if (typeof replyTo !== 'string' || !REPLY_QUEUE.test(replyTo)) return undefined;
-  // What came in as bytes that are no UTF-8 is longer on its way back.
-  if (Math.max(Buffer.byteLength(messageId), Buffer.byteLength(replyTo)) > SHORT_STRING) return undefined;
+  // Invalid UTF-8 becomes longer when it is sent back.
+  if (Math.max(Buffer.byteLength(messageId), Buffer.byteLength(replyTo)) > SHORT_STRING_BYTES)
+    return undefined;
   const { [TIMEOUT_HEADER]: timeout, traceparent } = headers;
   if (typeof timeout !== 'number' || !(timeout > 0)) return undefined;
   return {
     id: messageId,
     replyTo,
     caller: replyTo.split('.', 1)[0] as string,
-    timeout: Math.min(timeout, LONGEST_TIMEOUT),
+    timeout: Math.min(timeout, MAX_TIMEOUT_MS),
     correlationId: correlationIdOf({ headers }),
     traceparent: typeof traceparent === 'string' && isTraceparent(traceparent) ? traceparent : undefined,
   };
 }
 
-/** What the headers of a request say of the caller on whose behalf it is sent. */
+/** Headers that name the caller on whose behalf a request is sent. */
 export const behalfOf = ({ kind, subject, roles }: Caller): Record<string, unknown> =>
   kind === 'anonymous'
     ? {}
     : { ...(subject !== undefined && { [SUBJECT_HEADER]: subject }), [ROLES_HEADER]: roles };
 
-/** The caller whom the headers name. */
+/** The caller that the headers name. */
 export function callerIn({ properties }: RascalMessage): Caller {
   const { [SUBJECT_HEADER]: subject, [ROLES_HEADER]: roles } = properties.headers ?? {};
   if (!Array.isArray(roles)) return ANONYMOUS;
   return identified(typeof subject === 'string' ? subject : undefined, rolesOf(roles));
 }
 
-/** What both ways have in common. @param timeout ms after which the broker may forget the message */
+/** Properties of requests and replies. @param timeout ms after which the broker may drop the message */
 export const properties = (of: {
   messageId: string;
   type: string;
   appId: string;
-  /** The broker user of whoever publishes it. */
+  /** The broker user of the publisher. */
   userId: string;
   correlationId: string;
   traceparent: string | undefined;
@@ -95,11 +95,11 @@ export const properties = (of: {
   },
 });
 
-/** @throws {SyntaxError | TypeError} when it is no JSON in UTF-8 */
+/** @throws {SyntaxError | TypeError} if it is not JSON in UTF-8 */
 export const parse = (content: Buffer): unknown => JSON.parse(utf8.decode(content));
 const utf8 = new TextDecoder('utf-8', { fatal: true });
 
-/** Checks data from another service: nothing is converted, and fields that the contract does not know are dropped. */
+/** Checks data from another service: converts nothing, and drops fields that the contract does not have. */
 export function check(
   schema: Joi.Schema,
   data: unknown,
@@ -116,7 +116,7 @@ const OPTIONS: Joi.ValidationOptions = {
   errors: { wrap: { label: false } },
 };
 
-/** The problem that a service answered with; undefined when it is none. */
+/** The problem in a reply; undefined if the body is not a valid problem. */
 export function problemOf(body: unknown): Problem | undefined {
   if (typeof body !== 'object' || body === null) return undefined;
   const { status, title, code, detail, errors } = body as Record<string, unknown>;

@@ -1,4 +1,4 @@
-// A service's own counters, declared beside what they count.
+// Counters of a service, declared beside the code that they count.
 import { Counter, type Registry } from 'prom-client';
 import { WarrenError } from '../errors.ts';
 
@@ -15,17 +15,17 @@ export interface CounterDefinition<Labels extends Record<string, string> = Recor
   /** As on `/metrics`; ends in `_total`. */
   name: string;
   help: string;
-  /** All values of each label: every combination is there from the start, for a counter that begins at 1 has no rate. */
+  /** All values of each label. Every combination starts at 0, or `rate()` would miss the first increment. */
   labels: { readonly [Name in keyof Labels]: readonly Labels[Name][] };
 }
 
-/** Looks a counter up, and returns what counts. */
+/** Returns a function that increments the counter. */
 export type Counters = <Labels extends Record<string, string>>(
   counter: CounterDefinition<Labels>,
   labels: Labels,
 ) => () => void;
 
-/** @throws from what it returns {WarrenError} `invalid_service`, for a counter that is not among the definitions */
+/** The returned function throws a {WarrenError} `invalid_service` for a counter that is not in the definitions. */
 export function createCounters(registry: Registry, definitions: readonly CounterDefinition[]): Counters {
   const counters = new Map<string, Counter>();
   for (const { name, help, labels } of definitions) {

@@ -1,4 +1,4 @@
-// One JSON object a line on standard output; secrets stay out of it.
+// Logs one JSON object per line on standard output, without secrets.
 import pino from 'pino';
 import type { Logger } from '../context.ts';
 import { asError } from '../errors.ts';
@@ -6,7 +6,7 @@ import { maskAndCut, maskCredentials, maskSecrets } from '../redact.ts';
 
 /**
  * A pino logger. Bind `correlationId`, `traceId` and `eventId` by child loggers.
- * @param options.stream for tests: whatever takes lines; standard output when absent
+ * @param options.stream receives the lines in tests; default: standard output
  */
 export function createLog(options: {
   service: string;
@@ -29,7 +29,7 @@ export function createLog(options: {
         logMethod(args, method) {
           const given = args.map((arg) => (typeof arg === 'string' ? maskCredentials(arg) : arg));
           const error = args[0] instanceof Error ? args[0] : (args[0] as { err?: unknown } | null)?.err;
-          // Without a message pino takes the error's own.
+          // Without a message, pino would log the unmasked message of the error.
           if (given.length === 1 && error instanceof Error) given.push(maskAndCut(asError(error).message));
           method.apply(this, given as typeof args);
         },
@@ -39,7 +39,7 @@ export function createLog(options: {
   );
 }
 
-/** A child logger, made when somebody logs: most requests and events log nothing but their end. */
+/** A child logger that is created at its first use, because most requests and events log only their end. */
 export function childOf(log: Logger, fields: () => object): () => Logger {
   let child: Logger | undefined;
   return () => {
@@ -54,7 +54,7 @@ function standardOutput(): ReturnType<typeof openStandardOutput> {
   return output;
 }
 
-/** The lines of one turn of the event loop in one write; what is left when the process exits, then. A kill loses a turn. */
+/** Writes the lines of one turn of the event loop at once, and the rest at exit. A kill loses the lines of one turn. */
 function openStandardOutput(): { write(line: string): void } {
   const out = pino.destination({ fd: 1, sync: true });
   let lines = '';
@@ -71,9 +71,9 @@ function openStandardOutput(): { write(line: string): void } {
   };
 }
 
-// What says where an error comes from. Everything else an error drags along (connection settings, request bodies, rows)
-// may hold secrets, and stays out of the log.
-const TELLING = [
+// Fields that show where an error comes from. Its other fields (connection settings, request bodies, rows) may hold secrets, and are
+// not logged.
+const LOGGED_FIELDS = [
   ...['code', 'status', 'syscall', 'address', 'port', 'field', 'mistakes'],
   ...[
     'severity',
@@ -89,29 +89,29 @@ const TELLING = [
   ],
 ];
 
-/** An error as a log line shows it: type, message, stack, what tells where it comes from, and its causes. */
+/** An error for a log line: type, message, stack, origin and causes. */
 export function describeError(error: unknown): unknown {
   try {
     return describe(error, 0);
   } catch {
-    // Its fields are getters that throw, or what no text can be made of; the log must not fail over it.
+    // A getter that throws, or a value without a text, must not break the log.
     return { type: 'Error', message: 'an error that cannot be described' };
   }
 }
 
 function describe(error: unknown, depth: number): unknown {
   if (!(error instanceof Error)) return typeof error === 'string' ? maskAndCut(error) : error;
-  const told: Record<string, unknown> = { type: error.name, message: maskAndCut(asError(error).message) };
-  for (const name of TELLING) {
+  const fields: Record<string, unknown> = { type: error.name, message: maskAndCut(asError(error).message) };
+  for (const name of LOGGED_FIELDS) {
     const value = (error as unknown as Record<string, unknown>)[name];
     if (value !== undefined && typeof value !== 'function') {
-      told[name] = typeof value === 'string' ? maskAndCut(value) : value;
+      fields[name] = typeof value === 'string' ? maskAndCut(value) : value;
     }
   }
-  if (typeof error.stack === 'string') told.stack = maskAndCut(error.stack);
+  if (typeof error.stack === 'string') fields.stack = maskAndCut(error.stack);
   if (depth < 5) {
-    if (error.cause !== undefined) told.cause = describe(error.cause, depth + 1);
-    if (error instanceof AggregateError) told.errors = error.errors.map((one) => describe(one, depth + 1));
+    if (error.cause !== undefined) fields.cause = describe(error.cause, depth + 1);
+    if (error instanceof AggregateError) fields.errors = error.errors.map((one) => describe(one, depth + 1));
   }
-  return told;
+  return fields;
 }

@@ -1,11 +1,10 @@
-// Log lines whose number strangers decide: the first is written at once, then one every ten seconds at most.
+// For log lines that clients can cause in any number: writes the first at once, then at most one every ten seconds.
 import type { Logger } from '../context.ts';
 
-/** ms between two lines about the same thing. */
-const EVERY = 10_000;
+const INTERVAL_MS = 10_000;
 
 /**
- * @param write gets how many were left out since the last one
+ * @param write gets the number of calls omitted since the last line
  * @param clock ms, monotonic
  */
 export function seldom<Args extends unknown[]>(
@@ -19,12 +18,12 @@ export function seldom<Args extends unknown[]>(
       omitted += 1;
       return;
     }
-    next = clock() + EVERY;
+    next = clock() + INTERVAL_MS;
     write(omitted, ...args);
     omitted = 0;
   };
 }
 
-/** Logs a warning, unless there was one a moment ago; the field `unlogged` counts those left out since. */
+/** Logs at most one warning every ten seconds; the field `unlogged` counts those omitted since the last. */
 export const limitedWarnings = (log: Logger): ((fields: object, message: string) => void) =>
   seldom((unlogged, fields, message) => log.warn({ ...fields, unlogged }, message));

@@ -1,5 +1,5 @@
-// Traces. Off (no OTEL_EXPORTER_OTLP_ENDPOINT) nothing of the SDK is loaded and no span is made; a caller's trace context
-// is passed on unchanged, so that the others' traces stay whole.
+// Traces. Without OTEL_EXPORTER_OTLP_ENDPOINT the SDK is not loaded and no span is created; the trace context of a caller is passed on
+// unchanged, so that the traces of other services stay connected.
 import { AsyncLocalStorage } from 'node:async_hooks';
 import {
   type Attributes,
@@ -39,7 +39,7 @@ export function traceIdOf(traceparent: string | undefined): string | undefined {
   return traceparent === undefined ? undefined : TRACEPARENT.exec(traceparent)?.[1];
 }
 
-/** W3C `traceparent` of the span at work; with tracing off the one the work came with. */
+/** W3C `traceparent` of the active span; without tracing, that of the caller. */
 export function currentTraceparent(): string | undefined {
   if (active === undefined) return passing.getStore();
   const span = trace.getSpanContext(context.active());
@@ -50,7 +50,7 @@ export function currentTraceparent(): string | undefined {
 export interface SpanOptions {
   kind?: SpanKind;
   attributes?: Attributes;
-  /** W3C `traceparent` the work came with; the span at work when absent. One that is malformed counts as absent. */
+  /** W3C `traceparent` of the caller; default: the active span. A malformed one is ignored. */
   parent?: string;
 }
 
@@ -120,8 +120,8 @@ export const tracing = {
   },
 };
 
-/** ms the last spans may take to get out. */
-const FLUSH = 1_000;
+/** For the export of the last spans at shutdown. */
+const FLUSH_TIMEOUT_MS = 1_000;
 
 async function load(options: {
   service: string;
@@ -150,9 +150,9 @@ async function load(options: {
     tracer: provider.getTracer('warren', options.version),
     users: 0,
     async shutdown() {
-      // A collector that is away must neither fail nor hold up the end of a service.
+      // An unavailable collector must neither fail nor delay the shutdown.
       await within(
-        FLUSH,
+        FLUSH_TIMEOUT_MS,
         provider.shutdown().catch(() => {}),
       );
       trace.disable();
