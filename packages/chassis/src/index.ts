@@ -18,7 +18,6 @@ export {
 export * from './http/routes.ts';
 export { newId } from './id.ts';
 export { type BrokerDefinition, defineBroker } from './messaging/broker.ts';
-export { HEADERS } from './messaging/failed-message-publisher.ts';
 export type { EventHandler, Handler, Handlers } from './messaging/handlers.ts';
 export type { BrokerConfig } from './messaging/rascal/rascal.ts';
 export { RETRY_DELAYS } from './messaging/retry-delays.ts';

@@ -4,7 +4,7 @@ import { eventually, managementOf, platformDefinitions, withBroker, withDatabase
 import { type ChannelModel, type ConfirmChannel, connect, type Options } from 'amqplib';
 import { expect } from 'chai';
 import { newId } from '../src/id.ts';
-import { HEADERS } from '../src/index.ts';
+import { HEADERS } from '../src/messaging/failed-message-publisher.ts';
 import { type RunningService, start } from '../src/service/start.ts';
 import { createLog } from '../src/telemetry/index.ts';
 import { listener, written } from './fixtures/services.ts';
