@@ -143,6 +143,16 @@ describe('the configuration', () => {
     expect(mistakes).not.to.contain('hunter2');
   });
 
+  it('never shows a secret that occurs in the description of its variable', () => {
+    const described = { API_TOKEN: Joi.string().pattern(/^t-/).description('The password of the provider.') };
+    expect(() =>
+      loadConfig({ schema: described, database: false, broker: false, env: { API_TOKEN: 'password' } }),
+    )
+      .to.throw(ConfigError)
+      .with.property('mistakes')
+      .deep.equal([`API_TOKEN: is invalid ${HIDDEN}`]);
+  });
+
   it('refuses several database hosts, and says how failover is done', () => {
     for (const url of [
       'postgres://me:pa,ss@one:5432,two:5432/db',
