@@ -7,6 +7,7 @@ import {
   type Methods,
   RETRY_DELAYS,
   rascalConfig,
+  start,
 } from '../src/index.ts';
 import { type BrokerSettings, defaultBrokerSettings } from '../src/messaging/topology.ts';
 import { standard } from './fixtures/services.ts';
@@ -165,6 +166,40 @@ describe('a broker.ts', () => {
         ...without,
       }),
     ).to.throw('service kitchen: handlers need migrations for the inbox');
+  });
+
+  describe('with a part missing that the compiler did not ask for', () => {
+    const env = {
+      AMQP_URL: 'amqp://127.0.0.1:1',
+      DATABASE_URL: 'postgres://127.0.0.1:1/kitchen',
+      PORT: '0',
+      ADMIN_PORT: '0',
+      LOG_LEVEL: 'silent',
+    };
+    const failureOf = (given: object): Promise<unknown> =>
+      start({ name: 'kitchen', broker, handlers, methods, ...parts, ...given }, env, {
+        signal: AbortSignal.timeout(500),
+      }).catch((error) => error);
+    const invalid = (message: string) => ({ code: 'invalid_service', message });
+
+    it('does not start without a handler', async () => {
+      expect(await failureOf({ handlers: {} })).to.include(
+        invalid('handlers.ts has no handler for garden.planted.v1'),
+      );
+    });
+
+    it('does not start without the handler of one version', async () => {
+      const [first] = handlers['kitchen.garden.planted'];
+      expect(await failureOf({ handlers: { 'kitchen.garden.planted': first } })).to.include(
+        invalid('handlers.ts has no handler for garden.planted.v2'),
+      );
+    });
+
+    it('does not start without a method', async () => {
+      expect(await failureOf({ methods: {} })).to.include(
+        invalid('methods.ts has no handler for kitchen.taste.v1'),
+      );
+    });
   });
 });
 

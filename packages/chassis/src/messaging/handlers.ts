@@ -1,6 +1,7 @@
 // The handlers of a service's events. Their types come from its broker.ts: one for each queue, none more.
 import type { AnyEvent, CloudEvent, EventDefinition } from '@warren/events';
 import type { WorkContext } from '../context.ts';
+import { WarrenError } from '../errors.ts';
 import { type BrokerDefinition, type EventQueue, versionsOf } from './broker.ts';
 
 /**
@@ -64,11 +65,17 @@ export interface BoundHandler {
   key?: (event: CloudEvent<any>) => string;
 }
 
-/** The handlers of one queue, each with the version of the event that it handles. */
+/**
+ * The handlers of one queue, each with the version of the event that it handles.
+ * @throws {WarrenError} `invalid_service`, when a version has none
+ */
 export function bindHandlers(queue: EventQueue, handlers: AnyHandlers[string] | undefined): BoundHandler[] {
   const ofVersions = [handlers].flat();
   return versionsOf(queue).map((event, index) => {
-    const handler = ofVersions[index] as EventHandler;
+    const handler = ofVersions[index];
+    // The compiler refuses it, but Node.js runs what was not compiled.
+    if (handler === undefined)
+      throw new WarrenError('invalid_service', `handlers.ts has no handler for ${event.routingKey}`);
     return typeof handler === 'function' ? { event, handle: handler } : { event, ...handler };
   });
 }

@@ -1,5 +1,6 @@
 // The methods that a service handles. Their types come from its broker.ts: one handler for each, none more.
 import type { MethodDefinition } from '@warren/events';
+import { WarrenError } from '../errors.ts';
 import { type BrokerDefinition, requestQueues } from '../messaging/broker.ts';
 import type { ReadContext } from '../request/context.ts';
 
@@ -46,8 +47,17 @@ export interface RpcHandler {
   handle(request: any, context: ReadContext<any, any>): Promise<object>;
 }
 
-/** The methods of a service, each with its handler. */
+/**
+ * The methods of a service, each with its handler.
+ * @throws {WarrenError} `invalid_service`, when a method has none
+ */
 export const bindMethods = (broker: BrokerDefinition | undefined, handlers: AnyMethods): RpcHandler[] =>
   requestQueues(broker).flatMap(([, { methods }]) =>
-    Object.entries(methods).map(([key, method]) => ({ method, handle: handlers[key] as AnyMethods[string] })),
+    Object.entries(methods).map(([key, method]) => {
+      const handle = handlers[key];
+      // The compiler refuses it, but Node.js runs what was not compiled.
+      if (handle === undefined)
+        throw new WarrenError('invalid_service', `methods.ts has no handler for ${key}`);
+      return { method, handle };
+    }),
   );

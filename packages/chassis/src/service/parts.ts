@@ -37,7 +37,7 @@ export interface Parts {
   stopping: AbortController;
 }
 
-/** @throws {WarrenError} `invalid_route` */
+/** @throws {WarrenError} `invalid_route`, `invalid_service` */
 export function createParts(setup: Setup, onFatal: (error: Error) => void): Parts {
   const { definition, config, log, metrics, counters, auth } = setup;
   const stopping = new AbortController();

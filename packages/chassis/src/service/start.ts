@@ -40,7 +40,7 @@ export interface StartOptions {
 /**
  * Starts a service. Resolves when it listens, for which it needs its database, but not its broker.
  * @throws {ConfigError} with every mistake in the environment
- * @throws {WarrenError} `invalid_route`, `port_taken`, `migration_failed`
+ * @throws {WarrenError} `invalid_route`, `invalid_service`, `port_taken`, `migration_failed`
  */
 export async function start(
   definition: ServiceDescription,
