@@ -146,7 +146,12 @@ describe('what is refused', () => {
       ['a key that there is not, further down', 'user', ['image.tga=1'], "'tga' not allowed"],
       ['a text for a number', 'user', ['replicas=two'], "'/replicas': got string, want null or integer"],
       ['negative replicas', 'user', ['replicas=-1'], "'/replicas': minimum: got -1"],
-      ['a Secret that is missing', 'user', [], 'the Secret "planted-amqp" does not exist in the namespace "warren"'],
+      [
+        'a Secret that is missing',
+        'user',
+        [],
+        'the Secret "planted-amqp" does not exist in the namespace "warren"',
+      ],
       [
         'a Secret that is missing, by its name',
         'user',
