@@ -498,7 +498,7 @@ export const broker = defineBroker('planted', { vhosts: { publish: {} } });
     ],
     [
       'asyncapi',
-      'a service that hears one event less',
+      'a service that consumes one event less',
       (copy) => {
         const file = 'services/session/src/broker.ts';
         return {
