@@ -33,7 +33,7 @@ export interface ServiceDescription<Config = any, Schema = any> {
   counters?: readonly CounterDefinition[];
 }
 
-/** A description whose name, handlers and methods are those that its broker.ts asks for. */
+/** A description whose name, handlers and methods are those that its broker.ts requires. */
 type Fitting<Config, Schema, Broker> = Omit<
   ServiceDescription<Config, Schema>,
   'name' | 'broker' | 'handlers' | 'methods'
@@ -44,7 +44,7 @@ type Fitting<Config, Schema, Broker> = Omit<
   Part<'handlers', Handlers<Broker, Schema, Config>> &
   Part<'methods', Methods<Broker, Schema, Config>>;
 
-/** Required where something is asked for, else absent. */
+/** Required if broker.ts declares any, otherwise not allowed. */
 type Part<Name extends string, Wanted> = [keyof Wanted] extends [never]
   ? { [Key in Name]?: never }
   : { [Key in Name]: Wanted };
