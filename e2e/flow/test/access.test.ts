@@ -157,7 +157,7 @@ describe('access', () => {
       );
   });
 
-  it('to an order in the name of another is refused, whoever asks', async () => {
+  it('to an order in the name of another user is refused to every caller', async () => {
     const example = {
       method: 'POST',
       path: '/orders',
