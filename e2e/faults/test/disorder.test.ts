@@ -165,7 +165,7 @@ describe('events that arrive twice, late, and in the wrong order', () => {
     await system.accounts({ duplicates: true, asPriced: false, end: true });
     const after = await statuses('payment');
     const more = (status: string) => (after[status] ?? 0) - (before[status] ?? 0);
-    figure('given back', more('refunded'));
+    figure('refunded', more('refunded'));
     figure('never charged', more('void'));
     expect(more('refunded')).to.be.above(0);
     expect(more('void')).to.be.above(0);
