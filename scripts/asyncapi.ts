@@ -1,6 +1,6 @@
 // Writes docs/reference/asyncapi.json from every broker.ts and the contracts: which service publishes and consumes which
-// event, and which one handles which method. With --check it only says whether the file differs. In both cases it says where
-// the document violates the standard.
+// event, and which one handles which method. With --check it only reports whether the file differs. In both cases it reports
+// where the document violates the standard.
 import { Parser } from '@asyncapi/parser';
 import { asyncApiOf } from './asyncapi/document.ts';
 import { brokerConfigs } from './brokers.ts';

@@ -1,11 +1,11 @@
-// What the services say about the broker: their broker.ts, with the settings they start with when told nothing else.
+// Loads the broker.ts of the services, expanded with the default settings.
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { type BrokerConfig, type BrokerDefinition, rascalConfig } from '../packages/chassis/src/index.ts';
 import { directories, root } from './tree.ts';
 
-/** By service, in the order of their names; services without a broker.ts have nothing on the broker. */
+/** By service, in the order of their names; services without a broker.ts are left out. */
 export async function brokerConfigs(): Promise<Map<string, BrokerConfig>> {
   const configs = new Map<string, BrokerConfig>();
   for (const directory of directories('services')) {

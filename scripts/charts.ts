@@ -1,5 +1,6 @@
 // Writes what the charts repeat: the services' values.schema.json, which is the library's, the helpers for values in rabbitmq and
-// postgresql, which are the library's, too, and the tables of values in the READMEs, from the comments in values.yaml. With --check it only says whether they are what they would be written as.
+// postgresql, which are the library's, too, and the tables of values in the READMEs, from the comments in values.yaml. With --check
+// it only reports which of them are out of date.
 import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { files, read, root } from './tree.ts';

@@ -1,5 +1,5 @@
 // Known vulnerabilities of severity high or critical in what the lockfiles name, as `npm audit` reports them. The registry's data
-// change from day to day, so this check is made only when it is named: make check CHECKS=audit
+// change from day to day, so this check runs only when it is named: make check CHECKS=audit
 import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { NotRun } from './not-run.ts';
@@ -9,7 +9,7 @@ interface Report {
   vulnerabilities?: Record<string, { severity: string; via: ({ title: string; url: string } | string)[] }>;
 }
 
-/** @throws {NotRun} where the registry does not answer with audit data */
+/** @throws {NotRun} if the registry returns no audit data */
 export async function checkAudit(): Promise<string[]> {
   const findings: string[] = [];
   for (const directory of ['.', ...directories()]) {
@@ -30,7 +30,7 @@ export async function checkAudit(): Promise<string[]> {
 function audit(directory: string): Promise<Report> {
   const options = { cwd: join(root, directory), timeout: 120_000, maxBuffer: 64 * 1024 ** 2 };
   return new Promise((resolve) => {
-    // Its exit code is 1 for findings and for a registry that does not answer: the report tells them apart.
+    // Its exit code is 1 for findings and for a registry that does not respond: the report distinguishes them.
     execFile('npm', ['audit', '--package-lock-only', '--json'], options, (_error, stdout) => {
       try {
         resolve(JSON.parse(stdout) as Report);

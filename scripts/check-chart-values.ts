@@ -1,5 +1,5 @@
-// The values that people write, and what comes of them, from a file and from `--set` alike: numbers reach the container as they were
-// written, null removes any default, and what other charts offer is here, too. Each row is a report about a chart, ours or another.
+// Checks the effect of values, from a file and from `--set`: numbers reach the container as they were written, null removes any
+// default, and features of other charts exist. Each row is a report about a chart, this one or another.
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { root } from './tree.ts';
@@ -407,7 +407,7 @@ function setting(values: Json, path = ''): string[] {
   return ['--set', `${path}=${values}`];
 }
 
-/** What a chart's values are when nobody says anything, as Helm knows them. */
+/** The default values of a chart, as Helm merges them. */
 async function defaultsOf(chart: string, render: Render, scratch: string): Promise<Values> {
   const template = join(scratch, `charts/${chart}/templates/zz-defaults.yaml`);
   writeFileSync(

@@ -1,6 +1,6 @@
-// Every check of this checkout, or those named:  node scripts/check.ts [types lint dead-code imports lockfiles definitions openapi asyncapi alerts charts audit]
-// Prints a line a check, what it found under it, and the total; exits 1 when anything was found. A check whose tools are missing
-// here says so, and is counted as skipped.
+// Runs all checks of this checkout, or those that are named:  node scripts/check.ts [types lint …]
+// Prints a line for each check with its findings, and the totals; exits 1 if there is a finding. A check whose tools are missing
+// says so, and counts as skipped.
 import { spawn } from 'node:child_process';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
@@ -15,7 +15,7 @@ import { checkLockfiles } from './check-lockfiles.ts';
 import { NotRun } from './not-run.ts';
 import { directories, files, root } from './tree.ts';
 
-/** Gives the findings, none when all is well; or throws a NotRun. */
+/** Returns the findings, or throws a NotRun. */
 const checks: Record<string, () => Promise<string[]> | string[]> = {
   types: () =>
     each(['.', ...directories()], (directory) =>
@@ -53,10 +53,10 @@ const checks: Record<string, () => Promise<string[]> | string[]> = {
   },
   audit: checkAudit,
 };
-/** Made only when they are named: their outcome depends on more than this checkout. */
+/** Run only when they are named: their outcome depends on more than this checkout. */
 const onDemand = ['audit'];
 
-/** redocly asks nobody for a newer version, and tells nobody that it ran. */
+/** redocly checks for no newer version, and sends no telemetry. */
 const quiet = { ...process.env, REDOCLY_TELEMETRY: 'off', REDOCLY_SUPPRESS_UPDATE_NOTICE: 'true' };
 
 const asked = process.argv.slice(2);
@@ -99,7 +99,7 @@ function tool(name: string, args: string[]): Promise<string[]> {
   return run(process.execPath, [join(root, 'node_modules', '.bin', name), ...args]);
 }
 
-/** What a command that failed said, as one finding. */
+/** The output of a command that failed, as one finding. */
 function run(command: string, args: string[]): Promise<string[]> {
   const child = spawn(command, args, { cwd: root, env: quiet, stdio: ['ignore', 'pipe', 'pipe'] });
   let output = '';

@@ -1,7 +1,6 @@
-// Writes the definitions file that gives RabbitMQ what no service declares for itself: the shared exchanges, and a user
-// for each service with a broker.ts, who can touch nothing of another's: of events it reads those that its broker.ts subscribes
-// to, of methods it calls those whose contract names it. With --check it only says whether the file is
-// what the services say today.
+// Writes the definitions file of RabbitMQ, with the objects that no service declares: the shared exchanges, and a user for each
+// service with a broker.ts. A user can access only the objects of its service, read the events that its broker.ts subscribes to,
+// and call the methods whose contract names it. With --check it only reports whether the file is out of date.
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import * as contracts from '../packages/contracts/src/index.ts';
@@ -30,7 +29,7 @@ if (process.argv.includes('--check')) {
   console.log(`${file}: users for ${[...configs.keys()].join(', ')}`);
 }
 
-/** What its broker.ts and the contracts of methods say of a service. */
+/** The rights of a service, from its broker.ts and the contracts of methods. */
 function keysOf(service: string): Keys {
   const bindings = Object.values(configs.get(service)?.vhosts ?? {}).flatMap((vhost) =>
     Object.values(vhost.bindings ?? {}),

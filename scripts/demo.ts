@@ -305,7 +305,7 @@ async function startDatabases(services: Service[]) {
   for (const { name } of services.filter(({ hasDatabase }) => hasDatabase)) {
     const database = `warren_${name}`;
     if (await databaseExists(server.url, database)) {
-      // Somebody's own: used with the rights that we were given, and left as it is.
+      // A server of the user: used with the given rights, and left as it is.
       urls.set(name, databaseUrl(server.url, database));
       continue;
     }

@@ -1,4 +1,4 @@
-// What the services say of themselves: their service.ts.
+// Loads the definitions of the services: their service.ts.
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';

@@ -1,8 +1,8 @@
-// Every test suite, or those named, or some files:  node scripts/test.ts [packages/contracts services/user/test/users.test.ts …]
-// With --cluster: every suite that needs a Kubernetes cluster, whose package.json has a script `e2e` in place of `test`, or files of it.
-// With --fuzz: every suite of random input, whose script is called `fuzz`.
-// Files run beside each other, JOBS at a time (default: two more than there are processors, for they wait more than they compute), on one broker and one PostgreSQL,
-// each on a vhost and a database of its own; files called NAME.alone.test.ts run by themselves, at the end. Prints the output of
+// Runs every test suite, or those named, or files:  node scripts/test.ts [packages/contracts services/user/test/users.test.ts …]
+// With --cluster: the suites that need a Kubernetes cluster, whose package.json has a script `e2e` instead of `test`, or files of them.
+// With --fuzz: the suites of random input, whose script is called `fuzz`.
+// JOBS files run at a time (default: two more than processors, because tests wait more than they compute), on one broker and one
+// PostgreSQL, each with its own vhost and database; files called NAME.alone.test.ts run by themselves, at the end. Prints the output of
 // one suite after the other, then the totals; exits 1 when a test failed, a suite crashed or had no test. SLOW=1 prints the
 // slowest 20 tests.
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';

@@ -40,7 +40,7 @@ export interface Settings {
   restSeconds: number;
   /** Of the section `growth`; see growth.ts. */
   growth: Pick<GrowthOptions, 'rounds' | 'values'>;
-  /** Names that were chosen, of whatever section; `warren` is both of its kinds of work. */
+  /** Names that were chosen, of any section; `warren` is both of its kinds of work. */
   isWanted(name: string): boolean;
   /** Nothing was left out: the results belong into docs/performance.md. */
   isComplete: boolean;
@@ -158,7 +158,7 @@ function growth(
   return { rounds, values: { rows, replicas, eventTypes, backlog: messages, outbox: messages } };
 }
 
-/** With a number of orders, time is no limit. */
+/** With a number of orders, time does not limit them. */
 const fewer = ({ warmUpOrders }: FlowSettings, orders?: number): Partial<FlowSettings> =>
   orders === undefined ? {} : { orders, closedSeconds: 600, warmUpOrders: Math.min(warmUpOrders, orders) };
 

@@ -153,7 +153,7 @@ function keysMatching(exchange: string, bindingKey: string): string[] {
 // --- To AsyncAPI ---
 
 const idOf = ({ service, action, exchange, key }: Traffic): string =>
-  `${service}.${exchange === RPC ? 'answers' : action === 'send' ? 'publishes' : 'hears'}.${key}`;
+  `${service}.${exchange === RPC ? 'handles' : action === 'send' ? 'publishes' : 'consumes'}.${key}`;
 
 function operation({ service, action, exchange, key, queue, deadLetterQueue }: Traffic): object {
   const messages = [inChannel(key, exchange === RPC ? `${key}.request` : key)];
@@ -162,8 +162,8 @@ function operation({ service, action, exchange, key, queue, deadLetterQueue }: T
     channel: ref('channels', key),
     summary:
       exchange === RPC
-        ? `${service} answers ${contractOf(RPC, key) && method(key).method}.`
-        : `${service} ${action === 'send' ? 'publishes' : 'hears'} ${event(key).type}.`,
+        ? `${service} handles ${contractOf(RPC, key) && method(key).method}.`
+        : `${service} ${action === 'send' ? 'publishes' : 'consumes'} ${event(key).type}.`,
     tags: [{ name: service }],
     messages,
     bindings: {

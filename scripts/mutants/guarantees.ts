@@ -99,7 +99,7 @@ export const guarantees: Mutant[] = [
     name: 'a sender for whom nobody vouches is believed',
     find: 'if (!producers.isFrom(message, from))',
     replace: 'if (from === "nobody")',
-    title: 'where nobody vouches for its sender',
+    title: 'when the broker does not prove its sender',
   },
   // --- outbox and relay ---
   {
@@ -304,7 +304,7 @@ export const guarantees: Mutant[] = [
     name: 'a task that has begun can be taken back',
     find: 'and key = any($2::text[]) and attempts = 0',
     replace: 'and key = any($2::text[])',
-    title: 'finishes what it has begun, whoever wants it back',
+    title: 'finishes a task that it has begun, also if the task is unscheduled',
   },
   {
     ...worker,
@@ -352,7 +352,7 @@ export const guarantees: Mutant[] = [
     name: 'a service that is stopping is ready',
     find: "return this.#stage === 'serving' && this.#areQueuesDeclared;",
     replace: "return this.#stage !== 'starting' && this.#areQueuesDeclared;",
-    title: 'loses no request and no event, whichever replica stops',
+    title: 'loses no request and no event when a replica stops',
   },
   {
     ...chassis,
@@ -361,7 +361,7 @@ export const guarantees: Mutant[] = [
     find: '  await closed;\n  clearInterval(sweep);',
     replace: '  clearInterval(sweep);',
     tests: ['test/http-server.test.ts'],
-    title: 'accepts no more, finishes what is in hand',
+    title: 'accepts no more, finishes what is in flight',
   },
   {
     ...termination,

@@ -1,5 +1,5 @@
 {{/*
-What every chart does with values that people write. `make charts` copies this file into charts/rabbitmq and charts/postgresql, under their names.
+How every chart reads its values. `make charts` copies this file into charts/rabbitmq and charts/postgresql, under their names.
 */}}
 
 {{/* A scalar as text. Numbers of a values file are float64, which Go prints as 1e+06. */}}

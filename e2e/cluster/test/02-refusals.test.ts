@@ -146,12 +146,17 @@ describe('what is refused', () => {
       ['a key that there is not, further down', 'user', ['image.tga=1'], "'tga' not allowed"],
       ['a text for a number', 'user', ['replicas=two'], "'/replicas': got string, want null or integer"],
       ['negative replicas', 'user', ['replicas=-1'], "'/replicas': minimum: got -1"],
-      ['a Secret that is missing', 'user', [], 'there is no Secret "planted-amqp" in the namespace "warren"'],
+      [
+        'a Secret that is missing',
+        'user',
+        [],
+        'the Secret "planted-amqp" does not exist in the namespace "warren"',
+      ],
       [
         'a Secret that is missing, by its name',
         'user',
         ['amqp.enabled=false', 'database.existingSecret=planted'],
-        'database.existingSecret: there is no Secret "planted"',
+        'database.existingSecret: the Secret "planted" does not exist',
       ],
       [
         'a Secret that lacks its key',
@@ -164,20 +169,20 @@ describe('what is refused', () => {
         "an operator's Secret that is missing",
         'rabbitmq',
         ['auth.existingSecret=planted'],
-        'auth.existingSecret: there is no Secret "planted"',
+        'auth.existingSecret: the Secret "planted" does not exist',
       ],
       ['a size that is none', 'postgresql', ['persistence.size=big'], "'/persistence/size'"],
       [
         'a volume of another size than the one that is there',
         'postgresql',
         ['persistence.size=99Gi'],
-        'and Kubernetes does not change it to 99Gi',
+        'and Kubernetes cannot change it to 99Gi',
       ],
       [
         'no volume, where there is one',
         'rabbitmq',
         ['persistence.enabled=false'],
-        'persistence.enabled: the StatefulSet that is there has it otherwise',
+        'persistence.enabled: differs from the existing StatefulSet',
       ],
     ] as [string, string, string[], string][]) {
       it(title, async () => {

@@ -74,7 +74,7 @@ const standIn = (name: string, image: string, pullPolicy: string) => ({
   },
 });
 
-/** Told by a policy of its own to reach nothing, whatever Warren's say: it shows whether policies are enforced at all. */
+/** Its own policy allows it nothing: it shows whether policies are enforced at all. */
 const CLOSED = 'pod/closed';
 const closing = {
   apiVersion: 'networking.k8s.io/v1',

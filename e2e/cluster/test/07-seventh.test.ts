@@ -25,7 +25,7 @@ describe('a seventh service', function () {
       this.skip();
     }
     const { spec } = await get('deployment', 'session');
-    // Its own name in what it declares, hears, tells and answers: between quotes.
+    // Its own name in its queues, publications and methods: between quotes.
     const rename = String.raw`s/(['"\`])session(['"\`.])/\1${NAME}\2/g`;
     const dockerfile = [
       `FROM ${spec.template.spec.containers[0].image}`,
@@ -76,7 +76,7 @@ describe('a seventh service', function () {
         ...['--set', 'image.repository=warren/visit,image.tag=planted,image.pullPolicy=IfNotPresent'],
         ...['--set', 'test.paths={/sessions?userId=00000000-0000-4000-8000-000000000000}'],
       ]);
-      // It hears of those who sign up from now on.
+      // It consumes sign-ups from now on.
       await eventually(async () => expect(await visits()).to.be.at.least(20), {
         timeout: 60_000,
         interval: 1_000,

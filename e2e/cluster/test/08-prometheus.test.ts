@@ -101,7 +101,7 @@ describe('Prometheus', () => {
           async () => {
             for (const { alert, expr } of rules) {
               await query(expr);
-              // What it is about, of whichever service, whether or not there has been an occasion for it.
+              // The metric of the alert, of any service, also without an occasion for it.
               for (const [, metric, matchers = ''] of expr.matchAll(/([a-z_]+)\{([^}]*)\}/g)) {
                 const lasting = matchers
                   .split(',')

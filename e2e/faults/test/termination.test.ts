@@ -48,7 +48,7 @@ describe('SIGTERM', () => {
   };
 
   describe('with another replica beside it', () => {
-    it('loses no request and no event, whichever replica stops, when clients observe /readyz', async function () {
+    it('loses no request and no event when a replica stops, when clients observe /readyz', async function () {
       this.timeout(120_000);
       const env = { DRAIN_DELAY: '1' };
       const users = [await system.run('user', env), await system.run('user', env)];

@@ -58,7 +58,7 @@ const fieldsOf = (query: object): string[] =>
     ? Object.keys((query as { describe(): { keys?: object } }).describe().keys ?? {})
     : Object.keys(query);
 
-/** `ok`: whatever the route answers to whom it lets in. */
+/** `ok`: any response of the route to a caller that it accepts. */
 type Outcome = 'ok' | 401 | 403;
 
 const LET_IN = ['the user', 'the operator', 'another user', 'a token without a subject', 'nobody'] as const;
@@ -157,7 +157,7 @@ describe('access', () => {
       );
   });
 
-  it('to an order in the name of another is refused, whoever asks', async () => {
+  it('to an order in the name of another user is refused to every caller', async () => {
     const example = {
       method: 'POST',
       path: '/orders',

@@ -268,7 +268,7 @@ describe('the whole business, through the gateway', () => {
         /^tasks of payment/,
       ],
       [
-        'an event that was never heard',
+        'an event that was never consumed',
         'payment',
         "delete from warren.inbox where consumer = 'payment.order.created'",
         /^messages of payment.order.created/,

@@ -1,4 +1,4 @@
-// The session service was taken over: whoever has its broker user wants an order to be paid that nobody pays.
+// An attacker has the broker user of the session service, and wants an order to count as paid without a payment.
 import { randomUUID } from 'node:crypto';
 import { eventually } from '@warren/testkit';
 import { expect } from 'chai';

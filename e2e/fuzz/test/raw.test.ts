@@ -257,7 +257,7 @@ target('raw', ({ property }) => {
   };
 
   property(
-    'whatever comes in is answered, or its connection closed; nothing is an error of the server',
+    'every input gets a response, or its connection is closed; no input is an error of the server',
     500,
     wires,
     async (wire) => {

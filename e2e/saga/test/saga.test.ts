@@ -67,7 +67,7 @@ describe('an order and its payment', () => {
       'lease lost',
       'cancelled in flight',
       'cancelled before created',
-      'timed out while the broker was away',
+      'timed out while the broker was unavailable',
     ]);
   });
 

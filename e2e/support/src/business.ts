@@ -163,7 +163,7 @@ const orderSurely = (
     abandoned,
   );
 
-/** A sign-up that the order service has not heard of yet. */
+/** A sign-up whose event the order service has not consumed yet. */
 const isTooEarly = ({ answer }: Attempt): boolean =>
   answer?.status === 404 && answer.body.code === 'user_unknown';
 

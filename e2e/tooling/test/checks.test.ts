@@ -51,7 +51,7 @@ describe('make check', function () {
     expect(output).to.contain('ok   imports');
   });
 
-  it('definitions: `make definitions` mends what it finds', async () => {
+  it('definitions: `make definitions` fixes what it finds', async () => {
     const file = 'charts/rabbitmq/files/definitions.json';
     await copy.with({ [file]: '{}\n' }, async () => {
       expect((await copy.run('scripts/definitions.ts')).code).to.equal(0);
@@ -137,7 +137,7 @@ describe('make check', function () {
     expect(code).to.equal(0);
   });
 
-  it('openapi, asyncapi: `make docs` mends what they find', async () => {
+  it('openapi, asyncapi: `make docs` fixes what they find', async () => {
     const planted = {
       'docs/reference/openapi/user.json': '{}\n',
       'docs/reference/openapi/gone.json': '{}\n',
@@ -498,7 +498,7 @@ export const broker = defineBroker('planted', { vhosts: { publish: {} } });
     ],
     [
       'asyncapi',
-      'a service that hears one event less',
+      'a service that consumes one event less',
       (copy) => {
         const file = 'services/session/src/broker.ts';
         return {

@@ -112,7 +112,7 @@ describe('make test', function () {
     expect(code).to.equal(1);
   });
 
-  it('takes a suite that crashed for failed, whatever passed before', async () => {
+  it('counts a suite that crashed as failed, also if its tests passed before', async () => {
     const { code, output } = await runSuite("it('ends it all', () => process.exit(7));\n");
     expect(output)
       .to.contain('it ended with exit code 7')

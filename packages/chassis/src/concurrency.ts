@@ -1,4 +1,4 @@
-// Waiting for time, for a signal, for a wake-up. None of these leaves a timer or a listener behind.
+// Functions that wait for a time, a signal or a wake-up. None of them leaves a timer or a listener behind.
 
 /** The longest that a timer can take (24 days); with more, it fires at once. */
 const MAX_TIMER_MS = 2 ** 31 - 1;

@@ -176,9 +176,9 @@ export function chassisSchema(needs: { database: boolean; broker: boolean }): Jo
       'How long the service still accepts requests after SIGTERM, while load balancers notice.',
     ),
     REQUEST_TIMEOUT: positiveDuration('10s').description(
-      'A request that takes longer is cancelled with its transaction and answered 503.',
+      'A request that takes longer is cancelled with its transaction and gets 503.',
     ),
-    BODY_LIMIT: bytes('100kb').description('Largest request body; a larger one is answered 413.'),
+    BODY_LIMIT: bytes('100kb').description('Largest request body; a larger one gets 413.'),
     DATABASE_POOL: Joi.number()
       .integer()
       .min(1)
@@ -252,7 +252,7 @@ function authSchema(): Joi.SchemaMap {
     ),
     AUTH_GATEWAY: name
       .default('gateway')
-      .description('The service that may name over the broker the user it asks for.'),
+      .description('The service that may send requests over the broker on behalf of a user.'),
   };
 }
 

@@ -7,7 +7,7 @@ import type { CounterDefinition } from './telemetry/counters.ts';
 
 export type { Logger } from 'pino';
 
-/** Where a piece of work came from: it names the log lines, and the events it emits carry it on. */
+/** The origin of a piece of work: its log lines and the events that it emits name it. */
 export interface Origin {
   correlationId: string;
   /** Id of the event that caused this, when there is one: the events that it emits name it. */
@@ -30,7 +30,7 @@ export interface ScheduledTask {
   data?: object;
 }
 
-/** What a handler of a request, an event or a task is given: one transaction, and what may be done in it. */
+/** The argument of a handler of a request, an event or a task: one transaction, and the operations in it. */
 // biome-ignore lint/suspicious/noExplicitAny: a handler that does not touch the database need not name its schema
 export interface WorkContext<Schema = any, Config = any> {
   transaction: Transaction<Schema>;
@@ -57,8 +57,8 @@ export interface WorkContext<Schema = any, Config = any> {
   /** Counts something that this transaction made true, once it has committed. */
   count<Labels extends Record<string, string>>(counter: CounterDefinition<Labels>, labels: Labels): void;
   /**
-   * Since when events have come and gone without interruption; absent while the broker is away or blocks publishers. An
-   * outage of the database interrupts them as well: what is delivered then is heard after it.
+   * Since when events have been published and consumed without interruption; absent while the broker or the database is
+   * unavailable, or the broker blocks publishers.
    */
   brokerSince: Date | undefined;
   config: Config;
@@ -68,7 +68,7 @@ export interface WorkContext<Schema = any, Config = any> {
   signal?: AbortSignal;
 }
 
-/** Transactions for whoever serves something: HTTP, a queue, a worker. */
+/** Transactions for HTTP routes, consumers and workers. */
 // biome-ignore lint/suspicious/noExplicitAny: see WorkContext
 export interface UnitsOfWork<Schema = any, Config = any> {
   /** For reads that need no transaction. */
@@ -88,7 +88,7 @@ export interface UnitsOfWork<Schema = any, Config = any> {
 
 // biome-ignore lint/suspicious/noExplicitAny: see WorkContext
 export interface PieceOfWork<Schema = any, Config = any> {
-  /** What it locks, in words: within one transaction a row lock keeps nobody apart. */
+  /** Names what it locks: within one transaction a row lock does not separate pieces of work. */
   key: string;
   /** Its signal is not used: the batch has one. */
   origin: Origin;
@@ -110,10 +110,10 @@ export interface BatchOptions<Piece> {
 }
 
 /** Why a batch was rolled back. */
-// biome-ignore lint/suspicious/noExplicitAny: of pieces of whatever kind
+// biome-ignore lint/suspicious/noExplicitAny: of pieces of any kind
 export class BatchError<Piece = any> extends Error {
   override readonly name = 'BatchError';
-  /** Those that failed on their own account, or had not ended when the time was over. Empty: it is not known which. */
+  /** Pieces that failed by themselves, or had not ended at the time-out. Empty: unknown. */
   readonly culprits: ReadonlySet<Piece>;
 
   constructor(cause: unknown, culprits: ReadonlySet<Piece>) {

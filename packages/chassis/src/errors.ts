@@ -182,7 +182,7 @@ export class Problem extends Error {
 }
 
 /**
- * @example throw problem(404, { detail: `There is no user ${id}.` })
+ * @example throw problem(404, { detail: `User ${id} does not exist.` })
  * @example throw problem(404, { code: 'user_unknown', detail, headers: { 'retry-after': '1' } })
  */
 export function problem(status: number, options?: ProblemOptions): Problem {

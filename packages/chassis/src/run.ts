@@ -8,8 +8,8 @@ const SIGNALS = { SIGINT: 130, SIGTERM: 143 } as const;
 
 /**
  * Runs a service until SIGTERM or SIGINT: drains, then exits with 0, or with 1 if that takes longer than `SHUTDOWN_GRACE`. A second
- * signal exits at once. After a wrong environment, which is printed to stderr, one line a mistake, or an uncaught error, which is
- * logged, it exits with 1.
+ * signal exits at once. After a wrong environment, which is printed to stderr with a line for each mistake, or an uncaught error,
+ * which is logged, it exits with 1.
  */
 export async function run(service: ServiceDescription): Promise<void> {
   const aborting = new AbortController();

@@ -75,7 +75,7 @@ describe('authentication', () => {
       expect(await statusOf(off, path)).to.equal(200);
   });
 
-  it('asks for a token as RFC 6750 says', async () => {
+  it('requires a token as in RFC 6750', async () => {
     const web = await open();
     const missing = await ask(web, '/all');
     expect(missing).to.deep.equal({ status: 401, code: 'token_missing', challenge: 'Bearer realm="warren"' });

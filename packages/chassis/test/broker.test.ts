@@ -155,7 +155,7 @@ describe('a broker.ts', () => {
     expect(() => rascalConfig(wrong)).to.throw('retry: 60d has to be different durations');
   });
 
-  it('asks for a database where it subscribes to events', () => {
+  it('requires a database if it subscribes to events', () => {
     const { migrations: _, ...without } = parts;
     expect(() =>
       defineService<object, object, typeof broker>({

@@ -80,7 +80,7 @@ describe('the configuration', () => {
     expect(mistakesOf({ ...urls, AMQP_URL: '' })).to.have.length(1);
   });
 
-  it('asks for a broker and a database only where there is one', () => {
+  it('requires the URLs of a broker and a database only if the service has them', () => {
     expect(load({}, { database: false, broker: false })).to.include({ PORT: 3002 });
     expect(mistakesOf({}, { database: true, broker: false })).to.deep.equal([
       'DATABASE_URL: is required, e.g. postgres://user:password@host:5432/database',
@@ -114,7 +114,7 @@ describe('the configuration', () => {
     ]);
   });
 
-  it('listens on this machine alone unless it is told otherwise', () => {
+  it('listens only on this machine by default', () => {
     expect(load(urls).LISTEN_HOST).to.equal('127.0.0.1');
     for (const host of ['::', '0.0.0.0', '::1', '10.1.2.3', 'localhost', 'fe80::1'])
       expect(load({ ...urls, LISTEN_HOST: host }).LISTEN_HOST).to.equal(host);
@@ -178,7 +178,7 @@ describe('the configuration', () => {
       expect(() => load({ ...urls, DATABASE_URL: url }), url).not.to.throw();
   });
 
-  it('never shows the password of a URL, whatever it is (property)', () => {
+  it('never shows the password of any URL (property)', () => {
     const secret = fc.stringMatching(/^[\w!#$%^&*()+=,.;:<>?@/\\|~-]{6,40}$/).map((text) => `s3cret${text}`);
     fc.assert(
       fc.property(secret, (password) => {

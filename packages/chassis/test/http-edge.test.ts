@@ -117,7 +117,7 @@ describe('an edge handler', () => {
     expect(await eventually(() => access('half') ?? false)).to.include({ status: 502 });
   });
 
-  it('hears that the client has gone, and is waited for by a drain', async () => {
+  it('gets a signal when the client has disconnected, and a drain waits for it', async () => {
     const entered = Promise.withResolvers<AbortSignal>();
     const finish = Promise.withResolvers<void>();
     const { port, http, access } = await open({

@@ -34,7 +34,7 @@ const fakeUnits = { run: async (_, run) => run({ signal: _.signal } as never) } 
 describe('a request past its deadline', () => {
   afterEach(closeWebs);
 
-  it('is answered 503 with Retry-After at once, and its work is told to stop', async () => {
+  it('gets 503 with Retry-After at once, and its work is aborted', async () => {
     const stopped = Promise.withResolvers<unknown>();
     const { url, access } = await openWeb({
       timeout: 100,
@@ -53,7 +53,7 @@ describe('a request past its deadline', () => {
     expect(await eventually(() => access('late') ?? false)).to.include({ status: 503, route: '/slow' });
   });
 
-  it('is not logged as an unexpected error when its work stops as told', async () => {
+  it('is not logged as an unexpected error when its work stops at the abort', async () => {
     const { url, lines, access } = await openWeb({
       timeout: 50,
       routes: [get('/slow', { access: 'public' }, async (_, { signal }) => untilAborted(signal))],
@@ -143,7 +143,7 @@ describe('a server that drains', () => {
     agent.destroy();
   });
 
-  it('accepts no more, finishes what is in hand, and ends its keep-alive connections', async () => {
+  it('accepts no more, finishes what is in flight, and ends its keep-alive connections', async () => {
     const { handler, entered, open } = gate();
     const { url, port, http } = await openWeb({
       routes: [
@@ -252,7 +252,7 @@ describe('an address to listen on', () => {
       (error) => (error as { cause: { code: string } }).cause.code,
     );
 
-  it('is this machine alone, and all of them only when asked for', async function () {
+  it('is this machine by default, and all addresses only if configured', async function () {
     // Linux alone gives a machine the whole of 127.0.0.0/8.
     if (platform() !== 'linux') {
       console.log('skipped: this machine has no 127.0.0.2');

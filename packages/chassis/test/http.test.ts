@@ -296,7 +296,7 @@ describe('the web face', () => {
       expect(await raw(web.port, 'GET /users HTTP/1.0\r\n\r\n')).to.match(/^HTTP\/1\.1 200 /);
     });
 
-    it('what is no HTTP with a problem too', async () => {
+    it('invalid HTTP with a problem, too', async () => {
       const answer = await raw(web.port, 'NONSENSE\r\n\r\n');
       expect(answer).to.match(/^HTTP\/1\.1 400 /);
       expect(answer)
@@ -360,7 +360,7 @@ describe('the web face', () => {
       expectProblem(await call('/nothing'), 500);
     });
 
-    it('a database that is away, or loses a race, as a 503 with Retry-After', async () => {
+    it('an unavailable database, or a lost race, as a 503 with Retry-After', async () => {
       for (const path of ['/away', '/refused', '/deadlock']) {
         const answer = await call(path);
         expectProblem(answer, 503);
@@ -368,7 +368,7 @@ describe('the web face', () => {
       }
     });
 
-    it('a database that is away with one line, which says why', async () => {
+    it('an unavailable database with one line, which says why', async () => {
       const correlationId = 'in-an-outage';
       await call('/refused', { headers: { 'x-correlation-id': correlationId } });
 

@@ -227,7 +227,7 @@ describe('Idempotency-Key', function () {
     expect((await send('/things/1/touch', 'k4')).status).to.equal(204);
   });
 
-  it('refuses what is no key', async () => {
+  it('refuses an invalid key', async () => {
     const { send } = await replica();
     for (const key of ['a b', 'x'.repeat(256), 'ä']) {
       const refused = await send('/users', key, { name: 'Finn' });
@@ -416,7 +416,7 @@ describe('the digest of a request', () => {
     );
   });
 
-  it('tells different requests apart (property)', () => {
+  it('distinguishes different requests (property)', () => {
     fc.assert(
       fc.property(fc.jsonValue(), fc.jsonValue(), (a, b) => {
         fc.pre(canonicalJson(a) !== canonicalJson(b));

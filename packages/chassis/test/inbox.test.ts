@@ -48,7 +48,7 @@ describe('the inbox', function () {
     };
     const effects = () => database.admin<{ id: string; n: number }>('select id, n from effects order by id');
 
-    it('lets a message have its effect once, and tells of a repeat', async () => {
+    it('lets a message have its effect once, and reports a repeat', async () => {
       const id = newId();
       expect(await handle('q', id)).to.equal(true);
       expect(await handle('q', id)).to.equal(false);

@@ -148,7 +148,7 @@ describe('an outage of the broker, as the person on call sees it', () => {
 describe('a database that is unavailable from the start', () => {
   const broker = withBroker({ services: ['alpha', 'beta'] });
 
-  it('shows in a metric, too: there is no connection to it', async () => {
+  it('shows in a metric, too: the connection is lost', async () => {
     const adminPort = await freePort();
     const stop = new AbortController();
     const starting = start(

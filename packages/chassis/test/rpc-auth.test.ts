@@ -100,14 +100,14 @@ describe('a request over the broker, with AUTH=jwt', () => {
     return (reply as Recorded).body;
   };
 
-  it('of another service is in that service’s own name, whatever its headers say', async () => {
+  it('of another service is in that service’s own name, with any headers', async () => {
     expect(await replyTo('almanac', 'almanac', { ...behalf, 'x-warren-subject': BOB })).to.deep.equal({
       stars: `of ${ADA}`,
     });
     expect(lines.filter(({ msg, actor }) => msg === 'audit' && actor === BOB)).to.deep.equal([]);
   });
 
-  it('is refused where nobody vouches for its sender, whatever PRODUCER_CHECK accepts', async () => {
+  it('is refused when the broker does not prove its sender, with any PRODUCER_CHECK', async () => {
     for (const check of ['report', 'off']) {
       const answered = await replyTo('almanac', 'pilgrim', behalf, { PRODUCER_CHECK: check });
       expect(answered).to.include({ status: 401, code: 'token_invalid' });

@@ -52,7 +52,7 @@ describe('a request or reply in the name of another', () => {
       expect(lines.find(({ code }) => code === 'forged')).to.include({ level: 'warn', queue: 'oracle.rpc' });
     });
 
-  it('of the operator is no request either: a method is called by services', async () => {
+  it('of the operator is refused, too: a method is called by services', async () => {
     const server = await launch(oracle(), { OPERATORS: broker.operator });
     await broker.publish('rpc', answer.routingKey, { question: 'x' }, requestOf('pilgrim.reply.x'));
     await eventually(async () =>

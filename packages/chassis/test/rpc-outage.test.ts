@@ -11,7 +11,7 @@ describe('requests over a broker that comes and goes', function () {
   const broker = withBroker({ services: SERVICES, private: true });
   const { launch, ask, connected, brokerOf, metric } = stage(broker);
 
-  it('fail at once while it is away, those in hand too, and are answered when it is back', async () => {
+  it('fail at once while it is unavailable, also those in flight, and get replies after its recovery', async () => {
     const arrived = gate();
     const { promise, resolve } = gate();
     const server = await launch(
@@ -48,7 +48,7 @@ describe('requests over a broker that comes and goes', function () {
     expect((await ask(asking, 'question=who')).body).to.deep.equal({ answer: 'who!' });
   });
 
-  it('do not keep a service from being ready that was started while it was away', async () => {
+  it('do not keep a service from being ready that was started while it was unavailable', async () => {
     await broker.stop();
     const asking = await launch(pilgrim, {}, false);
     expect(asking.ready()).to.equal(true);

@@ -268,7 +268,7 @@ describe('a request over the broker', () => {
     for (const name of ['one', 'two']) expect(served.filter((each) => each === name).length).to.be.above(5);
   });
 
-  it('that is in hand is answered before the service that serves it is gone', async () => {
+  it('that is in flight gets its reply before the service that handles it stops', async () => {
     const { promise, resolve } = gate();
     const arrived = gate();
     const server = await launch(
@@ -288,7 +288,7 @@ describe('a request over the broker', () => {
     expect(await stopped).to.equal(true);
   });
 
-  it('that is in hand is answered before the service that asks is gone', async () => {
+  it('that is in flight gets its reply before the service that sent it stops', async () => {
     const { promise, resolve } = gate();
     const arrived = gate();
     await launch(
@@ -416,7 +416,7 @@ describe('a request over the broker', () => {
         expect((await ask(asking)).status).to.equal(200);
       });
 
-    it('but nobody asked for it, is dropped and counted', async () => {
+    it('but was not requested, is dropped and counted', async () => {
       await launch(oracle());
       const asking = await launch(pilgrim);
       const questions = await probe('rpc', 'oracle.#');

@@ -316,7 +316,7 @@ describe('tracing that is on', () => {
     expect(spans.map(({ name }) => name)).to.deep.equal(['still']);
   });
 
-  it('lets a service end when the collector is away', async () => {
+  it('lets a service end when the collector is unavailable', async () => {
     const away = createServer();
     await new Promise<void>((resolve) => away.listen(0, '127.0.0.1', resolve));
     const { port } = away.address() as AddressInfo;

@@ -75,7 +75,7 @@ describe('a worker', function () {
     expect(await effects()).to.deep.equal(['b']);
   });
 
-  it('finishes what it has begun, whoever wants it back', async () => {
+  it('finishes a task that it has begun, also if the task is unscheduled', async () => {
     const begun = Promise.withResolvers<void>();
     const go = Promise.withResolvers<void>();
     await schedule('a');

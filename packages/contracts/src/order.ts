@@ -34,14 +34,14 @@ export const orderCreated = defineEvent<OrderCreated>({ type: 'order.created', v
 /** An order is paid. From: order. */
 export const orderConfirmed = defineEvent<OrderCreated>({ type: 'order.confirmed', version: 1, data: facts });
 
-/** An order will not be carried out; what was paid for it goes back. From: order. */
+/** An order will not be carried out; a payment for it is refunded. From: order. */
 export const orderCancelled = defineEvent<OrderCancelled>({
   type: 'order.cancelled',
   version: 1,
   data: { ...facts, reason: text(200).required() },
 });
 
-/** The newest 100 orders of a user, oldest first. Answered by: order. */
+/** The newest 100 orders of a user, oldest first. Handled by: order. */
 export const listOrders = defineMethod<{ userId: string }, { items: Order[] }>({
   method: 'order.list',
   version: 1,

@@ -51,14 +51,14 @@ export const paymentFailed = defineEvent<PaymentFailed>({
   data: { ...facts, reason },
 });
 
-/** The money that was taken for an order was given back. From: payment. */
+/** The money that was taken for an order was refunded. From: payment. */
 export const paymentRefunded = defineEvent<PaymentRefunded>({
   type: 'payment.refunded',
   version: 1,
   data: { ...facts, reason },
 });
 
-/** The newest 100 payments for a user's orders, oldest first. Answered by: payment. */
+/** The newest 100 payments for a user's orders, oldest first. Handled by: payment. */
 export const listPayments = defineMethod<{ userId: string }, { items: Payment[] }>({
   method: 'payment.list',
   version: 1,

@@ -29,7 +29,7 @@ export interface Session {
   expiresAt: string;
 }
 
-/** The sessions of a user, oldest first. Answered by: session. */
+/** The sessions of a user, oldest first. Handled by: session. */
 export const listSessions = defineMethod<{ userId: string }, { items: Session[] }>({
   method: 'session.list',
   version: 1,

@@ -25,7 +25,7 @@ export interface User {
   createdAt: string;
 }
 
-/** One user; 404 `user_unknown`. Answered by: user. */
+/** One user; 404 `user_unknown`. Handled by: user. */
 export const findUser = defineMethod<{ userId: string }, User>({
   method: 'user.find',
   version: 1,

@@ -1,4 +1,4 @@
-// A file that never changes, as it is and compressed: made once, shared by all responses, and revalidated by its ETag.
+// Serves a file that never changes, plain and compressed: read once, shared by all responses, and revalidated by its ETag.
 import { createHash } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { promisify } from 'node:util';
@@ -19,9 +19,9 @@ interface Variant {
   etag: string;
 }
 
-/** Small enough at little CPU: the best quality takes seconds for what is 5 % smaller. */
+/** A compromise: the best quality takes seconds of CPU, and is only 5 % smaller. */
 const BROTLI_QUALITY = 6;
-/** A client that reads nothing of its response for so long is cut. ms */
+/** ms after which a client that reads nothing of its response is disconnected. */
 const STALLED = 30_000;
 
 export const ENCODERS: Readonly<Record<Exclude<Coding, 'identity'>, Encode>> = {
@@ -32,12 +32,12 @@ export const ENCODERS: Readonly<Record<Exclude<Coding, 'identity'>, Encode>> = {
 
 /**
  * @param load reads the file; called with the first request, and again only if it failed
- * @param encoders what a body can be compressed with; none for what is compressed already
+ * @param encoders of the codings to offer; none for a file that is already compressed
  */
 export function createAsset(load: () => Promise<Buffer>, encoders: Partial<typeof ENCODERS> = {}): Asset {
   const codings: Coding[] = [...(Object.keys(encoders) as Coding[]), 'identity'];
   const made = new Map<string, Promise<unknown>>();
-  /** The same promise for everybody; a failure is not kept. */
+  /** All callers share one promise; a failure is not kept. */
   const once = <T>(name: string, make: () => Promise<T>): Promise<T> => {
     const before = made.get(name) as Promise<T> | undefined;
     if (before !== undefined) return before;
@@ -51,7 +51,7 @@ export function createAsset(load: () => Promise<Buffer>, encoders: Partial<typeo
     once(coding, async () => {
       const plain = await once('file', load);
       const body = coding === 'identity' ? plain : await (encoders[coding] as Encode)(plain);
-      // Other bytes have another tag (RFC 9110, section 8.8.3), so each coding has its own.
+      // Different bytes need different tags (RFC 9110, section 8.8.3), so each coding has its own.
       return { body, etag: `"${createHash('sha256').update(body).digest('base64url').slice(0, 22)}"` };
     });
 
@@ -83,7 +83,7 @@ export function createAsset(load: () => Promise<Buffer>, encoders: Partial<typeo
 }
 
 /**
- * The first of `available` that the client likes best, by its q-values; without a header, or where it likes none, `identity`.
+ * The coding of `available` with the highest q-value; `identity` if there is no header, or none of them is accepted.
  * https://www.rfc-editor.org/rfc/rfc9110#section-12.5.3
  */
 export function chooseCoding(accept: string | undefined, available: readonly Coding[]): Coding {
@@ -94,7 +94,7 @@ export function chooseCoding(accept: string | undefined, available: readonly Cod
       /^\s*([!#$%&'*+.^_`|~\w-]+)\s*(?:;\s*q=(0(?:\.\d{0,3})?|1(?:\.0{0,3})?)\s*)?$/.exec(item) ?? [];
     if (name !== undefined) weights.set(name === 'x-gzip' ? 'gzip' : name, Number(q ?? 1));
   }
-  // What is not named and not covered by * is refused, but for identity, which is only less welcome than what is named.
+  // A coding that neither a name nor * covers is refused, except identity, which is only the last choice.
   const weightOf = (coding: Coding) =>
     weights.get(coding) ?? weights.get('*') ?? (coding === 'identity' ? Number.MIN_VALUE : 0);
   let best: Coding = 'identity';

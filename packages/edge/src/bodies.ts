@@ -1,14 +1,14 @@
-// Bodies of requests on their way in. What is small is there in whole before it costs a connection to the upstream.
+// Bodies of requests. A small one is read in full before its request takes a connection to the upstream.
 import type { IncomingMessage } from 'node:http';
 import { Transform } from 'node:stream';
 import { type Problem, problem, RETRY_SHORTLY } from '@warren/chassis';
 
-/** What the smallest counts for: so there are not too many of them either. Bytes */
+/** Bytes that a smaller body counts as, which bounds the number of small ones. */
 const LEAST = 1024;
 
 /**
- * Bytes of room that a request needs while it is there; 0 without a body.
- * @param buffer bytes that are awaited before a connection is taken; a larger body streams from then on
+ * Bytes that the body of a request reserves; 0 without a body.
+ * @param buffer bytes that are read before a connection is taken; the rest of a larger body streams
  */
 export function roomFor({ headers }: IncomingMessage, buffer: number): number {
   if (headers['transfer-encoding'] !== undefined) return buffer;
@@ -17,9 +17,9 @@ export function roomFor({ headers }: IncomingMessage, buffer: number): number {
 }
 
 /**
- * Waits for the body, or for as much of it as there is room for.
- * @param options.timeout ms between two pieces
- * @returns the whole; undefined when there is more of it, and then the request is to be read from the beginning of its body
+ * Reads the body, or as much of it as `room` holds.
+ * @param options.timeout ms between two chunks
+ * @returns the whole body; undefined if it is larger, and then the request is still to be read from the beginning of its body
  * @throws {Problem} 408, 413; the reason of the signal
  */
 export function gather(
@@ -28,7 +28,7 @@ export function gather(
 ): Promise<Buffer | undefined> {
   const { room, limit, timeout, signal } = options;
   const { promise, resolve, reject } = Promise.withResolvers<Buffer | undefined>();
-  // In one piece from the start: a body in very many pieces takes no more memory than another.
+  // One buffer from the start: a body in many small chunks takes no more memory than another.
   const body = Buffer.allocUnsafe(room);
   let bytes = 0;
   const onPiece = (piece: Buffer) => {
@@ -56,7 +56,7 @@ export function gather(
   });
 }
 
-/** The body of the request as it goes on: counted, and every piece of it told. It ends with the client's connection, not before. */
+/** The body as a stream that enforces `limit` and calls `onPiece` for each chunk. Only a lost client ends it early. */
 export function meter(
   request: IncomingMessage,
   limit: number,

@@ -1,15 +1,15 @@
-// Who asks, and by which name they knew us: the socket's word, or that of the proxies we trust.
+// The address of a client, and the host that it used: those of the socket, or those that trusted proxies report.
 import type { IncomingMessage } from 'node:http';
 import { BlockList, isIP, isIPv6 } from 'node:net';
 import { hopsOf, type ProxyHeader } from './forwarded.ts';
 
-/** Whether the proxy at this address, the `hops`-th counted from us and from 0, says the truth about who came to it. */
+/** Whether to trust what the proxy at this address reports; the nearest proxy has `hops` 0. */
 export type TrustProxy = (address: string, hops: number) => boolean;
 
 export interface Client {
   /** IP address */
   address: string;
-  /** From the client to the last proxy before us: what X-Forwarded-For tells the upstream. */
+  /** From the client to the nearest proxy: the X-Forwarded-For for the upstream. */
   chain: string[];
   proto: string;
   host: string;
@@ -37,8 +37,8 @@ export function parseTrust(text: string): TrustProxy | undefined {
 }
 
 /**
- * Follows the header of the proxies from our end, for as long as whoever wrote an entry is trusted, and the entry names an address.
- * Whom the last trusted proxy does not name counts as that proxy.
+ * Follows the header of the proxies from its end, as long as the writer of an entry is trusted and the entry has an address. If the
+ * last trusted proxy names no address, that proxy counts as the client.
  */
 export function clientOf(
   request: IncomingMessage,
@@ -63,10 +63,10 @@ export function clientOf(
   };
 }
 
-/** A host with or without a port, as it may stand in a `Host` field. */
+/** A valid `Host`: a host with or without a port. */
 export const HOST = /^(?:[\w.~!$&'()*+,=-]*|\[[\da-fA-F:.]+\])(?::\d{0,5})?$/;
 
-/** The key of a client's share: its address, of IPv6 the /64, which is what one household or server is given. */
+/** The key of a client's share: its address; of IPv6 the /64, because one household or server has a whole /64. */
 export function shareOf(address: string): string {
   if (!isIPv6(address)) return address;
   const [head = '', tail] = address.split('%', 1)[0]?.split('::') ?? [];
@@ -78,5 +78,5 @@ export function shareOf(address: string): string {
   return `${groups.map((group) => Number.parseInt(group, 16).toString(16)).join(':')}::/64`;
 }
 
-/** IPv4 as IPv4, also on a socket that speaks both. */
+/** An IPv4 address without its IPv6 prefix on a dual-stack socket. */
 export const plainAddress = (address: string): string => address.replace(/^::ffff:(?=\d+\.)/i, '');

@@ -4,27 +4,27 @@ import { PROXY_HEADERS, type ProxyHeader } from './forwarded.ts';
 import { parseRate, type Rate } from './limits.ts';
 
 export interface EdgeConfig {
-  /** From clients, at once. With heads of 16 KiB each they have to fit the memory. */
+  /** Connections from clients at once. With heads of 16 KiB each they must fit the memory. */
   MAX_CONNECTIONS: number;
   /** Of one client; not of proxies that `TRUST_PROXY` names. */
   MAX_CLIENT_CONNECTIONS: number;
-  /** Bytes of the heads of all requests that have no answer yet. */
+  /** Bytes of the heads of all requests without a response. */
   HEADER_MEMORY: number;
-  /** ms an upstream may take to accept a connection, to begin its answer, and between two pieces of it. */
+  /** ms an upstream may take to accept a connection, to begin its response, and between two chunks of it. */
   UPSTREAM_TIMEOUT: number;
-  /** To one upstream, at most. */
+  /** Connections to one upstream, at most. */
   UPSTREAM_CONNECTIONS: number;
   /** ms a request may wait for one of them. */
   UPSTREAM_WAIT: number;
   /** Bytes of a request's body; the services have lower limits of their own. */
   BODY_LIMIT: number;
-  /** Bytes of a body that are awaited before a connection to an upstream is taken: at least what the services accept. */
+  /** Bytes of a body that are read before a connection to an upstream is taken: at least the limit of the services. */
   BODY_BUFFER: number;
-  /** Bytes of all bodies that are so kept, until their requests have their answers. */
+  /** Bytes of all bodies that are so buffered, until their requests have a response. */
   BODY_MEMORY: number;
   RATE_LIMIT: Rate;
   TRUST_PROXY: TrustProxy;
-  /** In which the trusted proxies name their clients; the other one is ignored. */
+  /** The header in which the trusted proxies name their clients; the other one is ignored. */
   PROXY_HEADER: ProxyHeader;
 }
 
@@ -46,7 +46,7 @@ export const edgeConfig = {
   HEADER_MEMORY: bytes('16mb').description(
     'For the headers of all requests without a response; one client has a quarter of it.',
   ),
-  // Longer than the services' own REQUEST_TIMEOUT, so that it is they who tell what takes long.
+  // Longer than the services' own REQUEST_TIMEOUT, so that the service reports what takes long.
   UPSTREAM_TIMEOUT: positiveDuration('15s').description(
     "For a service to accept a connection, to begin its response, and between two parts of it; longer than the services' `REQUEST_TIMEOUT`.",
   ),

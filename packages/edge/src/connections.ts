@@ -1,23 +1,23 @@
-// How many connections there may be, in all and of one client. Idle ones make room for new ones.
+// Limits connections, in total and of one client. An idle connection is closed for a new one.
 import type { ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 
 export interface Connections {
-  /** @returns `all` or `client` when it is over that bound, and is not counted; undefined when it is let in */
+  /** @returns the limit that is reached, and then it is not counted; undefined if it is accepted */
   open(socket: Socket): 'all' | 'client' | undefined;
   /** Until the response is over, its connection is not idle. */
   use(socket: Socket, response: ServerResponse): void;
 }
 
 interface Idle {
-  /** Of what has come when it became idle; more of it means that a request is on its way. Bytes */
+  /** Bytes that were received when it became idle; more means that a request arrives. */
   read: number;
 }
 
 /**
  * @param options.all connections at once
  * @param options.ofClient of one client
- * @param options.clientOf whose it is; undefined for a proxy, behind which everybody has one address
+ * @param options.clientOf the client of a connection; undefined for a proxy, behind which all clients have one address
  */
 export function createConnections(options: {
   all: number;

@@ -1,4 +1,4 @@
-// The edge: who may come in, and where everything goes that the service does not answer itself.
+// The edge: admits requests, responds with its own pages, and forwards the other requests to their upstream.
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { isIP, type Socket } from 'node:net';
 import {
@@ -23,13 +23,13 @@ const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'];
 
 export interface EdgeOptions<Upstream extends string> {
   config: EdgeConfig;
-  /** Origins such as `http://user:80`, by the name that problems give them. */
+  /** Origins such as `http://user:80`, by the names that problems show. */
   upstreams: Readonly<Record<Upstream, string>>;
-  /** Who answers a plain path; undefined when nobody does. */
+  /** The upstream of a plain path; undefined if there is none. */
   destinationOf(path: string): Destination<Upstream> | undefined;
-  /** What is answered here. */
+  /** Paths that the service itself responds to. */
   pages: {
-    /** Their name in metrics and logs */
+    /** Their route in metrics and logs */
     route: string;
     at(path: string): Page | undefined;
   };
@@ -41,14 +41,14 @@ export interface Destination<Upstream extends string> {
   route: string;
 }
 
-/** Answers GET and HEAD. */
+/** Responds to GET and HEAD. */
 export type Page = (
   request: IncomingMessage,
   response: ServerResponse,
   context: EdgeContext,
 ) => Promise<void>;
 
-/** What is known of a request that was let in. */
+/** A request that was admitted. */
 interface Admitted {
   target: Target;
   client: Client;
@@ -85,7 +85,7 @@ export function createEdge<Upstream extends string>(
       const leave = heads.take(shareOf(address), headSize(request));
       if (leave === undefined) {
         refuse('header_memory', address);
-        // Many requests on one connection: all of them are forgotten with it, also those that only wait for their turn.
+        // The reset also drops the pipelined requests of this connection that wait for their turn.
         request.socket.resetAndDestroy();
         throw crowdedByHeads();
       }
@@ -113,7 +113,7 @@ export function createEdge<Upstream extends string>(
       const destination = destinationOf(path);
       if (destination === undefined) throw problem(404, { detail: `No route matches ${path}.` });
       context.route = destination.route;
-      // So that invalid tokens end here. Which route needs one, its service knows.
+      // Refuses invalid tokens. A missing token is forwarded: only the service knows which routes need one.
       await context.authenticate();
       const proxy = proxies.get(destination.upstream) as UpstreamProxy;
       try {
@@ -164,7 +164,7 @@ function proxiesTo(
   return new Map(proxies);
 }
 
-/** `OPTIONS *` asks the server as a whole, and the chassis answers it. https://www.rfc-editor.org/rfc/rfc9110#section-9.3.7 */
+/** `OPTIONS *` is about the server as a whole; the chassis handles it. https://www.rfc-editor.org/rfc/rfc9110#section-9.3.7 */
 const isOfTheWhole = ({ method, url }: IncomingMessage): boolean => method === 'OPTIONS' && url === '*';
 
 const BOUND_OF = new Map<string | undefined, Bound>([
@@ -172,7 +172,7 @@ const BOUND_OF = new Map<string | undefined, Bound>([
   ['upstream_busy', 'upstream_connections'],
 ]);
 
-/** Bytes of what Node keeps of a head. */
+/** Bytes of a request's head in memory. */
 const headSize = ({ url = '', rawHeaders }: IncomingMessage): number =>
   rawHeaders.reduce((sum, { length }) => sum + length, url.length);
 
@@ -180,7 +180,7 @@ const crowdedByHeads = (): Problem =>
   problem(503, { code: 'gateway_busy', headers: { ...RETRY_SHORTLY, connection: 'close' } });
 
 /**
- * What Node's parser lets through and two servers may yet understand differently.
+ * Refuses requests that Node's parser accepts, but that two servers may understand differently.
  * https://www.rfc-editor.org/rfc/rfc9112#section-3.2 (Host), #section-6.1 (Transfer-Encoding)
  */
 function refuseAmbiguous({ rawHeaders, headers, httpVersion }: IncomingMessage): void {
@@ -195,7 +195,7 @@ function refuseAmbiguous({ rawHeaders, headers, httpVersion }: IncomingMessage):
     throw ambiguous(501, 'Only chunked transfer encoding is supported.');
 }
 
-/** Where such a request ends is not certain: nothing more is read from its connection. */
+/** The end of such a request is uncertain, so nothing more is read from its connection. */
 const ambiguous = (status: number, detail: string): Problem =>
   problem(status, { detail, headers: { connection: 'close' } });
 

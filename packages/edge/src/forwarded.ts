@@ -1,24 +1,24 @@
-// What proxies write about the one who came to them: X-Forwarded-For, or Forwarded (RFC 7239).
+// Parses the headers in which proxies name their clients: X-Forwarded-For, or Forwarded (RFC 7239).
 import type { IncomingMessage } from 'node:http';
 import { isIP } from 'node:net';
 
 export const PROXY_HEADERS = ['x-forwarded-for', 'forwarded'] as const;
 export type ProxyHeader = (typeof PROXY_HEADERS)[number];
 
-/** What one proxy wrote. */
+/** The entry of one proxy. */
 export interface Hop {
-  /** Who came to it, an IP address; undefined for `unknown`, an obfuscated name such as `_hidden`, or what is malformed. */
+  /** IP address of its client; undefined for `unknown`, an obfuscated name such as `_hidden`, or a malformed entry. */
   address: string | undefined;
   proto?: string;
   host?: string;
 }
 
-/** What the proxies wrote, the nearest first. */
+/** The entries of the proxies, the nearest first. */
 export function hopsOf(
   { headers, headersDistinct }: Pick<IncomingMessage, 'headers' | 'headersDistinct'>,
   header: ProxyHeader,
 ): Hop[] {
-  // Line by line, so that a malformed one of the client's does not hide what the proxy wrote behind it.
+  // Line by line: a malformed line of the client must not hide the proxy's line after it.
   if (header === 'forwarded') return (headersDistinct.forwarded ?? []).flatMap(parseForwarded).reverse();
   const hops: Hop[] = one(headers[header])?.split(',').map(simpleHop).reverse() ?? [];
   // These two have one value, that of the nearest proxy.
@@ -34,21 +34,21 @@ export function hopsOf(
 const simpleHop = (text: string): Hop => ({ address: addressOf(text.trim()) });
 
 /**
- * The IP address of a node, which may have a port (Azure, IIS), and brackets if it is of IPv6.
+ * The IP address of a node, which may have a port (Azure, IIS), and brackets if it is IPv6.
  * https://www.rfc-editor.org/rfc/rfc7239#section-6
  */
 function addressOf(node: string): string | undefined {
   const [, bracketed, plain] = /^(?:\[([^\]]*)\]|([\d.]+))(?::(?:\d{1,5}|_[\w.-]+))?$/.exec(node) ?? [];
   const address = bracketed ?? plain ?? node;
   const version = isIP(address);
-  // A zone means something on the machine that has it alone.
+  // A zone has a meaning only on its own machine.
   if (address.includes('%')) return undefined;
   return version === 0 || (bracketed !== undefined && version !== 6) ? undefined : address;
 }
 
 const PAIR = /[ \t]*([!#$%&'*+.^_`|~\w-]+)=(?:([!#$%&'*+.^_`|~\w-]+)|"((?:[^"\\]|\\.)*)")[ \t]*/y;
 
-/** The elements of a Forwarded field, in order. One that is malformed makes the whole line say nothing. */
+/** The elements of a Forwarded field, in order. A malformed element makes the whole line count as empty. */
 function parseForwarded(text: string): Hop[] {
   const hops: Hop[] = [];
   for (let at = 0; at <= text.length; at += 1) {

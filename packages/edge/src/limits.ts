@@ -1,6 +1,6 @@
-// How often one client may ask: a token bucket each, for as many clients as memory is set aside for.
+// The rate limit: a token bucket for each client, for a bounded number of clients.
 
-/** `requests` at once, and as many again in `per` ms, evenly. Without end: off. */
+/** `requests` at once, and as many again in `per` ms, evenly. Infinite: off. */
 export interface Rate {
   requests: number;
   /** ms */
@@ -18,12 +18,12 @@ interface Bucket {
   at: number;
 }
 
-/** Clients that are remembered, about 10 MB; of more, those that were silent longest are forgotten. */
+/** Clients that are remembered, about 10 MB. Above it, the client whose last request is the oldest is forgotten. */
 export const CLIENTS = 100_000;
 
 const UNITS: Record<string, number> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 };
 
-/** `100/1s` and the like; `off` is a rate without end, undefined what is neither. */
+/** Parses `100/1s` and the like; `off` is an infinite rate. @returns undefined for anything else */
 export function parseRate(text: string): Rate | undefined {
   if (/^off$/i.test(text)) return UNLIMITED;
   const [, requests, amount, unit] = /^(\d{1,9})\/(\d{0,9})(ms|s|m|h)$/.exec(text) ?? [];

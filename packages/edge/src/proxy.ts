@@ -1,4 +1,5 @@
-// Forwarding by the book: RFC 9110 section 7.6, RFC 9112. What is large streams through, both ways, at the pace of the slower side.
+// Forwards requests as RFC 9110, section 7.6, and RFC 9112 require. Large bodies stream in both directions, at the pace of the
+// slower side.
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import {
   type EdgeContext,
@@ -17,26 +18,26 @@ import { createSlots, type Kind } from './slots.ts';
 export interface ProxyOptions {
   /** `http://HOST:PORT` */
   origin: string;
-  /** How problems call it. */
+  /** Its name in problems. */
   name: string;
-  /** ms to accept a connection, to begin an answer, and between two pieces of it. */
+  /** ms to accept a connection, to begin the response, and between two chunks of it. */
   timeout: number;
   connections: number;
   /** ms a request may wait for a connection. */
   wait: number;
   /** Bytes of a request's body. */
   bodyLimit: number;
-  /** Bytes of a body that are awaited before a connection is taken: what the service would accept. */
+  /** Bytes of a body that are read before a connection is taken: the limit of the service. */
   bodyBuffer: number;
-  /** Bytes, for all that is so kept; one for the whole gateway. */
+  /** Bytes for all bodies that are so buffered; one for the whole gateway. */
   room: Shares;
 }
 
 export interface UpstreamProxy {
   /**
-   * Has the upstream answer.
+   * Forwards a request, and passes the response on.
    * @throws {Problem} 502 `upstream_unavailable` or `upstream_invalid`, 503 `upstream_busy` or `gateway_busy`, 504
-   * `upstream_timeout`, 408, 413; after the head of the answer is out, the same as the reason why it ends there
+   * `upstream_timeout`, 408, 413; if the head of the response has been sent, the response breaks off for the same reasons
    */
   forward(
     request: IncomingMessage,
@@ -47,11 +48,11 @@ export interface UpstreamProxy {
   close(): Promise<void>;
 }
 
-/** A client that takes nothing of its answer for so long is cut: it holds a connection to the upstream. ms */
+/** ms after which a client that reads nothing of its response is reset: it holds a connection to the upstream. */
 const STALLED = 30_000;
-/** At most: services say how long they keep an idle connection. We, not they, close it first. ms */
+/** ms, at most: the gateway closes an idle connection before the service does, which announces its own time-out. */
 const KEEP_ALIVE = 20_000;
-/** What is above is no status. https://www.rfc-editor.org/rfc/rfc9110#section-15 */
+/** Higher numbers are not status codes. https://www.rfc-editor.org/rfc/rfc9110#section-15 */
 const LAST_STATUS = 599;
 /** Waiting requests for each connection; more are refused at once. */
 const WAITING = 10;
@@ -63,7 +64,7 @@ export function createProxy(options: ProxyOptions): UpstreamProxy {
     connections,
     pipelining: 1,
     connect: { timeout },
-    // Until the head is there our own clock runs, which knows whose turn it is.
+    // Until the head of the response arrives, the timer of `askOnce` runs: it knows which side has to send next.
     headersTimeout: 0,
     bodyTimeout: timeout,
     keepAliveTimeout: KEEP_ALIVE,
@@ -79,7 +80,7 @@ export function createProxy(options: ProxyOptions): UpstreamProxy {
       if (leave === undefined) throw crowded();
       let release: (() => void) | undefined;
       try {
-        // First the body, then the connection: a client that is slow to send holds up nobody.
+        // First the body, then the connection: a slow client does not occupy a connection.
         const awaited = { room: size, limit: bodyLimit, timeout, signal: context.signal };
         const body = size === 0 ? null : ((await gather(request, awaited)) ?? STREAMED);
         release = await connection(share, kindOf(request, body), context.signal);
@@ -89,7 +90,7 @@ export function createProxy(options: ProxyOptions): UpstreamProxy {
       } finally {
         release?.();
         leave();
-        // What the upstream did not want to hear is heard to its end, so that the client hears its answer.
+        // Reads the rest of a body that the upstream did not take: otherwise the client would not read the response.
         request.unpipe();
         request.resume();
       }
@@ -150,7 +151,7 @@ export function createProxy(options: ProxyOptions): UpstreamProxy {
   ): Promise<void> {
     const { statusCode, body } = answer;
     const failed = Promise.withResolvers<never>();
-    // Nobody waits for it where the head itself is refused.
+    // If the head is refused, nothing awaits this promise.
     failed.promise.catch(() => {});
     response.on('error', () => {});
     body.on('error', (error) =>
@@ -174,7 +175,7 @@ export function createProxy(options: ProxyOptions): UpstreamProxy {
   }
 }
 
-/** Instead of a body: it is still coming. */
+/** Instead of a body that has not arrived in full: it streams. */
 const STREAMED = Symbol('streamed');
 
 const kindOf = ({ method }: IncomingMessage, body: Asked['body']): Kind =>
@@ -189,9 +190,9 @@ interface Asked {
 
 // --- Headers ---
 
-/** Said to the next one only, whatever `Connection` names besides. */
+/** For one hop only, like the headers that `Connection` names. */
 const HOP_BY_HOP = new Set(['connection', 'keep-alive', 'te', 'trailer', 'transfer-encoding', 'upgrade']);
-/** Ours to say, or already dealt with. */
+/** Set by the gateway, or already handled. */
 const REPLACED = new Set([
   'host',
   'expect',
@@ -203,7 +204,7 @@ const REPLACED = new Set([
   'x-forwarded-port',
   'x-correlation-id',
   'traceparent',
-  // Over the broker they are ours to say.
+  // Identities, which only the gateway sets, and only over the broker.
   SUBJECT_HEADER,
   ROLES_HEADER,
 ]);
@@ -220,7 +221,7 @@ function requestHeaders(request: IncomingMessage, client: Client, context: EdgeC
   return [...headers, ...ours].flat();
 }
 
-/** By lower-case name: what came twice, goes twice, and replaces what we had under that name. */
+/** By lower-case name. A repeated header stays repeated, and replaces a header that the gateway has set. */
 function responseHeaders(raw: string[]): Map<string, string | string[]> {
   const headers = new Map<string, string | string[]>();
   for (const [given, value] of endToEnd(raw)) {
@@ -243,7 +244,7 @@ function endToEnd(raw: string[]): [string, string][] {
   return pairs.filter(([name]) => !dropped.has(name.toLowerCase()) && !/^proxy-/i.test(name));
 }
 
-// --- What can go wrong ---
+// --- Failures ---
 
 interface Failure extends Error {
   code?: string;
@@ -258,7 +259,7 @@ const BROKEN = new Set([
   'UND_ERR_SOCKET',
 ]);
 
-/** The connection failed, and with it the request, before the head of an answer was there. */
+/** The connection failed before the head of the response arrived. */
 function isConnectionFailure(error: unknown): boolean {
   const { code } = error as Failure;
   return code !== undefined && BROKEN.has(code);
@@ -268,7 +269,7 @@ function refusalOf(error: unknown, name: string, timeout: number): Error {
   const { code = '', name: kind } = error as Failure;
   if (/^UND_ERR_(CONNECT|HEADERS|BODY)_TIMEOUT$|^ETIMEDOUT$/.test(code))
     return timedOut(name, timeout, error);
-  // ERR_ASSERTION: undici takes no status below 100, but does not call it an error of the parser.
+  // ERR_ASSERTION: undici throws it for a status below 100, and not an error of its parser.
   if (
     kind === 'HTTPParserError' ||
     /^(UND_ERR_(HEADERS_OVERFLOW|RES_|INFO|NOT_SUPPORTED)|ERR_ASSERTION$)/.test(code)
@@ -296,7 +297,7 @@ const invalid = (name: string, cause: unknown): Problem =>
 const timedOut = (name: string, timeout: number, cause?: unknown): Problem =>
   problem(504, {
     code: 'upstream_timeout',
-    detail: `The ${name} service did not answer within ${timeout} ms.`,
+    detail: `The ${name} service did not respond within ${timeout} ms.`,
     headers: RETRY_SHORTLY,
     cause,
   });

@@ -1,16 +1,16 @@
-// Something of which there is only so much, of which no client may hold more than a quarter, and each kind of request a part.
+// A limited resource: one client may hold a quarter of it, and requests of one kind a part of it.
 
 export interface Shares {
   /**
-   * Takes `amount` (1) for the client. Call what it returns to give it back; again does nothing.
+   * Takes `amount` for the client.
    * @param kind one of `limits`; without it only the client's share and the whole count
-   * @returns undefined when so much is not left, or not of the client's share, or not for this kind
+   * @returns releases it, a second call does nothing; undefined if `amount` exceeds the rest, the share, or the kind's limit
    */
   take(client: string, amount?: number, kind?: string): (() => void) | undefined;
 }
 
 /**
- * @param size of it; a share is a quarter, 1 at least
+ * @param size of the resource; a share is a quarter, 1 at least
  * @param limits by kind: how much requests of a kind may hold together
  */
 export function createShares(size: number, limits: Readonly<Record<string, number>> = {}): Shares {

@@ -1,10 +1,10 @@
-// A number of places, and a queue for them that is short in people and in time. No client and no kind of request may fill either.
+// A number of places, and a queue for them, bounded in length and time. No client and no kind of request can fill either.
 import { createShares } from './shares.ts';
 
-/** `read`: GET and HEAD. `write`: what has its body in whole. `upload`: what has its body still coming, at the client's pace. */
+/** `read`: GET and HEAD. `write`: the body has arrived. `upload`: the body still streams, at the client's pace. */
 export type Kind = 'read' | 'write' | 'upload';
 
-/** What is left for the others, however slow requests of one kind are. */
+/** However slow the requests of one kind are, places are left for the others. */
 const limitsOf = (size: number): Record<Kind, number> => ({
   read: size - Math.floor(size / 3),
   write: size - Math.floor(size / 3),
@@ -13,10 +13,10 @@ const limitsOf = (size: number): Record<Kind, number> => ({
 
 export interface Slots {
   /**
-   * Waits for a place: first come, first served, but for clients that hold their share already. Call what it returns to give it
-   * back; again does nothing.
-   * @param kind without it the client's share alone counts
-   * @throws when none became free in time, too many wait already, or the signal is aborted
+   * Waits for a place, first come, first served, except for clients that hold their share already.
+   * @returns releases the place; a second call does nothing
+   * @param kind without it only the client's share counts
+   * @throws if no place became free in time, the queue is full, or the signal is aborted
    */
   take(client: string, signal: AbortSignal, kind?: Kind): Promise<() => void>;
 }
@@ -26,7 +26,7 @@ export function createSlots(options: { size: number; wait: number; waiting: numb
   const { size, wait, waiting } = options;
   const places = createShares(size, limitsOf(size));
   const seats = createShares(waiting, limitsOf(waiting));
-  /** Each takes a place if its client may, and says whether it did. */
+  /** Each takes a place if its client may, and returns whether it did. */
   const queue = new Set<() => boolean>();
 
   function enter(client: string, kind?: Kind): (() => void) | undefined {
@@ -47,7 +47,7 @@ export function createSlots(options: { size: number; wait: number; waiting: numb
       const place = enter(client, kind);
       if (place !== undefined) return place;
       const stand = seats.take(client, 1, kind);
-      if (stand === undefined) throw new Error('too many wait');
+      if (stand === undefined) throw new Error('the queue is full');
       const { promise, resolve, reject } = Promise.withResolvers<() => void>();
       const leave = (then: () => void) => {
         queue.delete(tryAgain);

@@ -2,13 +2,13 @@
 import { problem } from '@warren/chassis';
 
 export interface Target {
-  /** Plain and normalized: it means the same to whoever parses it. */
+  /** Plain and normalized: every server parses it in the same way. */
   path: string;
-  /** With its question mark; empty when there is none. */
+  /** With its question mark; empty if there is no query. */
   query: string;
 }
 
-/** Characters of a request target; the answer to more is 414. */
+/** Characters of a request target; a longer one gets 414. */
 const LONGEST = 8_000;
 
 // What RFC 3986 lets stand for itself in a path, without the semicolon (which some take for the end of a segment), and

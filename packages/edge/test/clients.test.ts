@@ -15,7 +15,7 @@ const trust = (text: string) => parseTrust(text) as TrustProxy;
 describe('who the client is', () => {
   const said = { 'x-forwarded-for': '6.6.6.6, 9.9.9.9, 10.0.0.2' };
 
-  it('the address of the socket, whatever it says, while no proxy is trusted', () => {
+  it('the address of the socket, with any header, while no proxy is trusted', () => {
     expect(clientOf(from('::ffff:10.0.0.1', said), trust('off'))).to.deep.include({
       address: '10.0.0.1',
       chain: ['10.0.0.1'],

@@ -70,7 +70,7 @@ describe('slots', () => {
         ),
       );
       const all = await Promise.all(taken);
-      return ['taken', 'no place became free', 'too many wait'].map(
+      return ['taken', 'no place became free', 'the queue is full'].map(
         (result) => all.filter((one) => one === result).length,
       );
     };
@@ -85,7 +85,7 @@ describe('slots', () => {
     const queued = ['a', 'a', 'b'].map((client) =>
       slots.take(client, signal).catch((error) => error.message),
     );
-    expect(await slots.take('a', signal).catch((error) => error.message)).to.equal('too many wait');
+    expect(await slots.take('a', signal).catch((error) => error.message)).to.equal('the queue is full');
     expect(await Promise.all(queued)).to.deep.equal(Array(3).fill('no place became free'));
     held();
     expect(await slots.take('c', signal)).to.be.a('function');

@@ -11,16 +11,16 @@ export interface EventDefinition<Data extends object = object> {
   readonly routingKey: string;
   /** Names type and version inside the envelope, e.g. `urn:warren:user.created:v1`. */
   readonly dataschema: string;
-  /** The service that publishes it, and nobody else: the first word of its type. */
+  /** The only service that publishes it: the first word of its type. */
   readonly from: string;
   readonly schema: Joi.ObjectSchema<Data>;
   /** Accepts data without the schema where that is known to accept them; see `recognizerOf`. */
   readonly recognizes: Recognizes;
-  /** That nobody consumes it is not a fault: it is counted, and does not go to the queue `unrouted`. */
+  /** No service has to consume it: if none does, it is counted, and does not go to the queue `unrouted`. */
   readonly mayGoUnconsumed: boolean;
 }
 
-/** An event definition of whatever data. */
+/** An event definition with any data. */
 // biome-ignore lint/suspicious/noExplicitAny: Joi's schema type is invariant, so `unknown` would fit no event
 export type AnyEvent = EventDefinition<any>;
 

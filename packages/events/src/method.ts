@@ -1,10 +1,10 @@
-// One question that a service answers over the broker, declared once. For reading only: an answer that is lost is asked for
-// again or done without, so a method has no effect. What has an effect is an event, or a request to the one service's HTTP.
+// A method: a request that a service handles over the broker, declared once. It only reads, because a reply can get lost: then the
+// caller repeats the request or omits the part. An effect needs an event, or an HTTP request to the service that has it.
 import Joi from 'joi';
 
 /**
- * Whose question it may be, with AUTH=jwt. `public`: everybody's; `operator`: of that role; `owner`: the field of the request with
- * the id of the user whom the answer belongs to.
+ * Who may send the request, with AUTH=jwt. `public`: every caller; `operator`: callers with that role; `owner`: the field of the
+ * request with the id of the user who owns the data of the reply.
  */
 export type MethodAccess<Request = Record<string, unknown>> =
   | 'public'
@@ -12,13 +12,13 @@ export type MethodAccess<Request = Record<string, unknown>> =
   | { readonly owner: keyof Request & string };
 
 export interface MethodDefinition<Request extends object = object, Reply extends object = object> {
-  /** `SERVICE.VERB`, e.g. `user.find`; only the service of that name can answer it. */
+  /** `SERVICE.VERB`, e.g. `user.find`; only the service of that name can handle it. */
   readonly method: string;
-  /** A breaking change is a new version, answered beside the old one. */
+  /** A breaking change is a new version, handled beside the old one. */
   readonly version: number;
   /** On the exchange `rpc`: `METHOD.vN`, e.g. `user.find.v1`. */
   readonly routingKey: string;
-  /** The service that answers it: the first part of its name. */
+  /** The service that handles it: the first part of its name. */
   readonly service: string;
   /** The services that may call it. */
   readonly callers: readonly string[];
@@ -27,7 +27,7 @@ export interface MethodDefinition<Request extends object = object, Reply extends
   readonly reply: Joi.ObjectSchema<Reply>;
 }
 
-/** A method of whatever request and reply. */
+/** A method with any request and reply. */
 // biome-ignore lint/suspicious/noExplicitAny: Joi's schema type is invariant, so `unknown` would fit no method
 export type AnyMethod = MethodDefinition<any, any>;
 

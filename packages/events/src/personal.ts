@@ -1,5 +1,5 @@
 // Personal fields: those that identify a person directly. A schema marks them with `.meta({ personal: true })`; ids are not
-// marked, for they say nothing without the database of the service that made them.
+// marked: without the database of the service that made them, they identify no person.
 import type Joi from 'joi';
 
 /** What Joi's `describe()` returns, as far as it is read here. */

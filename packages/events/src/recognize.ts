@@ -2,7 +2,7 @@
 // long to find that out. What is not recognized goes through Joi, which knows every form that is allowed and what is wrong.
 import type Joi from 'joi';
 
-/** True only where the schema accepts the value, whatever its preferences, and leaves it as it is. */
+/** True only if the schema accepts the value unchanged, with any preferences. */
 export type Recognizes = (value: unknown) => boolean;
 
 /** What Joi's `describe()` returns, as far as it is read here. */

@@ -36,7 +36,7 @@ const counting: { string(): Text } = Joi.extend({
 /** A string of at most `max` code points. */
 export const text = (max: number): Joi.StringSchema => counting.string().maxCharacters(max);
 
-// What shows: no control, format or separator character, no filler, no blank of Braille, no lone mark.
+// Visible characters: no control, format or separator character, no filler, no blank of Braille, no lone mark.
 const VISIBLE = '(?![\\p{Default_Ignorable_Code_Point}\\u2800])[\\p{L}\\p{N}\\p{P}\\p{S}]';
 // Controls, formats (marks that change the direction of text, zero-width spaces), half surrogates, breaks of lines and
 // paragraphs. Persian and Indic scripts and emoji need the two joiners.

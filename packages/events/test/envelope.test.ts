@@ -78,7 +78,7 @@ describe('the envelope', () => {
     });
   });
 
-  it('comes back as it was built, whatever the data says', () => {
+  it('is parsed as it was built, with any data', () => {
     const event = defineEvent<{ text: string; n: number }>({
       type: 'test.happened',
       version: 3,
@@ -222,7 +222,7 @@ describe('parsing', () => {
       expect(error.message).to.match(message);
     });
 
-  it('never fails otherwise than by a ContractError, whatever arrives', () => {
+  it('fails only with a ContractError, with any input', () => {
     const parses = (content: Buffer) => {
       try {
         parseEvent(content, [userCreated]);

@@ -11,7 +11,7 @@ export interface Patience {
 export const patienceMs = (): number => Number(process.env.WARREN_EVENTUALLY_MS || 30_000);
 
 /**
- * Tries until `check` neither throws nor answers `false`, and returns what it answered; at the deadline it throws the last error.
+ * Repeats `check` until it neither throws nor returns `false`, and returns its result; at the deadline it throws the last error.
  *
  * @example
  * await eventually(async () => expect(await countSessions()).to.equal(1));

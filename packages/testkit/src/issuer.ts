@@ -8,7 +8,7 @@ export interface TestIssuer {
   issuer: string;
   audience: string;
   jwksUrl: string;
-  /** What a service is told of it: AUTH=jwt and the variables that go with it. */
+  /** The environment of a service that uses it: AUTH=jwt and the variables that go with it. */
   env: Record<string, string>;
   /** A token for this user, good for an hour; `undefined` claims are left out. */
   token(claims?: JWTPayload & Record<string, unknown>): Promise<string>;
@@ -18,7 +18,7 @@ export interface TestIssuer {
   rotate(): void;
   /** Publishes the newest key alone. */
   retire(): void;
-  /** Resets every connection from now on, or answers again. The port stays taken, so that nobody else gets it meanwhile. */
+  /** Resets every connection from now on, or responds again. The port stays taken, so that no other process gets it meanwhile. */
   leave(): void;
   comeBack(): void;
   /** How often the keys were fetched. */

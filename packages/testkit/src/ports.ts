@@ -2,18 +2,18 @@ import { randomInt } from 'node:crypto';
 import { connect, createServer } from 'node:net';
 
 /**
- * Below the ports that systems take for outgoing connections: a client that knocks again and again on the port of a stopped
- * server would sooner or later be given that very port for its own end.
+ * Below the range of ephemeral ports: a client that reconnects again and again to the port of a stopped server would one day
+ * get that port for its own end.
  */
 const [lowest, highest] = [20_000, 29_999];
 const given = new Set<number>();
 
-/** A TCP port that nothing listened on a moment ago, and that was not given to anyone else in this process. */
+/** A TCP port that nothing listened on a moment ago, and that no other caller in this process got. */
 export async function freePort(): Promise<number> {
   for (;;) {
     const port = randomInt(lowest, highest + 1);
     if (given.has(port)) continue;
-    // Before the check, which takes a while: somebody else may draw the same number meanwhile.
+    // Before the check, which takes a while: another call may draw the same number meanwhile.
     given.add(port);
     if (!(await isTaken(port))) return port;
   }

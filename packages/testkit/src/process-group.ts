@@ -11,7 +11,7 @@ export function groupLives(group: number): boolean {
   return process.platform === 'linux' ? membersRun(group) : true;
 }
 
-/** The dead answer signals too, until their parent collects them: who inherited them may be slow to. */
+/** A zombie accepts signals, too, until its parent waits for it; a parent that has inherited it may be slow. */
 function membersRun(group: number): boolean {
   return readdirSync('/proc').some((pid) => {
     if (!/^\d+$/.test(pid)) return false;

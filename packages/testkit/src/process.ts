@@ -29,10 +29,10 @@ export interface RunningProcess {
   /** Set once it has ended; null when a signal ended it. */
   exitCode: number | null | undefined;
   /**
-   * Waits for `/readyz` to answer 200 on its admin port.
+   * Waits until `/readyz` on its admin port returns 200.
    *
    * @param options timeout in ms, default 30,000
-   * @throws with its last words, when it ends or is not ready in time
+   * @throws with its last output, if it ends or is not ready in time
    */
   ready(options?: { timeout?: number }): Promise<void>;
   /** Sends the signal (default SIGTERM) and waits for its end; returns the exit code, null when a signal ended it. */
@@ -54,7 +54,7 @@ function startScript(cwd: string): string {
 const inherited = /^(PATH|HOME|TMPDIR|TEMP|TMP|TZ|SystemRoot|NODE_EXTRA_CA_CERTS|NODE_V8_COVERAGE)$/;
 
 /**
- * Starts a service. It ends with this process, whatever ends that.
+ * Starts a service. It ends with this process, however that ends.
  *
  * @example
  * const user = startProcess({ cwd: 'services/user', env: { PORT: 4001, ADMIN_PORT: 4002, AMQP_URL: broker.url('user') } });
@@ -129,7 +129,7 @@ export function startProcess(options: StartProcess): RunningProcess {
       const port = options.env?.ADMIN_PORT;
       if (port === undefined) throw new Error('ready() needs ADMIN_PORT in the environment of the process');
       const deadline = Date.now() + timeout;
-      let last = 'no answer';
+      let last = 'no response';
       for (;;) {
         if (running.exitCode !== undefined)
           throw new Error(`${cwd} ended before it was ready: ${words(output)}`);

@@ -126,7 +126,7 @@ describe('withBroker', () => {
     expect(await users(rpc, 2)).to.deep.equal([broker.operator, `${broker.vhost}.gateway`]);
   });
 
-  it('names the services when another is asked for', () => {
+  it('names the services when another one is requested', () => {
     expect(() => broker.url('order')).to.throw(
       "no broker user was made for 'order', only for: user, session",
     );

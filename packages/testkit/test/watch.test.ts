@@ -4,7 +4,7 @@ import { type Change, eventually, query, watchTransactions, withDatabase } from 
 describe('watchTransactions', () => {
   const database = withDatabase();
 
-  it('tells of each commit what was written together, and of no rollback', async () => {
+  it('reports what each commit has written, and no rollback', async () => {
     await query(database.url, 'create schema other');
     await query(database.url, 'create table things (id int); create table other.notes (text text)');
     const seen: Change[][] = [];

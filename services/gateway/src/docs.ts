@@ -82,7 +82,7 @@ const TEXTS = new Map([
   ['/docs/page.css', { type: 'text/css; charset=utf-8', text: STYLE }],
 ]);
 
-/** What answers this path; undefined when it is none of ours. */
+/** The page at this path; undefined if there is none. */
 export function docsPage(path: string): Page | undefined {
   const text = TEXTS.get(path);
   if (text !== undefined)

@@ -61,7 +61,7 @@ describe('forwarding', () => {
     });
   });
 
-  it('drops hop-by-hop headers both ways, whatever Connection names, and keeps the rest', async () => {
+  it('drops hop-by-hop headers and those that Connection names both ways, and keeps the rest', async () => {
     const user = await upstream((socket) =>
       socket.write(
         [

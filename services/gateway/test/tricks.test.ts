@@ -314,7 +314,7 @@ describe('tricks', () => {
     );
   });
 
-  it('the owner of a path is that of its first segment, whatever the path', () => {
+  it('the owner of any path is that of its first segment', () => {
     const path = fc.webPath();
     fc.assert(
       fc.property(

@@ -126,7 +126,7 @@ describe('placing orders', () => {
       expect(await orders.told(wanted.orderId)).to.deep.equal(['order.created']);
     });
 
-    it('is one order, whatever the case of the id', async () => {
+    it('is one order in any case of the id', async () => {
       const orderId = randomUUID();
       const first = await post({ orderId: orderId.toUpperCase() });
       expect(first.body.orderId).to.equal(orderId);

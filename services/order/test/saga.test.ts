@@ -22,7 +22,7 @@ const run = (sequence: SagaEvent[]) => {
 };
 
 describe('the transitions of the saga', () => {
-  it('end an order at the first deciding event, and emit once, whatever comes before and after', () => {
+  it('end an order at the first deciding event, and emit once, in any order of events', () => {
     fc.assert(
       fc.property(fc.array(fc.constantFrom(...events)), (sequence) => {
         const first = sequence.find((event) => deciding[event] !== undefined);

@@ -8,7 +8,7 @@ import {
   paymentRefunded,
 } from '@warren/contracts';
 
-/** Each queue of events. The ladder RETRY_DELAYS is 1s,10s,1m unless the environment says otherwise. */
+/** The settings of every queue of events. RETRY_DELAYS is the retry ladder of the environment: 1s,10s,1m by default. */
 const standard = { prefetch: 200, redeliveries: { limit: 10 }, retry: RETRY_DELAYS };
 
 export const broker = defineBroker('payment', {

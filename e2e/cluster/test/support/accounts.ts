@@ -1,4 +1,4 @@
-// What must be true in the end, whatever was broken on the way: counted in the databases and on the broker.
+// Audits the cluster at the end of a test: counts in the databases and on the broker, after any fault.
 import { eventually } from '@warren/testkit';
 import { expect } from 'chai';
 import { deployed, type Kube } from './kube.ts';

@@ -24,7 +24,7 @@ export interface Forward {
   close(): void;
 }
 
-/** One namespace, whatever is deployed there. */
+/** One namespace, with anything deployed there. */
 export class Kube {
   readonly namespace: string;
 

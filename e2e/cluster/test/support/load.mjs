@@ -63,7 +63,7 @@ async function repeat(failures, attempt) {
   }
 }
 
-/** `user_unknown` is no failure: the sign-up is seconds old. Who waits does not keep the services from getting to it. */
+/** `user_unknown` is not a failure: the sign-up is seconds old. The retry does not delay other requests. */
 async function placeOrder(order, key) {
   const begun = performance.now();
   for (let delay = 1_000; ; delay *= 2) {

@@ -36,7 +36,7 @@ export interface Outcome {
 export interface Load {
   /** Ends it, and tells what became of it. */
   end(): Promise<Outcome>;
-  /** Removes it from the cluster, whatever it does. */
+  /** Removes it from the cluster, also while it runs. */
   remove(): Promise<void>;
 }
 

@@ -1,4 +1,4 @@
-// One HTTP request on a connection of its own, with whatever path, headers and bytes a case wants.
+// One HTTP request on its own connection, with any path, headers and bytes.
 import { type IncomingHttpHeaders, request } from 'node:http';
 
 /** ms after which an answer counts as missing: above every deadline of the services. */

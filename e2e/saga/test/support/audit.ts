@@ -1,4 +1,4 @@
-// What must be true of every order once all is at rest, whatever has happened: asked of both services' tables, of the provider's books
+// What must be true of every order at the end, after any sequence: read from both services' tables, from the provider's books
 // and of the events.
 import { sql } from '@warren/chassis';
 import { expect } from 'chai';
@@ -63,7 +63,7 @@ export async function audit(course: Course, { order, payment }: Parties): Promis
     paymentTasks: null,
   });
 
-  // Money is taken once and kept for a paid order alone; from a cancelled one it is taken never, or given back once.
+  // Money is taken once and kept for a paid order alone; from a cancelled one it is never taken, or refunded once.
   const moved = books.rows.filter(({ outcome }) => outcome === 'accepted');
   expect(
     moved.map(({ kind }) => kind),

@@ -69,7 +69,7 @@ export class Course {
   readonly #held: Held[] = [];
   readonly #began = Date.now();
   #now = this.#began;
-  /** Payment has heard of the order. */
+  /** Payment has consumed the order's event. */
   #opened = false;
 
   /** @param customer a user whom the order service knows; the welcome order is of a new one */
@@ -111,7 +111,7 @@ export class Course {
     await this.#rest();
   }
 
-  /** An order that waits for its payment has its end in sight, whatever has happened so far. */
+  /** An order that waits for its payment will end, after any sequence so far. */
   async #watched(): Promise<void> {
     const { rows } = await sql`
       select 1 from orders where id = ${this.orderId} and status = 'pending'
@@ -208,7 +208,7 @@ export class Course {
     this.story.push(`${name} ${up ? 'has its broker again' : 'loses its broker'}`);
   }
 
-  /** What was committed goes to the network, where its service has a broker: as the relay does, with a copy for who hears it. */
+  /** What was committed goes to the network, where its service has a broker: as the relay does, with a copy for each consumer. */
   async #publish(): Promise<void> {
     for (const name of this.#unpublished) {
       if (!this.links[name].up) continue;
@@ -353,7 +353,7 @@ export class Course {
     this.#release(held, kept ? 'settles' : 'has lost its lease to');
     this.seen.add(kept ? 'settled' : 'lease lost');
     if (kept && held.at === 'order' && !this.links.order.up)
-      this.seen.add('timed out while the broker was away');
+      this.seen.add('timed out while the broker was unavailable');
   }
 
   #release(held: Held, how: string): void {

@@ -42,7 +42,7 @@ const forgetful = (worker: Worker): Worker => ({
 });
 
 export const faults: Record<string, (parties: Parties) => Parties> = {
-  'payment that does not hear of cancellations': (parties) =>
+  'payment that does not consume cancellations': (parties) =>
     withHandlers(parties, 'payment', (handle, queue) =>
       queue === 'payment.order.cancelled' ? async () => {} : handle,
     ),
@@ -75,11 +75,11 @@ export const faults: Record<string, (parties: Parties) => Parties> = {
       await handle(event, work);
       await handle(event, work);
     }),
-  'an order service that does not hear of payments': (parties) =>
+  'an order service that does not consume payments': (parties) =>
     withHandlers(parties, 'order', (handle, queue) =>
       queue === 'order.payment.processed' ? async () => {} : handle,
     ),
-  'orders that time out while the broker is away': (parties) =>
+  'orders that time out while the broker is unavailable': (parties) =>
     withWorkers(parties, 'order', (worker) => ({
       ...worker,
       complete: (task, result, work) => worker.complete(task, result, { ...work, brokerSince: new Date(0) }),

@@ -83,7 +83,7 @@ const beginning: Step[] = [
   { do: 'settle', worker: 0 },
   { do: 'deliver', message: 0, ack: 'given' },
 ];
-/** Nobody has paid in time, or no one has heard of it. */
+/** No payment in time, or its event was not consumed. */
 const late: Step[] = [
   { do: 'wait', minutes: 15 },
   { do: 'begin', at: 'order', over: true },

@@ -1,4 +1,4 @@
-// Audits a system after a test: counts what must be true in the databases, on the broker and in the mailbox, whatever was broken before.
+// Audits a system after a test: counts what must be true in the databases, on the broker and in the mailbox, after any fault.
 import { eventually } from '@warren/testkit';
 import { expect } from 'chai';
 import type { RecordedEvent } from '../event-recorder.ts';

@@ -108,7 +108,7 @@ export const payment: Auditor = {
         books.map(({ entry }) => entry),
         moved,
       ),
-      'money that was taken and given back',
+      'money that was taken and refunded',
     ).to.deep.equal(none);
 
     const { ofOrder } = correlations(system, orders);

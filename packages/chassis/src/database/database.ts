@@ -26,7 +26,7 @@ export interface DatabaseOptions {
 /** A transaction that several pieces of work share, each through a member of its own. */
 export interface SharedTransaction<Schema> {
   member(): Member<Schema>;
-  /** Sends a statement, in one write with the others of the same turn, of whichever member. */
+  /** Sends a statement, in one write with the others of the same turn, also those of other members. */
   run(statement: Statement): Promise<Result>;
 }
 
@@ -219,7 +219,7 @@ async function commit(pipeline: Pipeline, statements: readonly Statement[]): Pro
   const running = [...statements, { text: 'commit' }].map((statement) => pipeline.run(statement));
   const [failed] = (await Promise.allSettled(running)).filter(({ status }) => status === 'rejected');
   if (failed !== undefined) throw (failed as PromiseRejectedResult).reason;
-  // PostgreSQL answers ROLLBACK where a statement has failed.
+  // PostgreSQL responds ROLLBACK if a statement has failed.
   if ((await running.at(-1))?.command !== 'COMMIT') throw new RolledBackError();
 }
 
@@ -272,7 +272,7 @@ function cancel(client: pg.PoolClient): Promise<void> {
     const socket = host.startsWith('/')
       ? createConnection(`${host}/.s.PGSQL.${port}`)
       : createConnection(port, host);
-    socket.setTimeout(CANCEL_TIMEOUT_MS, () => socket.destroy(new Error('the server did not answer')));
+    socket.setTimeout(CANCEL_TIMEOUT_MS, () => socket.destroy(new Error('the server did not respond')));
     socket.once('connect', () => socket.write(packet));
     socket.once('error', reject);
     socket.once('close', () => resolve());

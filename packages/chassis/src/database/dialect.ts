@@ -33,7 +33,7 @@ class Connection implements DatabaseConnection {
       const { command, rowCount, rows } = await this.#run({ text: sql, values: parameters });
       return CHANGES.has(command ?? '') ? { rows, numAffectedRows: BigInt(rowCount ?? 0) } : { rows };
     } catch (error) {
-      // The stack of whoever waits for it, and not that of the socket.
+      // With the stack of the caller, not that of the socket.
       if (error instanceof pg.DatabaseError) Error.captureStackTrace(error, this.executeQuery);
       throw error;
     }

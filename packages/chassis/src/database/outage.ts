@@ -4,7 +4,7 @@
 import { WarrenError } from '../errors.ts';
 import { maskCredentials } from '../redact.ts';
 
-/** There is no connection to be had, for whatever reason: wrong password, no such database, no free slot, no server. */
+/** A connection cannot be opened, for any reason: wrong password, no such database, no free slot, no server. */
 export class ConnectError extends WarrenError {
   override readonly name = 'ConnectError';
   constructor(cause: unknown) {

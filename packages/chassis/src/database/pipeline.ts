@@ -186,7 +186,7 @@ export class Pipeline {
     const running = this.add(statement);
     if (!this.#isScheduled && !this.#isInFlight) {
       this.#isScheduled = true;
-      // After all microtasks of this turn: whoever goes on with a result has then given its next statement.
+      // After all microtasks of this turn: code that waited for a result has then run its next statement.
       process.nextTick(() => this.#send());
     }
     return running;

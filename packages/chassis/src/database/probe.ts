@@ -1,4 +1,4 @@
-// A transaction that shows whether the database can be used: it is there, it answers, it takes writes, it has room.
+// A transaction that shows whether the database is usable: reachable, responding, writable, with free disk space.
 import { randomUUID } from 'node:crypto';
 import { sql } from 'kysely';
 import type { Database } from './database.ts';
@@ -9,7 +9,7 @@ const PROBE_TIMEOUT_MS = 5_000;
 const ROWS = 1_000;
 const INSUFFICIENT_PRIVILEGE = '42501';
 
-/** @throws what says that the database cannot be used: the error of the transaction, or that it is read-only or does not answer */
+/** @throws the reason why the database is not usable: the error of the transaction, read-only, or no response */
 export async function probeDatabase(
   database: Database<unknown>,
   space: boolean,
@@ -26,7 +26,7 @@ export async function probeDatabase(
         await sql`
         insert into warren.inbox (consumer, message_id)
         select 'warren.probe', gen_random_uuid() from generate_series(1, ${ROWS})`.execute(transaction);
-        // New blocks, whatever room the inbox has left inside its own; unless this role may make no table.
+        // A new table needs new blocks, also if the inbox has free space inside its own; unless this role may not create tables.
         await sql`
         create table ${sql.id('warren', `probe_${randomUUID()}`)} as
         select n, repeat('x', 1000) as filling from generate_series(1, 200) n`
@@ -41,7 +41,7 @@ export async function probeDatabase(
     .catch((error) => {
       if (error instanceof RolledBack) return;
       if (late.aborted)
-        throw new Error(`the database does not answer within ${PROBE_TIMEOUT_MS / 1_000} s`, {
+        throw new Error(`the database did not respond within ${PROBE_TIMEOUT_MS / 1_000} s`, {
           cause: error,
         });
       throw error;

@@ -1,4 +1,4 @@
-// The scope of one HTTP request: what the parts of the chassis share about it.
+// The scope of one HTTP request: the state of it that the parts of the chassis share.
 import { SpanStatusCode } from '@opentelemetry/api';
 import type { Context, Middleware } from 'koa';
 import type { Caller } from '../auth/caller.ts';

@@ -113,7 +113,7 @@ type Handler<Path extends string, Params, Query, Body, Context> = (
 ) => Promise<object>;
 
 /**
- * A route that reads. Its handler runs outside any transaction, and also answers HEAD.
+ * A route that reads. Its handler runs outside any transaction, and also handles HEAD.
  * @returns the handler's object as 200, or the {@link HttpResponse} it made
  * @example get('/users/:id', { access: own(({ params }) => params.id), params: { id } }, async ({ params }, { database }) => …)
  */
@@ -138,7 +138,7 @@ const write =
     ({ method, path, ...options, handler }) as unknown as Route;
 
 /**
- * A route that writes. Its handler runs in a transaction, which commits before the answer is sent, and rolls back when the
+ * A route that writes. Its handler runs in a transaction, which commits before the response is sent, and rolls back when the
  * handler throws. Honours `Idempotency-Key`.
  * @returns the handler's object as 200, or the {@link HttpResponse} it made
  * @example post('/users', { access: 'public', body: newUser }, async ({ body }, work) => created(`/users/${id}`, await signUp(work, body)))

@@ -17,7 +17,7 @@ import type { OnMalformed } from './malformed.ts';
 
 export interface Server {
   /**
-   * @param host an address or a host name; `::` is all interfaces, those of IPv4 alone where there is no IPv6
+   * @param host an address or a host name; `::` is all interfaces, only those of IPv4 if IPv6 is missing
    * @returns the port; another one than requested if that was 0
    */
   listen(port: number, host?: string): Promise<number>;

@@ -21,14 +21,14 @@ export function inboxId({ source, id }: { source: string; id: string }): string 
 /** A message that is about to be handled. */
 export interface InboxRow {
   id: string;
-  /** Of one that has failed before. */
+  /** Set if it has failed before. */
   attempts?: number;
   failures?: object;
 }
 
 /**
- * Notes that this consumer takes these messages; returns, as `message_id`, those that it had not taken before, each once. In the
- * order of their ids, so that two replicas with the same messages wait in one order for each other.
+ * Inserts the ids of these messages; returns, as `message_id`, those that this consumer had not handled before, each once. The order
+ * is that of the ids, so that two replicas with the same messages wait for each other in one order.
  */
 export const insertMessages = (consumer: string, rows: readonly InboxRow[]): Statement => ({
   text: `
@@ -44,10 +44,10 @@ export const insertMessages = (consumer: string, rows: readonly InboxRow[]): Sta
   ],
 });
 
-/** The largest number of a `smallint`: anybody can write a header. */
+/** The largest `smallint`: a header may hold any number. */
 const MAX_SMALLINT = 32_767;
 
-/** @returns null for what JSON can say and PostgreSQL cannot keep */
+/** @returns null for JSON that PostgreSQL cannot store */
 function keepable(value: object): string | null {
   const json = JSON.stringify(value);
   return UNKEEPABLE.test(json) ? null : json;

@@ -18,7 +18,7 @@ export class Attempt {
 
   constructor() {
     this.#timer = setTimeout(
-      () => this.lose(new Error(`no answer within ${CONNECT_TIMEOUT_MS / 1_000} s`)),
+      () => this.lose(new Error(`no response within ${CONNECT_TIMEOUT_MS / 1_000} s`)),
       CONNECT_TIMEOUT_MS,
     );
   }

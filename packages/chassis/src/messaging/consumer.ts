@@ -339,7 +339,7 @@ export class Consumer implements Taker {
     }
   }
 
-  /** The order matters: a database that does not answer shows as a handler that takes too long, so that is asked first. */
+  /** The database is checked first: a database that does not respond looks like a handler that takes too long. */
   async #afterFailure(thrown: unknown, retries: number): Promise<AfterFailure> {
     if (thrown instanceof Interrupted) return { kind: 'return' };
     const error = thrown instanceof BatchError ? thrown.cause : thrown;

@@ -39,7 +39,7 @@ export function onDelivery(
   );
 }
 
-/** Aborts when a session has lost its channel. Its deliveries go back to the broker, and Rascal reports an ack of one as an error. */
+/** Aborts when a session has lost its channel. The broker requeues its deliveries, and Rascal reports an ack of one as an error. */
 export function lossOf(session: RascalSession): AbortSignal {
   const lost = new AbortController();
   for (const event of ['error', 'close', 'cancel']) session.on(event, () => lost.abort());

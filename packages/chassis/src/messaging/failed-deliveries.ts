@@ -55,7 +55,7 @@ export class FailedDeliveries {
 
   /**
    * Publishes the copy, again and again, and then acks the original.
-   * @returns whether it was moved; otherwise it is back at the broker
+   * @returns whether it was moved; otherwise the broker has it again
    */
   async #move(delivery: Delivery, log: Logger, publish: () => Promise<void>): Promise<boolean> {
     const { ackOrNack, signal } = delivery;

@@ -1,5 +1,5 @@
 // Checks who published a message. The broker refuses a publish whose `user-id` is not the user of its connection, so a `user-id` is
-// proof, whatever way the message takes afterwards (CC, BCC, a dead-letter exchange, a binding, an alternate exchange).
+// proof, on every way that the message takes afterwards (CC, BCC, a dead-letter exchange, a binding, an alternate exchange).
 // https://www.rabbitmq.com/docs/validated-user-id
 import { unescape as decode } from 'node:querystring';
 import type { Logger } from '../context.ts';
@@ -57,7 +57,7 @@ export class Producers {
     this.#named = (other) => own.slice(0, at) + other + own.slice(at + service.length);
   }
 
-  /** Whether the `user-id` proves that this service published it, whatever PRODUCER_CHECK says. */
+  /** Whether the `user-id` proves that this service published it, with any PRODUCER_CHECK. */
   isFrom({ properties }: RascalMessage, service: string): boolean {
     return (
       this.user !== SHARED_USER && properties.userId?.replace(ROTATION_SUFFIX, '') === this.#named(service)

@@ -158,7 +158,7 @@ export class Publisher {
     this.#cut();
   }
 
-  /** With the close handshake, unless the broker does not answer: one that blocks publishers does not read it. */
+  /** With the close handshake, unless the broker does not respond: one that blocks publishers does not read it. */
   async close(): Promise<void> {
     this.#end(new PublishError('lost', 'closed by this process'));
     await within(CLOSE_TIMEOUT_MS, Promise.resolve(this.#closing));

@@ -21,7 +21,7 @@ import type {
 } from './rascal/rascal.ts';
 import { ladderOf, parseDelays, RETRY_DELAYS, type RetryDelay } from './retry-delays.ts';
 
-/** What of a service's environment shapes its topology. */
+/** The settings of the environment that the topology depends on. */
 export interface BrokerSettings {
   retryDelays: readonly RetryDelay[];
   /** Names what belongs to one connection of one replica: no two ever have the same. */
@@ -50,7 +50,7 @@ export const requestQueue = (service: string) => `${service}.rpc`;
 /** The subscription to the replies; its queue is each connection's own. */
 export const replySubscription = (service: string) => `${service}.reply`;
 
-/** The Rascal configuration that a broker.ts stands for. */
+/** Expands a broker.ts to Rascal configuration. */
 export function rascalConfig(
   broker: BrokerDefinition,
   settings: BrokerSettings = defaultBrokerSettings,
@@ -90,8 +90,8 @@ interface Part {
 }
 
 /**
- * A work queue dead-letters, at least once, to its own DLQ; a retry waits in `SERVICE.retry.LEVEL` until its TTL is over and comes
- * back through `SERVICE.return` to the one queue named in its CC header.
+ * A work queue dead-letters, at least once, to its own DLQ; a retry waits in `SERVICE.retry.LEVEL` until its TTL is over and
+ * returns through `SERVICE.return` to the one queue named in its CC header.
  * No queue has a maximum length: a full one would refuse the publish to all.
  */
 function consumeVhost(broker: BrokerDefinition, { retryDelays, instance }: BrokerSettings): VhostConfig {

@@ -1,12 +1,12 @@
-// Before Rascal declares a service's topology, the chassis looks at what could be wrong with it: a sentence that says what to
-// do is worth more than a channel closed with 406, again and again.
+// Checks the topology before Rascal declares it, so that an error says what to do. Rascal would only report a channel that was
+// closed with 406, again and again.
 import { WarrenError } from '../errors.ts';
 import { type Channels, withChannel } from './publisher.ts';
 import { patchChannels } from './rascal/amqplib-patches.ts';
 import type { BrokerConfig, VhostConfig } from './rascal/rascal.ts';
 import { EVENTS, RPC, UNROUTED } from './topology.ts';
 
-/** The broker does not have what it should, and waiting alone will not mend it. */
+/** The broker lacks an object or a permission; waiting does not fix it. */
 export class TopologyError extends WarrenError {
   override readonly name = 'TopologyError';
 }
@@ -14,8 +14,8 @@ export class TopologyError extends WarrenError {
 type Refusal = Error & { code?: number };
 
 /**
- * Sees that the platform's exchanges are there, and declares them where they are missing and this user may (a bare local
- * broker); then declares the service's own queues, so that a difference is told in words.
+ * Checks that the exchanges of the platform exist, and declares missing ones if this user may (a broker on this machine); then
+ * declares the service's own queues, so that the error names a difference.
  * @throws {TopologyError}
  */
 export async function assertTopology(connection: Channels, config: BrokerConfig): Promise<void> {
@@ -61,8 +61,8 @@ export async function assertTopology(connection: Channels, config: BrokerConfig)
 }
 
 /**
- * Sees that exchanges, queues and bindings are all there, as they were declared; a binding that is not is made again.
- * @throws the broker's refusal, where something it needs is missing
+ * Checks that the declared exchanges and queues exist, and binds them again.
+ * @throws the broker's refusal, if an exchange or a queue is missing
  */
 export const checkTopology = (channels: Channels, config: BrokerConfig): Promise<void> =>
   withChannel(channels, async (channel) => {

@@ -24,7 +24,7 @@ export interface OpenApiOperation {
 }
 
 export const AUTH_OFF =
-  '**Authentication is off (AUTH=off):** every request is accepted without a token, whatever this document says.';
+  '**Authentication is off (AUTH=off):** every request is accepted without a token, also where this document requires one.';
 export const OPENAPI = '3.1.0';
 export const DESCRIPTION = `Bodies are JSON. A request may contain only the fields and query parameters that are documented here. A response may gain fields
 in a later version: ignore fields that you do not know. Every error response is a problem (RFC 9457) with a stable \`code\`.

@@ -61,7 +61,7 @@ export class Isolation {
     const { reader, stopping } = this.#options;
     let publisher = first;
     let after = '0';
-    // The refused event was in flight. But if none is accepted, one further on shows that the broker accepts any at all.
+    // The refused event was in flight. But if none of these is accepted, a later event may show whether the broker accepts any.
     while (this.#examined < (this.#accepted > 0 ? IN_FLIGHT_LIMIT : EXAMINED_LIMIT)) {
       const rows = await reader.readAfter(after, READ_LIMIT, BYTES_LIMIT);
       if (rows.length === 0) break;

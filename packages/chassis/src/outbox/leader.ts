@@ -28,7 +28,7 @@ export interface LeaderOptions {
 
 /** ms on one channel after which the next failure counts as the first. */
 const RECONNECT_RESET_MS = 10_000;
-/** ms for confirms and deletes that are on their way when the time is over. */
+/** ms for confirms and deletes in flight when the time is over. */
 const SHUTDOWN_SETTLE_MS = 500;
 /** ms until a broker that refuses every event is tried again. */
 const REFUSED_RETRY_MS = 5_000;
@@ -57,7 +57,7 @@ export class Leader {
     log.debug('outbox relay is active');
     const holds = new Holds(log);
     for (const key of await reader.heldKeys()) holds.begin(key, undefined);
-    // Whatever hangs when the time is over waits for one of the two connections, which this cuts.
+    // A step that hangs when the time is over waits for one of the two connections; this cuts both.
     let timer: NodeJS.Timeout | undefined;
     const onStopping = () => {
       timer = setTimeout(() => reader.end(new Error('the shutdown deadline is over')), SHUTDOWN_SETTLE_MS);
@@ -108,7 +108,7 @@ export class Leader {
     } catch (error) {
       return this.#afterFailure(reader, error as Partial<PublishError>);
     } finally {
-      // A broker that has not answered until the time is over does not answer a close, either.
+      // A broker that has not responded until the time is over does not respond to a close, either.
       if (stopping.aborted) reader.publisher?.destroy();
       else await reader.publisher?.close();
       reader.publisher = undefined;
@@ -131,7 +131,7 @@ export class Leader {
   async #openPublisher(reader: OutboxReader): Promise<Publisher> {
     const { connect, onBlocked, waker, metrics } = this.#options;
     const opening = Publisher.open(connect);
-    // With a broker that does not answer, it takes as long as the heartbeat.
+    // With a broker that does not respond, it takes as long as the heartbeat.
     const publisher = await Promise.race([opening, reader.ended, this.#stopped]);
     if (publisher === undefined) {
       opening.then((late) => late.destroy()).catch(() => {});

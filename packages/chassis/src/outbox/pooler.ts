@@ -18,7 +18,7 @@ export class PoolerError extends WarrenError {
 
 /** Transactions to open beside a session, to check whether one of them gets its backend. */
 const PROBES = 5;
-/** ms after which a session that does not answer counts as waiting for a backend. */
+/** ms after which a session that does not respond counts as waiting for a backend. */
 const PROBE_TIMEOUT_MS = 2_000;
 
 /**

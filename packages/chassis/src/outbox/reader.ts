@@ -1,6 +1,6 @@
 // The relay's connection to the database: it holds the lock, reads the outbox and deletes from it. If it is lost, the lock is lost.
 //
-// Rows that were deleted stay in the index until they are vacuumed, for hours while somebody holds an old snapshot. To not step over
+// Deleted rows stay in the index until they are vacuumed, for hours while a transaction holds an old snapshot. To not step over
 // them with each read, a read begins above a low-water mark. `id > the last one` would be wrong: ids are drawn before commits, so
 // a lower one may still appear, and with it an event that belongs before another one of its aggregate. The mark passes an id when no
 // transaction is left that can have drawn it or a lower one: an insert holds a lock on the table from before the draw until
@@ -31,7 +31,7 @@ export interface Batch {
 
 /** ms between two polls of the transactions that insert, and of what is parked. */
 const REFRESH_INTERVAL_MS = 250;
-/** ms after which the rows below the mark are read again, in case somebody has put some there by hand. */
+/** ms after which the rows below the mark are read again, in case an operator has inserted some by hand. */
 const RESCAN_INTERVAL_MS = 30_000;
 /** Parked events to remember, at most: with more of them, each read leaves their aggregates out by itself. */
 const PARKED_LIMIT = 1_000;
@@ -76,9 +76,9 @@ const INSERTING = `
   select distinct virtualtransaction as transaction from pg_locks
   where relation = 'warren.outbox'::regclass and mode = 'RowExclusiveLock' and pid is distinct from pg_backend_pid()
     and database = (select oid from pg_database where datname = current_database())`;
-// The statements of this connection have one good plan each, whatever the statistics say about a table that is empty one minute and
-// has a million rows the next. JIT is off because disabled plan nodes carry a cost penalty that triggers it (up to PostgreSQL 17):
-// 30 ms of CPU to read one row.
+// The statements of this connection have one good plan each, also when the statistics suggest another: the table is empty one
+// minute, and has a million rows the next. JIT is off because disabled plan nodes carry a cost penalty that triggers it (up to
+// PostgreSQL 17): 30 ms of CPU to read one row.
 const PLANS = `set jit = off; set enable_seqscan = off; set enable_bitmapscan = off; set enable_sort = off; set enable_hashjoin = off;
   set enable_mergejoin = off; set plan_cache_mode = force_generic_plan`;
 
@@ -225,7 +225,7 @@ export class OutboxReader {
       // In this order: a transaction that draws an id after the first query draws a higher one.
       const drawn = BigInt((await this.#query<{ id: string }>({ text: DRAWN })).rows[0]?.id ?? 0);
       this.#undecided = { drawn, transactions: await this.#inserting() };
-      if (drawn < this.#low) this.#restart(); // somebody has reset the sequence
+      if (drawn < this.#low) this.#restart(); // the sequence was reset
     } else {
       const still = await this.#inserting();
       for (const transaction of this.#undecided.transactions)
@@ -281,7 +281,7 @@ const idList = (ids: readonly string[]) => `{${ids.join()}}`;
 const least = (a: bigint, b: bigint) => (a < b ? a : b);
 const most = (a: bigint, b: bigint) => (a > b ? a : b);
 
-/** Ends a connection without waiting: a host that has vanished does not answer. */
+/** Ends a connection without waiting: a host that has vanished does not respond. */
 export function hangUp(client: pg.Client): void {
   client.end().catch(() => {});
   const stream = socketOf(client);

@@ -1,4 +1,4 @@
-// The RPC of one service: its client, its server, and the publisher that they share.
+// Request/reply of one service: its client, its server, and the publisher that they share.
 import type { Auth } from '../auth/auth.ts';
 import type { Logger } from '../context.ts';
 import type { BrokerState, Messaging } from '../messaging/connection.ts';

@@ -4,9 +4,9 @@ import { migrate } from '../database/migrate.ts';
 import { probeDatabase } from '../database/probe.ts';
 import type { Setup } from './setup.ts';
 
-/** Statements and transactions at once of a kind of task: claiming, renewing, completing, and reads of `perform`. */
+/** Connections for each kind of task: for claiming, renewing, completing, and reads of `perform`. */
 const TASK_CONNECTIONS = 4;
-/** Of the probe, and of the statistics. */
+/** Connections for the probe and the statistics. */
 const MAINTENANCE_CONNECTIONS = 2;
 
 const CHASSIS_MIGRATIONS = new URL('../../migrations/', import.meta.url);

@@ -37,7 +37,7 @@ export class DeclaredQueues {
     this.#areDeclared = this.#names.every((name) => known.has(name));
   }
 
-  /** They are declared now. Waits for the database, to keep that. */
+  /** Stores that they are declared now; waits for the database. */
   async remember(): Promise<void> {
     if (this.#areDeclared) return;
     await whenAvailable(() => this.#insert(), { log: this.#log, signal: this.#stopping });

@@ -9,31 +9,31 @@ import type { AnyMethods, Methods } from '../rpc/serve.ts';
 import type { Worker } from '../tasks/worker.ts';
 import type { CounterDefinition } from '../telemetry/counters.ts';
 
-/** What a service is. Everything but its name and version is optional: a gateway has no database, a sweeper no routes. */
+/** The parts of a service. Everything but its name and version is optional: a gateway has no database, a sweeper no routes. */
 // biome-ignore lint/suspicious/noExplicitAny: see WorkContext
 export interface ServiceDescription<Config = any, Schema = any> {
   /** Lower case, no dots: it begins the names of its queues, its database and its broker user. */
   name: string;
   version: string;
-  /** Its environment variables, over the chassis's own. */
+  /** Its environment variables, in addition to the chassis's own. */
   config?: Joi.PartialSchemaMap<Config>;
-  /** Directory of its migrations. With it, it has a database: outbox, inbox and tasks. */
+  /** Directory of its migrations. A service with migrations has a database: outbox, inbox and tasks. */
   migrations?: URL;
-  /** What it has on the broker. With it, it has messaging. */
+  /** The declaration of broker.ts. A service that has one has messaging. */
   broker?: BrokerDefinition;
   routes?: readonly Route<Schema, Config>[];
-  /** By the queues of events in broker.ts. */
+  /** By the names of the queues of events in broker.ts. */
   handlers?: AnyHandlers;
   workers?: readonly Worker[];
   /** By the routing keys of the methods in broker.ts. */
   methods?: AnyMethods;
   /** Creates the handler of raw HTTP, for a service that stands in front of others. */
   edge?: (config: Config, tools: EdgeTools) => EdgeHandler;
-  /** Its own metrics, over those of the chassis. */
+  /** Its own metrics, in addition to those of the chassis. */
   counters?: readonly CounterDefinition[];
 }
 
-/** A description whose name, handlers and methods are those that its broker.ts asks for. */
+/** A description whose name, handlers and methods are those that its broker.ts requires. */
 type Fitting<Config, Schema, Broker> = Omit<
   ServiceDescription<Config, Schema>,
   'name' | 'broker' | 'handlers' | 'methods'
@@ -44,7 +44,7 @@ type Fitting<Config, Schema, Broker> = Omit<
   Part<'handlers', Handlers<Broker, Schema, Config>> &
   Part<'methods', Methods<Broker, Schema, Config>>;
 
-/** Required where something is asked for, else absent. */
+/** Required if broker.ts declares any, otherwise not allowed. */
 type Part<Name extends string, Wanted> = [keyof Wanted] extends [never]
   ? { [Key in Name]?: never }
   : { [Key in Name]: Wanted };

@@ -8,7 +8,7 @@ import type { Databases } from './databases.ts';
 import type { Setup } from './setup.ts';
 
 const STATISTICS_INTERVAL_MS = 5_000;
-/** A database that does not answer would delay the statistics until TCP gives up. */
+/** A database that does not respond would delay the statistics until TCP gives up. */
 const STATISTICS_TIMEOUT_MS = 5_000;
 const PRUNE_INTERVAL_MS = 600_000;
 /** The inbox keeps ids for longer than events are accepted, in case the clocks of producers differ. */

@@ -18,7 +18,7 @@ import type { Databases } from './databases.ts';
 import type { DeclaredQueues } from './declared-queues.ts';
 import type { Setup } from './setup.ts';
 
-/** Transactions at once a queue, where batches are slow or their messages alone. */
+/** Transactions at once for each queue, if batches are slow or messages are handled alone. */
 export const CONSUMER_CONCURRENCY = 5;
 /** Time for a handler. After it, its transaction is cancelled and the event retried. */
 const HANDLER_TIMEOUT_MS = 30_000;

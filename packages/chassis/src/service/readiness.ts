@@ -13,7 +13,7 @@ export interface Reported {
   relay: Relay | undefined;
 }
 
-/** Whether requests are to be sent to this process. It is once it listens and its queues were declared, until it drains. */
+/** Whether this process is ready for requests: from when it listens and its queues have been declared, until it drains. */
 export class Readiness {
   readonly #parts: Reported;
   #stage: 'starting' | 'serving' | 'draining' = 'starting';

@@ -1,4 +1,4 @@
-// What every part of a service is made with: its definition, its configuration, and where it reports to.
+// The common arguments of the parts of a service: its definition, its configuration, its log and its metrics.
 import { type Auth, createAuth } from '../auth/auth.ts';
 import { type ChassisConfig, loadConfig } from '../config.ts';
 import type { Logger } from '../context.ts';

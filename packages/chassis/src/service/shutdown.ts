@@ -4,7 +4,7 @@ import type { Logger } from '../context.ts';
 import type { Tracing } from '../telemetry/index.ts';
 import type { Parts } from './parts.ts';
 
-/** The part of SHUTDOWN_GRACE that is kept for closing connections, which takes a while if the other end does not answer. */
+/** The part of SHUTDOWN_GRACE that is kept for closing connections, which takes a while if the other end does not respond. */
 const CLOSE_RESERVE = { ms: 3_000, share: 0.3 };
 /** The share of the time until then in which requests, events and tasks may finish; the rest is for the outbox. */
 const FINISH_SHARE = 0.8;
@@ -62,7 +62,7 @@ export class Shutdown {
     return true;
   }
 
-  /** Takes nothing more, and finishes requests, events and tasks; those that take longer than `ms` are redone. */
+  /** Accepts nothing more, and finishes requests, events and tasks; those that take longer than `ms` are redone. */
   async #finish(ms: number): Promise<void> {
     const { http, broker, consumers, work } = this.#parts;
     consumers?.intake.stop();

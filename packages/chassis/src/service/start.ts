@@ -1,4 +1,4 @@
-// Starts a service from its definition: makes its parts, opens them in order, and gives out how to stop it.
+// Starts a service from its definition: makes its parts, opens them in order, and returns the running service.
 import type { ChassisConfig } from '../config.ts';
 import type { Logger } from '../context.ts';
 import type { Environment } from '../environment.ts';
@@ -21,8 +21,8 @@ export interface RunningService {
   /** As /readyz reports it. */
   ready(): boolean;
   /**
-   * Drains: it is not ready and still serves for `DRAIN_DELAY`; then it takes nothing more, finishes what is in flight, flushes
-   * the outbox and closes.
+   * Drains: it is not ready, and accepts requests for `DRAIN_DELAY`; then it accepts nothing more, finishes the work in flight,
+   * flushes the outbox and closes.
    * @returns false if that takes longer than `SHUTDOWN_GRACE`
    */
   stop(): Promise<boolean>;
@@ -33,7 +33,7 @@ export interface StartOptions {
   signal?: AbortSignal;
   log?: Logger;
   now?: () => Date;
-  /** A mistake that shows only while running, e.g. a connection pooler that cannot work. */
+  /** Called with a mistake that shows only while running, e.g. a connection pooler in the wrong mode. */
   onFatal?: (error: Error) => void;
 }
 

@@ -1,4 +1,4 @@
-// Units of work of requests, events and tasks, and the workers. What a commit leaves wakes who goes on with it.
+// Units of work of requests, events and tasks, and the workers. A commit wakes the relay and the workers of its tasks.
 import type { UnitsOfWork } from '../context.ts';
 import type { Availability } from '../database/availability.ts';
 import type { Database } from '../database/database.ts';
@@ -12,7 +12,7 @@ import type { Setup } from './setup.ts';
 export interface Work {
   requests: UnitsOfWork;
   background: UnitsOfWork;
-  /** One a kind of task. */
+  /** One for each kind of task. */
   runners: readonly WorkerRunner[];
 }
 

@@ -25,7 +25,7 @@ export interface CompletionOptions {
   onUnavailable(error: unknown): void;
 }
 
-/** What has become of a task by itself. */
+/** The outcome of a task that was completed by itself. */
 type Outcome = { kind: 'completed' } | { kind: 'failed' | 'unavailable'; error: unknown };
 
 /** Time for the transaction of a batch. */

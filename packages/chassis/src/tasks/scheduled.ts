@@ -3,7 +3,7 @@ import type { ScheduledTask } from '../context.ts';
 import { UNKEEPABLE } from '../database/json.ts';
 import type { Result, Statement } from '../database/pipeline.ts';
 
-/** What began a piece of work, for whoever goes on with it. */
+/** The origin of a task: the ids of the request or event that scheduled it. */
 export interface TaskOrigin {
   correlationId: string;
   causationId?: string;
@@ -20,8 +20,8 @@ interface Scheduled {
 }
 
 /**
- * The tasks that one transaction schedules and takes back, kept until its end. Of one kind and key the first one scheduled counts,
- * as it does among the rows.
+ * The tasks that one transaction schedules and discards, kept until its end. If two have the same kind and key, the first counts,
+ * as among the rows.
  */
 export class ScheduledTasks {
   readonly #scheduled = new Map<string, Scheduled>();
@@ -38,7 +38,7 @@ export class ScheduledTasks {
     if (!this.#scheduled.has(id)) this.#scheduled.set(id, { kind, key, at, data: json, origin });
   }
 
-  /** Takes back what no worker has begun. */
+  /** Deletes the task, unless a worker has begun it. */
   discard(kind: string, key: string): void {
     const id = idOf(kind, key);
     this.#scheduled.delete(id);
@@ -46,8 +46,8 @@ export class ScheduledTasks {
   }
 
   /**
-   * Takes back at once.
-   * @returns whether there was something that no worker has begun
+   * Deletes the task at once, unless a worker has begun it.
+   * @returns whether it was deleted
    */
   async unschedule(
     kind: string,

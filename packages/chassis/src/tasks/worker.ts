@@ -3,21 +3,21 @@ import type { Kysely } from 'kysely';
 import type { Logger, WorkContext } from '../context.ts';
 
 export interface Task<Data extends object = object> {
-  /** Stable: the same for every attempt, so that the other side can recognize a repeat. */
+  /** Stable: the same for every attempt, so that the provider can recognize a repeat. */
   key: string;
   data: Data;
   /** This attempt's number, from 1. */
   attempts: number;
 }
 
-/** What `perform` is given besides its task. */
+/** The second argument of `perform`. */
 // biome-ignore lint/suspicious/noExplicitAny: see WorkContext
 export interface TaskContext<Schema = any, Config = any> {
   /** Aborts when its time is over. */
   signal: AbortSignal;
   config: Config;
   log: Logger;
-  /** For reads, and for a simulated other side that keeps its records here: each statement is its own transaction. */
+  /** For reads, and for a simulated provider that keeps its records here: each statement is its own transaction. */
   database: Kysely<Schema>;
 }
 

@@ -5,7 +5,7 @@ export type { Registry } from 'prom-client';
 export { Counter, Gauge, Histogram } from 'prom-client';
 
 export interface Metrics {
-  /** One a service, so that several of them fit into one test process. */
+  /** One for each service, so that a test process can run several. */
   registry: Registry;
   httpRequestDuration: Histogram<'method' | 'route' | 'status'>;
   httpMalformed: Counter<'reason'>;
@@ -33,8 +33,8 @@ const FAST = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5
 const LAG = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 86_400];
 
 /**
- * All metrics exist; those of what the service has not got (HTTP, a database, a broker) are not in its registry,
- * and so not on its `/metrics`.
+ * Creates all metrics. Those of parts that the service does not have (HTTP, a database, a broker) are not in its registry, and so not
+ * on its `/metrics`.
  */
 export function createMetrics(options: {
   service: string;

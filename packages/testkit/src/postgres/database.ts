@@ -34,7 +34,7 @@ export interface CreateDatabase {
 export async function createDatabase({ server, name, role }: CreateDatabase): Promise<string> {
   if (role) {
     await query(server, `create role ${quote(role.name)} login password ${pg.escapeLiteral(role.password)}`);
-    // A server's user who is no superuser must be a member of the role it gives a database to.
+    // A server's user who is not a superuser must be a member of the role it gives a database to.
     await query(server, `grant ${quote(role.name)} to current_user`).catch(() => {});
   }
   await query(server, `create database ${quote(name)}${role ? ` owner ${quote(role.name)}` : ''}`);
@@ -47,7 +47,7 @@ export async function createDatabase({ server, name, role }: CreateDatabase): Pr
   return own.href;
 }
 
-/** Drops a database, whoever is connected to it, and the role that owned it. */
+/** Drops a database, also if clients are connected to it, and the role that owned it. */
 export async function dropDatabase(server: string, name: string, role?: string): Promise<void> {
   await query(server, `drop database if exists ${quote(name)} with (force)`);
   if (role) await query(server, `drop role if exists ${quote(role)}`);

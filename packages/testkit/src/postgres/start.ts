@@ -32,7 +32,7 @@ async function givenServer(url: string): Promise<DatabaseServer> {
     version = await serverVersion(url);
   } catch (error) {
     throw new Error(
-      `PostgreSQL does not answer at ${new URL(url).host} (DATABASE_URL): ${(error as Error).message}`,
+      `PostgreSQL does not respond at ${new URL(url).host} (DATABASE_URL): ${(error as Error).message}`,
       {
         cause: error,
       },

@@ -6,7 +6,7 @@ export interface Change {
   /** `users` in the schema public, else with its schema: `warren.outbox`. */
   table: string;
   /** As it is now; as it was, where it was deleted. */
-  // biome-ignore lint/suspicious/noExplicitAny: whatever columns the table has
+  // biome-ignore lint/suspicious/noExplicitAny: the columns of any table
   row: Record<string, any>;
 }
 
@@ -17,7 +17,7 @@ export interface Watch {
 }
 
 /**
- * Tells of every committed transaction which rows it inserted, changed and deleted, in order, by triggers that are removed on `close`.
+ * Reports the rows that each committed transaction inserted, changed and deleted, in order, by triggers; `close` removes them.
  * `at` is when the last of them was written, in ms since the epoch by this machine's clock. For looking on, not for load: NOTIFY
  * serialises commits.
  *

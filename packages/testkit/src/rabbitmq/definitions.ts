@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { findJson } from '../find-json.ts';
 import type { Management } from './management.ts';
 
-/** RabbitMQ's definitions file, as far as Warren uses it. Objects belong to the vhost they name, whatever it is called. */
+/** RabbitMQ's definitions file, as far as Warren uses it. Objects belong to the vhost they name. */
 export interface Definitions {
   exchanges?: DefinedExchange[];
   queues?: DefinedQueue[];
@@ -67,7 +67,7 @@ export interface Keys {
   consumes: readonly string[];
   /** Of the methods it calls. */
   calls: readonly string[];
-  /** Services whose requests it answers. */
+  /** Services whose requests it handles. */
   answers: readonly string[];
 }
 
@@ -75,8 +75,8 @@ export interface Keys {
  * What the platform gives to services of these names: the shared exchanges, and a user each that can touch nothing of another's,
  * and has a limit of connections and channels.
  * For tests of services that no definitions file knows.
- * @param keysOf what a service may subscribe to, call and answer; default: all
- * @param mayGoUnconsumed routing keys of events that do not go to `unrouted` when nobody consumes them
+ * @param keysOf what a service may subscribe to, call and reply to; default: all
+ * @param mayGoUnconsumed routing keys of events that do not go to `unrouted` when no queue takes them
  */
 export function platformDefinitions(
   services: string[],
@@ -89,7 +89,7 @@ export function platformDefinitions(
       exchange('events', 'topic', { 'alternate-exchange': 'unrouted' }),
       exchange('rpc', 'topic'),
       exchange('unrouted', 'fanout'),
-      // It has no queue. A binding to it is a route, so the alternate exchange is not asked.
+      // It has no queue. A binding to it is a route, so the alternate exchange is not used.
       exchange('unconsumed', 'fanout', {}, true),
     ],
     queues: [
@@ -249,7 +249,7 @@ export async function loadDefinitions(options: LoadOptions): Promise<Loaded> {
     for (const { name, vhost: _, ...policy } of definitions.policies ?? []) {
       await api.request('PUT', `policies/${at}/${encodeURIComponent(name)}`, policy);
     }
-    // After the exchanges: RabbitMQ 4.3 answers 400 to a topic permission on an exchange that is not there.
+    // After the exchanges: RabbitMQ 4.3 returns 400 for a topic permission on a missing exchange.
     for (const service of services) {
       if (!names.includes(service))
         throw new Error(`the definitions name no user '${service}', only: ${names.join(', ')}`);

@@ -44,7 +44,7 @@ export async function privateContainer(
   }
   const client = await engine().catch(() => undefined);
   if (!client) {
-    pass('its engine does not answer');
+    pass('its engine does not respond');
     return undefined;
   }
   try {
@@ -61,7 +61,7 @@ export async function privateContainer(
   }
 }
 
-/** For the cleanup process: removes a container, whatever state it is in. */
+/** For the cleanup process: removes a container in any state. */
 export async function removeContainer(name: string): Promise<void> {
   const client = await engine();
   await client.container.dockerode

@@ -2,13 +2,13 @@ import { registerCleanup } from '../cleanup.ts';
 
 /** The management HTTP API, as far as the testkit needs it. */
 export interface Management {
-  /** @throws when the answer is neither 2xx nor, for a GET or DELETE, 404 (then it is undefined). */
+  /** @throws if the status is neither 2xx nor, for a GET or DELETE, 404 (then the result is undefined). */
   request<T = unknown>(
     method: 'GET' | 'PUT' | 'POST' | 'DELETE',
     path: string,
     body?: object,
   ): Promise<T | undefined>;
-  /** Has a vhost or user deleted when this process ends, whatever ends it; returns how to delete it now. */
+  /** Has a vhost or user deleted when this process ends, however it ends. @returns deletes it now */
   deleteLater(path: string): () => Promise<void>;
 }
 
@@ -35,7 +35,7 @@ export function management(managementUrl: string, user: string, password: string
       });
     } catch (error) {
       throw new Error(
-        `RabbitMQ's management API does not answer at ${root}: enable the plugin rabbitmq_management, or say in AMQP_MANAGEMENT_URL where it is`,
+        `RabbitMQ's management API does not respond at ${root}: enable the plugin rabbitmq_management, or say in AMQP_MANAGEMENT_URL where it is`,
         { cause: error },
       );
     }

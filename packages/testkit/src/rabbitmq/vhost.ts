@@ -31,11 +31,11 @@ export interface Vhost {
     as?: string,
   ): Promise<void>;
   /**
-   * Asks a method over the exchange `rpc`, as this service, and gives the body of the answer, which may be a problem.
+   * Sends a request over the exchange `rpc`, as this service, and returns the body of the reply, which may be a problem.
    * @param as a caller that the method's contract names
    * @param key its routing key, e.g. `user.find.v1`
    * @param options timeout in ms, default 5,000; headers besides those of every request
-   * @throws when nobody serves it, or nobody answers in time
+   * @throws if no service handles the method, or no reply arrives in time
    */
   // biome-ignore lint/suspicious/noExplicitAny: a test looks into it as it likes
   ask(as: string, key: string, data: unknown, options?: AskOptions): Promise<any>;
@@ -56,7 +56,7 @@ export function adminClient(loaded: () => Loaded): Vhost & { disconnect(): Promi
   const probes = new Set<ChannelModel>();
 
   const open = async (url = loaded().operatorUrl) => {
-    // With Nagle's algorithm on, as amqplib leaves it, every small message waits for the answer to the one before.
+    // With Nagle's algorithm on, as amqplib leaves it, every small message waits for the ACK of the one before.
     const opened = await connect(url, { noDelay: true });
     opened.on('error', () => {});
     return opened;
@@ -96,7 +96,7 @@ export function adminClient(loaded: () => Loaded): Vhost & { disconnect(): Promi
     }
   };
 
-  /** One channel a call: whatever a refusal does to it, the next call is not concerned. */
+  /** One channel for each call: a refusal closes it, and does not affect the next call. */
   const withChannel = async <T>(use: (channel: Channel) => Promise<T>, as?: string): Promise<T> => {
     const channel = await (await connected(as)).createChannel();
     channel.on('error', () => {});
@@ -188,9 +188,9 @@ export function adminClient(loaded: () => Loaded): Vhost & { disconnect(): Promi
           (message) => message && resolve(JSON.parse(message.content.toString())),
           { noAck: true },
         );
-        channel.on('return', () => reject(new Error(`Nobody serves ${key}.`)));
+        channel.on('return', () => reject(new Error(`No service handles ${key}.`)));
         const timer = setTimeout(
-          () => reject(new Error(`${key} was not answered within ${timeout} ms.`)),
+          () => reject(new Error(`No reply to ${key} within ${timeout} ms.`)),
           timeout,
         );
         channel.publish('rpc', key, Buffer.from(JSON.stringify(data)), {

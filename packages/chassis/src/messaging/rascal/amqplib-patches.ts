@@ -121,7 +121,7 @@ function dropHarmfulHeaders(channel: Channel): void {
 }
 
 function dropFrom(properties: { headers?: Record<string, unknown> }): void {
-  // No message of ours has a header `rascal`: one that arrives with it got it from somebody else.
+  // No message of ours has a header `rascal`: one that arrives with it got it from another client.
   const { rascal: _, 'x-death': deaths, ...headers } = properties.headers ?? {};
   properties.headers = isDeaths(deaths) ? { ...headers, 'x-death': deaths } : headers;
 }
