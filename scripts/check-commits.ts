@@ -9,7 +9,7 @@ const MAX_LENGTH = 72;
 const TYPES = ['build', 'chore', 'ci', 'docs', 'feat', 'fix', 'perf', 'refactor', 'revert', 'style', 'test'];
 const FORM = new RegExp(`^(${TYPES.join('|')})(\\([a-z0-9-]+\\))?!?: \\S`);
 /** Older commits do not follow the rule. */
-const LAST_FREE = 'b92f85c0911ef403e6ae9e87341a6f5df05a3b75';
+const LAST_FREE = '63141490c6116e83bb290c7c8c68470d95a2cd24';
 
 /** @throws {NotRun} without git, and where the history lacks the range, as in a shallow clone */
 export function checkCommits(): string[] {
