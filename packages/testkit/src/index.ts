@@ -3,7 +3,7 @@ export { client } from './client.ts';
 export { eventually, type Patience } from './eventually.ts';
 export { startIssuer, type TestIssuer } from './issuer.ts';
 export { isRunning, KEPT_SERVICES, type KeptFile, keptServices } from './kept.ts';
-export { type Message, messageOf, type WithKeysOptions, withKeys } from './keys.ts';
+export { type WithKeysOptions, withKeys } from './keys.ts';
 export { message, type TestMessage } from './message.ts';
 export { freePort, freePorts, isTaken } from './ports.ts';
 export { createDatabase, databaseExists, databaseUrl, dropDatabase, query } from './postgres/database.ts';

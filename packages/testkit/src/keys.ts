@@ -1,50 +1,12 @@
 // Keys of handlers. What arrives together shares a transaction, in which handlers of different keys run at once and no lock
 // protects them from each other: so a handler may lock nothing that an event of another key locks.
 import assert from 'node:assert/strict';
-import { randomUUID } from 'node:crypto';
+import type { CloudEvent } from '@warren/events';
 import { eventually } from './eventually.ts';
+import type { TestMessage } from './message.ts';
 import { type Held, holdCommits } from './postgres/hold.ts';
 import type { TestDatabase } from './postgres/with-database.ts';
 import type { TestBroker } from './rabbitmq/with-broker.ts';
-
-/** What the contract of an event says of it. */
-interface Definition {
-  type: string;
-  routingKey: string;
-  dataschema: string;
-  from: string;
-}
-
-interface KeyedEvent {
-  id: string;
-  type: string;
-  subject: string;
-}
-
-export interface Message {
-  event: KeyedEvent;
-  routingKey: string;
-}
-
-/** An event as the service of its contract publishes it. */
-export function messageOf(
-  { type, routingKey, dataschema, from }: Definition,
-  subject: string,
-  data: object,
-): Message {
-  const event = {
-    specversion: '1.0',
-    id: randomUUID(),
-    source: `/${from}`,
-    type,
-    time: new Date().toISOString(),
-    datacontenttype: 'application/json',
-    dataschema,
-    subject,
-    data,
-  };
-  return { event, routingKey };
-}
 
 export interface WithKeysOptions {
   /** Its description: handlers by the names of their queues, each a function, or an object with its `key`. */
@@ -53,7 +15,7 @@ export interface WithKeysOptions {
   database: Pick<TestDatabase, 'admin' | 'adminUrl'>;
 }
 
-type Pair = () => readonly [Message, Message] | Promise<readonly [Message, Message]>;
+type Pair = () => readonly [TestMessage, TestMessage] | Promise<readonly [TestMessage, TestMessage]>;
 
 /**
  * Tests of a service's keys. Of a pair of events the first is handled, and its transaction held before its COMMIT; then the
@@ -68,18 +30,18 @@ export function withKeys({ service, broker, database }: WithKeysOptions) {
   let installed: ReturnType<typeof holdCommits> | undefined;
 
   /** As the chassis finds it. */
-  const keyOf = ({ event }: Message): string => {
+  const keyOf = ({ event }: TestMessage): string | undefined => {
     const queue = `${service.name}.${event.type}`;
-    const handler = service.handlers?.[queue] as { key?: (event: KeyedEvent) => string } | undefined;
+    const handler = service.handlers?.[queue] as { key?: (event: CloudEvent<object>) => string } | undefined;
     assert(handler, `no handler consumes ${queue}`);
     return handler.key?.(event) ?? event.subject;
   };
-  const publish = ({ event, routingKey }: Message) => broker.publish('events', routingKey, event);
-  const isHandled = async ({ event }: Message) =>
+  const publish = ({ published }: TestMessage) => broker.publish(...published);
+  const isHandled = async ({ event }: TestMessage) =>
     (await database.admin('select 1 from warren.inbox where message_id = $1', [event.id])).length > 0;
 
   /** Whether the second event's transaction waits for the first one's. */
-  async function waits(first: Message, second: Message): Promise<boolean> {
+  async function waits(first: TestMessage, second: TestMessage): Promise<boolean> {
     // Not earlier: the service makes the table when it starts.
     installed ??= holdCommits(database.adminUrl, { table: 'warren.inbox', column: 'message_id' });
     const held = await (await installed)(first.event.id);
@@ -94,7 +56,7 @@ export function withKeys({ service, broker, database }: WithKeysOptions) {
     }
   }
 
-  const outcome = async (held: Held, second: Message): Promise<boolean> => {
+  const outcome = async (held: Held, second: TestMessage): Promise<boolean> => {
     const found = await eventually(
       async () => {
         if (await held.isWaitedFor()) return { waits: true };

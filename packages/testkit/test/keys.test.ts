@@ -1,21 +1,13 @@
+import { type CloudEvent, defineEvent, Joi } from '@warren/events';
 import { expect } from 'chai';
-import {
-  eventually,
-  holdCommits,
-  type Message,
-  messageOf,
-  query,
-  withDatabase,
-  withKeys,
-} from '../src/index.ts';
+import { eventually, holdCommits, message, query, withDatabase, withKeys } from '../src/index.ts';
 
-const noteWritten = {
+const noteWritten = defineEvent<{ locks: string }>({
   type: 'note.written',
-  routingKey: 'note.written.v1',
-  dataschema: 'urn:warren:note.written:v1',
-  from: 'note',
-};
-const note = (subject: string, locks: string) => messageOf(noteWritten, subject, { locks });
+  version: 1,
+  data: { locks: Joi.string().required() },
+});
+const note = (subject: string, locks: string) => message(noteWritten, { locks }, { subject });
 
 describe('events that meet in a database', () => {
   const database = withDatabase();
@@ -25,7 +17,7 @@ describe('events that meet in a database', () => {
   /** In place of a service: one transaction an event, which changes the row that its data names. */
   const broker = {
     async publish(_exchange: string, _key: string, content: object | string) {
-      const { id, data } = content as Message['event'] & { data: { locks: string } };
+      const { id, data }: CloudEvent<{ locks: string }> = JSON.parse(String(content));
       query(
         database.url,
         `begin; insert into warren.inbox values ('${id}'); update notes set n = n + 1 where id = '${data.locks}'; commit`,

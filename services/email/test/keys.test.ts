@@ -7,28 +7,36 @@ import {
   paymentRefunded,
   userCreated,
 } from '@warren/contracts';
-import { eventually, messageOf, withBroker, withDatabase, withKeys } from '@warren/testkit';
+import { eventually, message, withBroker, withDatabase, withKeys } from '@warren/testkit';
 import { service } from '../src/service.ts';
 
 /** All that is said about a user; but for the ids and the address, which is one user's alone, two have everything in common. */
 function customer(userId: string = randomUUID()) {
   const [orderId, paymentId] = [randomUUID(), randomUUID()];
-  const order = { orderId, userId, productName: 'A book', price: 12.5, currency: 'EUR' };
+  const order = { orderId, userId, productName: 'A book', price: 12.5, currency: 'EUR' as const };
   const { price: amount, currency } = order;
   const reason = 'payment_timeout';
   return {
-    'user.created': messageOf(userCreated, userId, { userId, name: 'Ada', email: `${userId}@example.com` }),
-    'order.created': messageOf(orderCreated, orderId, order),
-    'order.confirmed': messageOf(orderConfirmed, orderId, order),
-    'order.cancelled': messageOf(orderCancelled, orderId, { ...order, reason }),
-    'payment.refunded': messageOf(paymentRefunded, paymentId, {
-      paymentId,
-      orderId,
-      userId,
-      amount,
-      currency,
-      reason,
-    }),
+    'user.created': message(
+      userCreated,
+      { userId, name: 'Ada', email: `${userId}@example.com` },
+      { subject: userId },
+    ),
+    'order.created': message(orderCreated, order, { subject: orderId }),
+    'order.confirmed': message(orderConfirmed, order, { subject: orderId }),
+    'order.cancelled': message(orderCancelled, { ...order, reason }, { subject: orderId }),
+    'payment.refunded': message(
+      paymentRefunded,
+      {
+        paymentId,
+        orderId,
+        userId,
+        amount,
+        currency,
+        reason,
+      },
+      { subject: paymentId },
+    ),
   };
 }
 

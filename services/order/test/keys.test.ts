@@ -1,21 +1,21 @@
 import { randomUUID } from 'node:crypto';
 import { type Order, paymentFailed, paymentProcessed, paymentRefunded, userCreated } from '@warren/contracts';
-import { eventually, messageOf, withKeys } from '@warren/testkit';
+import { eventually, message, withKeys } from '@warren/testkit';
 import { expect } from 'chai';
 import { service } from '../src/service.ts';
 import { payment, withOrders } from './support.ts';
 
 const signedUp = (userId: string = randomUUID()) =>
-  messageOf(userCreated, userId, { userId, name: 'Ada Lovelace', email: 'ada@example.com' });
+  message(userCreated, { userId, name: 'Ada Lovelace', email: 'ada@example.com' }, { subject: userId });
 
 /** Of any order there may be several payments, as far as this service knows. */
 function paymentOf({ orderId, userId, price: amount, currency }: Order) {
   const paymentId = randomUUID();
   const facts = { paymentId, orderId, userId, amount, currency };
   return {
-    processed: messageOf(paymentProcessed, paymentId, facts),
-    failed: messageOf(paymentFailed, paymentId, { ...facts, reason: 'limit_exceeded' }),
-    refunded: messageOf(paymentRefunded, paymentId, { ...facts, reason: 'payment_timeout' }),
+    processed: message(paymentProcessed, facts, { subject: paymentId }),
+    failed: message(paymentFailed, { ...facts, reason: 'limit_exceeded' }, { subject: paymentId }),
+    refunded: message(paymentRefunded, { ...facts, reason: 'payment_timeout' }, { subject: paymentId }),
   };
 }
 

@@ -1,16 +1,16 @@
 import { randomUUID } from 'node:crypto';
 import { orderCancelled, orderCreated } from '@warren/contracts';
-import { eventually, messageOf, withBroker, withDatabase, withKeys } from '@warren/testkit';
+import { eventually, message, withBroker, withDatabase, withKeys } from '@warren/testkit';
 import { service } from '../src/service.ts';
 import { replicas, settled } from './running.ts';
 
 /** What the order service says of an order. */
 function orderOf(userId: string = randomUUID()) {
   const orderId = randomUUID();
-  const order = { orderId, userId, productName: 'A book', price: 12.5, currency: 'EUR' };
+  const order = { orderId, userId, productName: 'A book', price: 12.5, currency: 'EUR' as const };
   return {
-    created: () => messageOf(orderCreated, orderId, order),
-    cancelled: () => messageOf(orderCancelled, orderId, { ...order, reason: 'payment_timeout' }),
+    created: () => message(orderCreated, order, { subject: orderId }),
+    cancelled: () => message(orderCancelled, { ...order, reason: 'payment_timeout' }, { subject: orderId }),
   };
 }
 
@@ -43,10 +43,7 @@ describe('the keys of the payment service', function () {
   const charged = async () => {
     const userId = randomUUID();
     const orders = [orderOf(userId), orderOf(userId)] as const;
-    for (const { created } of orders) {
-      const { event, routingKey } = created();
-      await broker.publish('events', routingKey, event);
-    }
+    for (const { created } of orders) await broker.publish(...created().published);
     await isCharged(userId);
     return orders;
   };

@@ -1,11 +1,11 @@
 import { randomUUID } from 'node:crypto';
 import { type RunningService, start } from '@warren/chassis';
 import { userCreated } from '@warren/contracts';
-import { eventually, messageOf, withBroker, withDatabase, withKeys } from '@warren/testkit';
+import { eventually, message, withBroker, withDatabase, withKeys } from '@warren/testkit';
 import { service } from '../src/service.ts';
 
 const signedUp = (userId: string = randomUUID()) =>
-  messageOf(userCreated, userId, { userId, name: 'Ada Lovelace', email: 'ada@example.com' });
+  message(userCreated, { userId, name: 'Ada Lovelace', email: 'ada@example.com' }, { subject: userId });
 
 describe('the keys of the session service', () => {
   const broker = withBroker({ services: ['session'] });
