@@ -90,5 +90,6 @@ skaffold:
 needs = @command -v $(1) >/dev/null || { echo "$(1) is not installed: $(2)" >&2; exit 1; }
 
 clean: ## remove everything that was installed or built here
-	rm -rf .tools coverage node_modules bench/node_modules packages/*/node_modules services/*/node_modules e2e/*/node_modules
+	rm -rf .tools coverage node_modules bench/node_modules packages/*/node_modules services/*/node_modules e2e/*/node_modules examples/*/node_modules
+	rm -rf examples/*/.venv
 	rm -rf packages/*/dist services/*/dist bench/peers/*/dist
