@@ -46,3 +46,10 @@ export function foreignDefinitions({ info, channels, operations }: ForeignDocume
   const mayGoUnconsumed = Object.keys(channels ?? {}).filter((key) => channels[key]?.['x-may-go-unconsumed']);
   return platformDefinitions([service], () => keys, mayGoUnconsumed);
 }
+
+/** One definitions file of several; an object that two of them have is in it twice, and imported once. */
+export function merged(all: readonly Definitions[]): Definitions {
+  const lists = ['exchanges', 'queues', 'bindings', 'users', 'permissions', 'topic_permissions'] as const;
+  const together = (list: (typeof lists)[number]) => all.flatMap((each): unknown[] => each[list] ?? []);
+  return Object.fromEntries(lists.map((list) => [list, together(list)])) as Definitions;
+}
