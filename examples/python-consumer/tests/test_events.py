@@ -64,6 +64,20 @@ async def test_a_duplicate_has_no_second_effect(world: World, start: Start) -> N
     assert await world.sql("select count(*) from warren.outbox") == [(0,)]
 
 
+async def test_an_order_that_is_confirmed_by_two_events_earns_once(world: World, start: Start) -> None:
+    await start()
+    event = order_event(price=10)
+    await world.publish(event)
+    await world.publish({**order_event(**event["data"])})
+
+    async def check() -> None:
+        assert await world.sql("select count(*) from warren.inbox") == [(2,)]
+
+    await eventually(check)
+    assert await world.sql("select points from balances") == [(10,)]
+    assert await world.messages("points.order.confirmed.dlq") == []
+
+
 async def test_events_of_one_user_are_published_in_the_order_of_their_commits(
     world: World, start: Start
 ) -> None:

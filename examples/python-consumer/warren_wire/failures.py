@@ -118,13 +118,12 @@ def returned(message: AbstractIncomingMessage, user: str) -> Message:
 
 
 def _copy(message: AbstractIncomingMessage, headers: dict[str, Any], user: str) -> Message:
-    return Message(
+    copy = Message(
         message.body,
         headers=headers,
         content_type=message.content_type,
         content_encoding=message.content_encoding,
         delivery_mode=message.delivery_mode,
-        priority=message.priority,
         correlation_id=message.correlation_id,
         reply_to=message.reply_to,
         expiration=message.expiration,
@@ -134,6 +133,9 @@ def _copy(message: AbstractIncomingMessage, headers: dict[str, Any], user: str) 
         user_id=user,  # the broker refuses that of another
         app_id=message.app_id,
     )
+    # aio-pika would add a priority of 0 to a message that has none.
+    copy.priority = message.priority or None
+    return copy
 
 
 def _own_headers(message: AbstractIncomingMessage) -> dict[str, Any]:
