@@ -46,7 +46,7 @@ async def test_adds_the_points_of_an_order_and_publishes_them(world: World, star
 
 
 async def test_a_duplicate_has_no_second_effect(world: World, start: Start) -> None:
-    await start()
+    process = await start()
     published = await world.listen("points.#")
     event = order_event(price=10)
     for _ in range(5):
@@ -62,6 +62,8 @@ async def test_a_duplicate_has_no_second_effect(world: World, start: Start) -> N
     await eventually(check)
     assert await world.sql("select points from balances") == [(11,)]
     assert await world.sql("select count(*) from warren.outbox") == [(0,)]
+    outcomes = sorted(line["outcome"] for line in process.logs if line["msg"] == "event")
+    assert outcomes == ["duplicate"] * 4 + ["handled"] * 2
 
 
 async def test_an_order_that_is_confirmed_by_two_events_earns_once(world: World, start: Start) -> None:
