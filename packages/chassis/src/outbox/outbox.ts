@@ -93,7 +93,9 @@ const COUNT_LIMIT = 50_000;
 export async function outboxStats(
   database: QueryExecutorProvider,
 ): Promise<{ pending: number; oldestAge: number; parked: number }> {
-  const { rows } = await sql<Record<'pending' | 'parked' | 'pendingEstimate' | 'parkedEstimate' | 'oldest', string | null>>`
+  const { rows } = await sql<
+    Record<'pending' | 'parked' | 'pendingEstimate' | 'parkedEstimate' | 'oldest', string | null>
+  >`
     select (select count(*) from (select from warren.outbox where parked_at is null limit ${COUNT_LIMIT}) counted) as pending,
            (select count(*) from (select from warren.outbox where parked_at is not null limit ${COUNT_LIMIT}) counted) as parked,
            (select reltuples from pg_class where oid = 'warren.outbox_pending'::regclass) as "pendingEstimate",
