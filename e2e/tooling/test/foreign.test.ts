@@ -5,6 +5,7 @@ import { withBroker } from '@warren/testkit';
 import { expect } from 'chai';
 import { type ForeignDocument, foreignDefinitions } from '../../../scripts/asyncapi/foreign.ts';
 import { checkout, runNode } from '../../../scripts/copy.ts';
+import { findExamples } from '../../../scripts/demo/services.ts';
 
 const file = join(checkout, 'examples/python-consumer/asyncapi.json');
 const points: ForeignDocument = JSON.parse(readFileSync(file, 'utf8'));
@@ -65,5 +66,16 @@ describe('the definitions of a service without a broker.ts', () => {
     expect(() => foreignDefinitions(bad)).to.throw(
       'operations.some.channel must refer to a channel such as #/channels/order.confirmed.v1',
     );
+  });
+});
+
+describe('make example', () => {
+  it('starts what the package.json of an example names', () => {
+    const [found] = findExamples(['python-consumer']);
+    expect(found).to.include({ name: 'points', directory: 'examples/python-consumer', adminPort: 9020 });
+  });
+
+  it('names the examples that exist', () => {
+    expect(() => findExamples(['cobol'])).to.throw(/There is no example 'cobol'\. .*python-consumer/);
   });
 });

@@ -151,7 +151,7 @@ def poison() -> dict[str, tuple[str, bytes]]:
 
     return {
         "bytes that are not UTF-8": ("not_json", b"\xff\xfe{}"),
-        "half a JSON text": ("not_json", changed()[:-1]),
+        "half a JSON text": ("not_json", b" \n" + changed()[:-1] + b"\r\n"),
         "NaN": ("not_json", changed().replace(b"12.5", b"NaN")),
         "a JSON array": ("not_cloudevent", b"[]"),
         "a missing type": ("not_cloudevent", without("type")),

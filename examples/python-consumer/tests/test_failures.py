@@ -135,6 +135,14 @@ async def test_retries_an_event_whose_handler_swallows_an_sql_error(world: World
     assert await world.sql("select count(*) from warren.inbox") == [(0,)]
 
 
+async def test_writes_no_password_of_an_error_into_a_dead_letter(world: World, start: Start) -> None:
+    await start("tests.leaking", RETRY_DELAYS="100ms")
+    await world.publish(order_event())
+    (message,) = await world.dead_letters(1)
+    assert message.headers["x-warren-error"] == "RuntimeError: cannot reach postgres://points:***@db/points"
+    assert "secret" not in str(message.headers)
+
+
 async def test_finishes_what_is_in_flight_at_sigterm_and_takes_nothing_more(
     world: World, start: Start
 ) -> None:

@@ -1,6 +1,7 @@
 """What is published for a message that was not handled. The body stays the same, byte for byte."""
 
 import random
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -82,13 +83,14 @@ def dead_letter(
 ) -> Message:
     now = datetime.now(UTC)
     at = now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    error = _without_passwords(failure.error)
     own = _own_headers(message)
     own.pop(DELIVERIES, None)
     earlier = own.get(FAILURES)
     attempt: dict[str, Any] = {
         "at": at,
         "reason": failure.reason,
-        "error": failure.error[:300],
+        "error": error[:300],
         "instance": replica.instance,
         "version": replica.version,
     }
@@ -96,7 +98,7 @@ def dead_letter(
         **own,
         ATTEMPTS: attempts_of(message) + 1,
         REASON: failure.reason,
-        ERROR: failure.error[:1000],
+        ERROR: error[:1000],
         FAILURES: [*(earlier if isinstance(earlier, list) else []), attempt][-FAILURES_KEPT:],
         FIRST_FAILED_AT: own.get(FIRST_FAILED_AT, at),
         LAST_FAILED_AT: at,
@@ -136,6 +138,11 @@ def _copy(message: AbstractIncomingMessage, headers: dict[str, Any], user: str) 
     # aio-pika would add a priority of 0 to a message that has none.
     copy.priority = message.priority or None
     return copy
+
+
+def _without_passwords(text: str) -> str:
+    """Of URLs: a dead letter is read by people."""
+    return re.sub(r"(\w://[^\s:/@]*):[^\s@]+@", r"\1:***@", text)
 
 
 def _own_headers(message: AbstractIncomingMessage) -> dict[str, Any]:
