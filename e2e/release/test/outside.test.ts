@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { keptServices, startBroker, startDatabase } from '@warren/testkit';
 import { expect } from 'chai';
 import { root } from '../../../scripts/tree.ts';
+import { Deployment } from './support/deployment.ts';
 import { filesOf, writeAll } from './support/page.ts';
 import { type Registry, startRegistry } from './support/registry.ts';
 import { run } from './support/run.ts';
@@ -88,5 +89,41 @@ describe('the packages, published', function () {
       env: { ...registry.env, ...servers },
     }).finally(() => Promise.all([broker.stop(), database.stop()]));
     expect(output).to.contain('1 passing');
+  });
+
+  describe('in a cluster', () => {
+    const { RELEASE_REGISTRY } = process.env;
+    let deployment: Deployment;
+
+    before(function () {
+      if (!RELEASE_REGISTRY) {
+        console.log(
+          '      skipped: RELEASE_REGISTRY does not name a registry that this machine and the cluster share',
+        );
+        this.skip();
+      }
+      deployment = new Deployment(RELEASE_REGISTRY, outside);
+    });
+    after(() => deployment?.remove());
+
+    it('its charts are published by the release script', () => deployment.publishCharts());
+
+    it('its image is built by its own Dockerfile', () =>
+      deployment.publishImage(`@warren:registry=${registry.url}/\n`));
+
+    it('its chart is packaged on the published library chart', () => deployment.publishChart());
+
+    it('it is installed from the registry, and answers', async () => {
+      await Promise.all([
+        deployment.install(
+          'rabbitmq',
+          '--set',
+          'services.parcel.enabled=true,services.parcel.consumes={order.confirmed.v1}',
+        ),
+        deployment.install('postgresql', '--set', 'services.parcel.enabled=true'),
+      ]);
+      await deployment.install('parcel');
+      expect(await deployment.test('parcel')).to.match(/Phase: +Succeeded/);
+    });
   });
 });
