@@ -15,6 +15,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
+import { parseSync } from 'oxc-parser';
 import { repositoryUrl } from './repository.ts';
 import { directories, read, root } from './tree.ts';
 
@@ -127,10 +128,10 @@ function typesOfDeclarations(stage: string, development: Record<string, string>)
   );
 }
 
-/** The packages that the declarations of a package import. */
+/** The packages that the declarations of a package import; their comments show imports as examples. */
 export function importedByDeclarations(stage: string): Set<string> {
   const texts = globSync('dist/**/*.d.ts', { cwd: stage }).map((file) =>
-    readFileSync(join(stage, file), 'utf8'),
+    withoutComments(readFileSync(join(stage, file), 'utf8')),
   );
   const names = texts.flatMap((text) =>
     [
@@ -139,6 +140,12 @@ export function importedByDeclarations(stage: string): Set<string> {
   );
   return new Set(names);
 }
+
+const withoutComments = (text: string): string =>
+  parseSync('declarations.d.ts', text).comments.reduceRight(
+    (rest, { start, end }) => rest.slice(0, start) + rest.slice(end),
+    text,
+  );
 
 /** `./src/index.ts` → `./dist/index.js`, or `./dist/index.d.ts` under `types`; whatever is not a source stays. */
 function compiled(target: unknown, condition?: string): unknown {
