@@ -11,7 +11,7 @@ const ROUNDS = 3;
 export const crash: Check = {
   name: 'crash',
   demands: `The service is killed (SIGKILL) ${KILLS} times while it handles many events, and started again: each event has its effect once. Needs \`--start\` or \`--pid\`.`,
-  why: 'Whoever acknowledges before the commit loses the event; whoever keeps no inbox in the transaction of the effect doubles it.',
+  why: 'A service that acknowledges before the commit loses the event; one without an inbox in the transaction of the effect doubles it.',
   async run(context) {
     const service = serviceOf(context);
     const kills = service.restarts ? KILLS : 1;
