@@ -2,7 +2,7 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
-import type { Logger } from '../context.ts';
+import type { Log } from '../context.ts';
 import { WarrenError } from '../errors.ts';
 import { connectClient } from './connect.ts';
 
@@ -35,7 +35,7 @@ const FILE = /^(\d{3,})_[a-z0-9_]+\.sql$/;
 export async function migrate(
   url: string,
   sets: readonly MigrationSet[],
-  log: Logger,
+  log: Log,
   signal?: AbortSignal,
 ): Promise<void> {
   const client = new pg.Client({
@@ -77,7 +77,7 @@ async function tryLock(client: pg.Client): Promise<boolean> {
 async function apply(
   client: pg.Client,
   set: MigrationSet,
-  log: Logger,
+  log: Log,
   signal: AbortSignal | undefined,
 ): Promise<void> {
   const files = (await readdir(set.directory)).filter((file) => file.endsWith('.sql')).sort(byNumber);

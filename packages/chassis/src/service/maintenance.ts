@@ -2,7 +2,7 @@ import { pause } from '../concurrency.ts';
 import { isDatabaseUnavailable } from '../database/outage.ts';
 import { pruneIdempotencyKeys } from '../http/idempotency.ts';
 import { pruneInbox } from '../inbox/inbox.ts';
-import { outboxHeld, outboxStats } from '../outbox/outbox.ts';
+import { outboxHeld, outboxStats } from '../outbox/stats.ts';
 import { countPendingTasks } from '../tasks/pending.ts';
 import type { Databases } from './databases.ts';
 import type { Setup } from './setup.ts';
