@@ -21,12 +21,15 @@ const OUTAGE = /^(08...|28...|3D...|53...|57...|58...|55000|25006)$/;
 /** A statement's own: query canceled (a statement time-out, for one). */
 const STATEMENT = /^57014$/;
 const NO_SPACE = /^53100$/;
+/** Of Node.js, and of postgres.js. */
 const SOCKET =
-  /^E(CONNREFUSED|CONNRESET|CONNABORTED|PIPE|TIMEDOUT|NOTFOUND|AI_AGAIN|HOSTUNREACH|HOSTDOWN|NETUNREACH|NETDOWN|NETRESET)$/;
+  /^(CONNECTION_(CLOSED|ENDED|DESTROYED)|CONNECT_TIMEOUT)$|^E(CONNREFUSED|CONNRESET|CONNABORTED|PIPE|TIMEDOUT|NOTFOUND|AI_AGAIN|HOSTUNREACH|HOSTDOWN|NETUNREACH|NETDOWN|NETRESET)$/;
 /** Of a Unix socket; of a file they mean something else. */
 const UNIX_SOCKET = /^(ENOENT|EACCES)$/;
 const LOST =
   /^(Connection terminated|timeout exceeded when trying to connect|Client has encountered a connection error|Client was closed|Client is not queryable)/;
+
+const SQLSTATE = /^[\dA-Z]{5}$/;
 
 /** Causes that are looked through: one may be its own. */
 const DEPTH = 5;
@@ -37,6 +40,13 @@ export const isDatabaseUnavailable = (error: unknown): boolean => some(error, is
 /** True where the server has no room on its disk: it still reads. */
 export const isOutOfSpace = (error: unknown): boolean =>
   some(error, (one) => NO_SPACE.test(String((one as { code?: unknown }).code)));
+
+/** The SQLSTATE of an error, or of its cause: some ORMs wrap the error of the driver. */
+export function sqlStateOf(error: unknown, depth = 0): string | undefined {
+  if (typeof error !== 'object' || error === null || depth > DEPTH) return undefined;
+  const { code, cause } = error as { code?: unknown; cause?: unknown };
+  return typeof code === 'string' && SQLSTATE.test(code) ? code : sqlStateOf(cause, depth + 1);
+}
 
 function isOutage(error: Error): boolean {
   if (error instanceof ConnectError) return true;

@@ -60,6 +60,15 @@ interface Column {
   parse: (text: string) => unknown;
 }
 
+/** By the type of a column. */
+type ParserOf = (oid: number) => (text: string) => unknown;
+
+/** A pool may have parsers of its own. */
+const parserOf =
+  (client: pg.ClientBase): ParserOf =>
+  (oid) =>
+    client.getTypeParser(oid);
+
 const { utils } = pg as unknown as { utils: { prepareValue(value: unknown): unknown } };
 
 /** Columns of the statements that a connection has prepared: PostgreSQL refuses to run one whose columns have changed. */
@@ -68,6 +77,7 @@ const prepared = new WeakMap<Wire, Map<string, readonly Column[]>>();
 /** One write: pg submits it like a query of its own, and hands it the messages that come back. */
 class Bundle {
   readonly #statements: readonly Waiting[];
+  readonly #parserOf: ParserOf;
   readonly #done: () => void;
   /** What each is prepared under; empty where it is not. */
   readonly #names: readonly string[];
@@ -78,8 +88,9 @@ class Bundle {
   #rows: Record<string, unknown>[] = [];
   #unreadable: unknown;
 
-  constructor(statements: readonly Waiting[], done: () => void) {
+  constructor(statements: readonly Waiting[], parserOf: ParserOf, done: () => void) {
     this.#statements = statements;
+    this.#parserOf = parserOf;
     this.#names = statements.map(({ text }) => nameOf(text) ?? '');
     this.#done = done;
   }
@@ -117,7 +128,7 @@ class Bundle {
   handleRowDescription({ fields }: { fields: { name: string; dataTypeID: number }[] }): void {
     this.#columns = fields.map(({ name, dataTypeID }) => ({
       name,
-      parse: pg.types.getTypeParser(dataTypeID),
+      parse: this.#parserOf(dataTypeID),
     }));
   }
 
@@ -206,7 +217,7 @@ export class Pipeline {
     const statements = this.#waiting;
     this.#waiting = [];
     this.#isInFlight = true;
-    const bundle = new Bundle(statements, () => {
+    const bundle = new Bundle(statements, parserOf(this.#client), () => {
       this.#isInFlight = false;
       if (this.#waiting.length === 0 || this.#isScheduled) return;
       this.#isScheduled = true;
