@@ -49,6 +49,7 @@ const floors: Record<string, readonly string[]> = {
   'doors/adapters': ['doors'],
   doors: [
     'batches.ts',
+    'config.ts',
     'context.ts',
     'database',
     'doors/adapters',

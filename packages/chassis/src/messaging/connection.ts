@@ -21,7 +21,7 @@
 import type { Connection } from 'amqplib/callback_api';
 import { backoff } from '../backoff.ts';
 import { pause, within } from '../concurrency.ts';
-import type { Logger } from '../context.ts';
+import type { Log } from '../context.ts';
 import { WarrenError } from '../errors.ts';
 import { Attempt } from './attempt.ts';
 import { closeQuietly, withChannel } from './publisher.ts';
@@ -41,7 +41,7 @@ export interface MessagingOptions {
   name: string;
   /** Called for every attempt, so that names with a random part are new for each connection. */
   config: () => BrokerConfig;
-  log: Logger;
+  log: Log;
   /** Called each time the topology has been declared, before the first message is consumed. */
   onDeclared?: () => Promise<void>;
   onState?: (state: BrokerState) => void;

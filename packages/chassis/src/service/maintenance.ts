@@ -3,7 +3,7 @@ import { isDatabaseUnavailable } from '../database/outage.ts';
 import { sendOn } from '../database/statements.ts';
 import { pruneIdempotencyKeys } from '../http/idempotency.ts';
 import { pruneInbox } from '../inbox/inbox.ts';
-import { outboxHeld, outboxStats } from '../outbox/outbox.ts';
+import { outboxHeld, outboxStats } from '../outbox/stats.ts';
 import { countPendingTasks } from '../tasks/pending.ts';
 import type { Databases } from './databases.ts';
 import type { Setup } from './setup.ts';

@@ -18,6 +18,7 @@ import { createRpc, type Rpc } from '../rpc/rpc.ts';
 import { bindMethods } from '../rpc/serve.ts';
 import type { Databases } from './databases.ts';
 import type { DeclaredQueues } from './declared-queues.ts';
+import { countingHooks } from './relay-hooks.ts';
 import type { Setup } from './setup.ts';
 
 /** Transactions at once for each queue, if batches are slow or messages are handled alone. */
@@ -168,6 +169,6 @@ export function createRelay(
     onBlocked: (blocked: boolean, reason?: string) => connection.blocked(blocked, reason),
     onFatal,
     log,
-    metrics,
+    hooks: countingHooks(metrics),
   });
 }
