@@ -241,7 +241,7 @@ async function runPieces<Piece extends PieceOfWork>(
 }
 
 /** The error that failed the batch, rather than one that it caused in other pieces. */
-export function blameOf(failures: ReadonlyMap<unknown, unknown>): unknown {
+function blameOf(failures: ReadonlyMap<unknown, unknown>): unknown {
   const errors = [...failures.values()];
   return errors.find((error) => sqlStateOf(error) !== FAILED_BEFORE) ?? errors[0];
 }

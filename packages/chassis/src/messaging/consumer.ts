@@ -133,6 +133,11 @@ export class Consumer implements Taker {
     this.#stopping.abort();
   }
 
+  /** Resolves when no handler runs any more. */
+  async finished(): Promise<void> {
+    await Promise.allSettled([...this.#held].map(({ done }) => done));
+  }
+
   interrupt(): void {
     this.#transactions.interrupt();
   }
