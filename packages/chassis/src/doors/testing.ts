@@ -1,4 +1,4 @@
-// What the tests of an application need of its outbox.
+// What the tests of an application need of its outbox and its consumers.
 import type { CloudEvent } from '@warren/events';
 import pg from 'pg';
 import { pause } from '../concurrency.ts';
@@ -6,6 +6,8 @@ import { connectClient } from '../database/connect.ts';
 import type { Query } from './adapter.ts';
 import { createRelay, type RelayOptions } from './relay.ts';
 import { explained } from './sql-errors.ts';
+
+export { type DeliverOptions, deliver } from './deliver.ts';
 
 /**
  * The events in the outbox, in the order in which they were emitted. Inside a transaction, with those that it has emitted.

@@ -129,15 +129,28 @@ export class Messaging {
     return promised((done) => broker.connect('publish', done));
   }
 
-  /** Cancels all subscriptions but those `untilClose`; resolves when deliveries in flight are settled, or `timeout` ms have passed. */
-  async unsubscribe(timeout: number): Promise<void> {
+  /**
+   * Cancels all subscriptions but those `untilClose`.
+   * @returns when deliveries in flight are settled; false if `timeout` ms have passed before
+   */
+  async unsubscribe(timeout: number): Promise<boolean> {
     this.#subscribing = undefined;
-    const sessions = [...this.#sessions.values()];
-    this.#sessions.clear();
+    return this.#cancel([...this.#sessions.keys()], timeout);
+  }
+
+  /** As `unsubscribe`, for one subscription, until its `limit` is set again. */
+  async unsubscribeFrom(name: string, timeout: number): Promise<boolean> {
+    this.#limits.set(name, 0);
+    return this.#cancel([name], timeout);
+  }
+
+  async #cancel(names: readonly string[], timeout: number): Promise<boolean> {
+    const sessions = names.map((name) => this.#sessions.get(name)).filter((session) => session !== undefined);
+    for (const name of names) this.#sessions.delete(name);
     const cancelled = Promise.allSettled(
       sessions.map((session) => promised<void>((done) => session.cancel(done))),
     );
-    await within(timeout, cancelled);
+    return (await within(timeout, cancelled)) !== undefined;
   }
 
   /**

@@ -1,5 +1,6 @@
 import { pause } from '../concurrency.ts';
 import { isDatabaseUnavailable } from '../database/outage.ts';
+import { sendOn } from '../database/statements.ts';
 import { pruneIdempotencyKeys } from '../http/idempotency.ts';
 import { pruneInbox } from '../inbox/inbox.ts';
 import { outboxHeld, outboxStats } from '../outbox/stats.ts';
@@ -68,6 +69,6 @@ async function reportTables(
 }
 
 async function prune({ config }: Setup, { background: { kysely } }: Databases): Promise<void> {
-  await pruneInbox(kysely, config.INBOX_RETENTION + CLOCK_SKEW_MARGIN_MS);
+  await pruneInbox(sendOn(kysely), config.INBOX_RETENTION + CLOCK_SKEW_MARGIN_MS);
   await pruneIdempotencyKeys(kysely, config.IDEMPOTENCY_RETENTION);
 }

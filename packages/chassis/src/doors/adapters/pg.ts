@@ -1,5 +1,6 @@
 // node-postgres: the handle is a client of the pool.
 import type { Adapter } from '../adapter.ts';
+import { onPool } from '../pool-units.ts';
 
 interface PgClient {
   query(text: string, values: unknown[]): Promise<{ rows: Record<string, unknown>[] }>;
@@ -22,7 +23,7 @@ type ClientOf<Pool extends PgPool> = Pool extends {
  * @example const adapter = pgAdapter(new pg.Pool({ connectionString }));
  */
 export function pgAdapter<Pool extends PgPool>(pool: Pool): Adapter<ClientOf<Pool>> {
-  return {
+  const adapter: Adapter<ClientOf<Pool>> = {
     query: (client) => async (text, values) => (await (client as PgClient).query(text, [...values])).rows,
     async transaction(run) {
       const client = await pool.connect();
@@ -42,4 +43,5 @@ export function pgAdapter<Pool extends PgPool>(pool: Pool): Adapter<ClientOf<Poo
       }
     },
   };
+  return onPool(adapter, pool);
 }

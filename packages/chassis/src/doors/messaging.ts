@@ -1,0 +1,296 @@
+// The connection of an application to RabbitMQ, for its consumers: see inbox.ts.
+import { randomBytes } from 'node:crypto';
+import { hostname } from 'node:os';
+import { type AnyEvent, Joi } from '@warren/events';
+import { within } from '../concurrency.ts';
+import { url } from '../config.ts';
+import type { Log } from '../context.ts';
+import type { Availability } from '../database/availability.ts';
+import { WarrenError } from '../errors.ts';
+import type { BrokerDefinition, EventQueue, Subscriptions } from '../messaging/broker.ts';
+import { type BrokerState, Messaging as Connection } from '../messaging/connection.ts';
+import type { Consumer } from '../messaging/consumer.ts';
+import { FailedMessagePublisher } from '../messaging/failed-message-publisher.ts';
+import { Intake } from '../messaging/intake.ts';
+import { type ProducerCheck, Producers } from '../messaging/producers.ts';
+import { ladderOf, parseDelays, RETRY_DELAYS, type RetryDelay } from '../messaging/retry-delays.ts';
+import { rascalConfig } from '../messaging/topology.ts';
+import type { Adapter } from './adapter.ts';
+import { availabilityOf } from './availability.ts';
+import { warningsOnly } from './log.ts';
+
+export { type AnyEvent, type CloudEvent, defineEvent, type EventDefinition, Joi } from '@warren/events';
+export type { Log } from '../context.ts';
+export { type ErrorCode, WarrenError } from '../errors.ts';
+export { type BrokerDefinition, defineBroker } from '../messaging/broker.ts';
+export type { BrokerState } from '../messaging/connection.ts';
+export type { ProducerCheck } from '../messaging/producers.ts';
+export { type Duration, RETRY_DELAYS } from '../messaging/retry-delays.ts';
+
+export interface MessagingOptions {
+  /** The application's name: the first word of its queues, and part of the name of its user on the broker. */
+  service: string;
+  /** `amqp://` or `amqps://`. The names of all other services' users follow from its user: `demo.loyalty` → `demo.order`. */
+  brokerUrl: string;
+  /** What the application has on the broker. Without it, each consumer declares its queue with the default settings. */
+  broker?: BrokerDefinition<string, object>;
+  /**
+   * What to do with a message from another broker user than its contract names. Every service may be the user `guest`, so with that
+   * user the check is off.
+   * @defaultValue 'enforce'
+   */
+  producerCheck?: ProducerCheck;
+  /** Broker users whose events are accepted whatever their contract names, e.g. for replays. */
+  operators?: readonly string[];
+  /** Names this process on the broker and in the headers of failed messages. @defaultValue host name and process id */
+  instance?: string;
+  /** Of the application: a header of failed messages. */
+  version?: string;
+  hooks?: MessagingHooks;
+}
+
+export interface MessagingHooks {
+  /** @defaultValue warnings and errors on standard error */
+  log?: Log;
+  onState?: (state: BrokerState) => void;
+  /** A message came from another broker user than its contract names. */
+  onForged?: (forged: { queue: string; outcome: 'refused' | 'accepted' }) => void;
+  /** The database of the consumers has become unavailable, or available again: meanwhile their events wait in the broker. */
+  onDatabase?: (available: boolean) => void;
+}
+
+export interface Messaging {
+  readonly service: string;
+  readonly state: BrokerState;
+  /** Why there is no connection now, in a sentence. */
+  readonly problem: string | undefined;
+  /**
+   * Resolves when the queues are declared and consumed, or at `stop`. It may wait for as long as the broker is unavailable: do not
+   * delay the start of an application by it.
+   */
+  connected(): Promise<void>;
+  /**
+   * Stops all consumers, each with its drain, and closes the connection.
+   * @param options.timeout ms that handlers may take to finish (default: 10000); what is not done then is redelivered
+   * @returns whether all were finished
+   */
+  stop(options?: { timeout?: number }): Promise<boolean>;
+}
+
+/** ms */
+export const STOP_TIMEOUT_MS = 10_000;
+
+/**
+ * Prepares the connection to the broker; the first consumer that starts opens it. It reconnects by itself until `stop`.
+ * @throws {WarrenError} `config_invalid`, when an option is; `invalid_service`, when `broker` is of another service
+ * @example
+ * const messaging = createMessaging({ service: 'loyalty', brokerUrl: env.AMQP_URL, hooks: { log: app.log } });
+ */
+export function createMessaging(options: MessagingOptions): Messaging {
+  return new DoorMessaging(options);
+}
+
+/** A consumer, as its messaging sees it. */
+interface Member {
+  consumer: Consumer;
+  declared: EventQueue;
+}
+
+/** What `createConsumer` needs of a messaging, besides what the application does. */
+export class DoorMessaging implements Messaging {
+  readonly service: string;
+  readonly log: Log;
+  readonly producers: Producers;
+  readonly failedMessages: FailedMessagePublisher;
+  readonly intake: Intake;
+  readonly #connection: Connection;
+  readonly #options: MessagingOptions;
+  readonly #declared: Record<string, EventQueue>;
+  readonly #members = new Map<string, Member>();
+  readonly #databases = new Map<object, Availability>();
+  /** Queues whose consumers run, and the prefetch that the intake allows. */
+  readonly #running = new Set<string>();
+  readonly #limits = new Map<string, number | undefined>();
+  #isOpen = false;
+  #stopping: Promise<boolean> | undefined;
+
+  constructor(given: MessagingOptions) {
+    const options = checked(given);
+    const { service, brokerUrl, broker, hooks = {} } = options;
+    this.#options = options;
+    this.service = service;
+    this.log = hooks.log ?? warningsOnly;
+    this.#declared = { ...(broker?.vhosts.consume?.subscriptions as Record<string, EventQueue>) };
+    const instance = options.instance ?? `${hostname()}-${process.pid}`;
+    this.producers = new Producers({
+      service,
+      url: brokerUrl,
+      check: options.producerCheck ?? 'enforce',
+      operators: options.operators ?? [],
+      log: this.log,
+      metrics: {
+        messagesForged: { inc: (labels, count = 1) => count > 0 && hooks.onForged?.(labels) },
+      },
+    });
+    this.#connection = new Connection({
+      url: brokerUrl,
+      name: `${service} ${instance}`,
+      config: () =>
+        rascalConfig(this.#definition(), {
+          retryDelays: defaultDelays,
+          instance: `${instance}.${randomBytes(4).toString('hex')}`,
+        }),
+      log: this.log,
+      ...(hooks.onState !== undefined && { onState: hooks.onState }),
+    });
+    this.failedMessages = new FailedMessagePublisher({
+      service,
+      user: this.producers.user,
+      connect: () => this.#connection.connect(),
+      onMissing: () => this.#connection.checkTopology(),
+      replica: { instance, version: options.version ?? '' },
+    });
+    this.intake = new Intake({
+      limit: (queue, prefetch) => this.#limit(queue, prefetch),
+      settled: () => this.#connection.settled(),
+    });
+  }
+
+  get state(): BrokerState {
+    return this.#connection.state;
+  }
+
+  get problem(): string | undefined {
+    return this.#connection.problem;
+  }
+
+  connected(): Promise<void> {
+    return this.#connection.connected();
+  }
+
+  stop({ timeout = STOP_TIMEOUT_MS } = {}): Promise<boolean> {
+    this.#stopping ??= this.#stop(timeout);
+    return this.#stopping;
+  }
+
+  /** The routing keys that `broker` lets the application publish; undefined without `broker`. */
+  get publications(): readonly AnyEvent[] | undefined {
+    const { broker } = this.#options;
+    return broker && Object.values(broker.vhosts.publish.publications ?? {});
+  }
+
+  /**
+   * The settings of a queue.
+   * @throws {WarrenError} `invalid_service`, when `broker` does not declare it
+   */
+  declare(queue: string, settings: EventQueue): { declared: EventQueue; retryDelays: readonly RetryDelay[] } {
+    if (this.#members.has(queue))
+      throw new WarrenError('invalid_service', `createConsumer: ${queue} has a consumer already`);
+    if (this.#options.broker !== undefined && this.#declared[queue] === undefined)
+      throw new WarrenError(
+        'invalid_service',
+        `createConsumer: the broker definition declares no queue ${queue}: add it to its subscriptions`,
+      );
+    if (this.#isOpen && this.#declared[queue] === undefined)
+      throw new WarrenError(
+        'invalid_service',
+        `createConsumer: ${queue} cannot be declared on an open connection: create all consumers before the first one starts`,
+      );
+    const declared = this.#declared[queue] ?? settings;
+    return { declared, retryDelays: ladderOf(declared.retry, defaultDelays) };
+  }
+
+  join(queue: string, member: Member): void {
+    this.#members.set(queue, member);
+    this.#declared[queue] = member.declared;
+    this.#connection.subscribe(queue, (session, _, releasing) => member.consumer.attach(session, releasing));
+    this.#connection.limit(queue, 0);
+  }
+
+  /** One for each adapter: consumers on one database follow one outage. */
+  availabilityOf<Handle>(adapter: Adapter<Handle>): Availability {
+    const known = this.#databases.get(adapter);
+    if (known !== undefined) return known;
+    const availability = availabilityOf(adapter, this.log);
+    availability.onChange((available) => {
+      if (available) this.intake.resume();
+      else this.intake.suspend();
+      this.#options.hooks?.onDatabase?.(available);
+    });
+    this.#databases.set(adapter, availability);
+    return availability;
+  }
+
+  /** @throws {WarrenError} `invalid_service` after `stop` */
+  run(queue: string): void {
+    if (this.#stopping !== undefined)
+      throw new WarrenError('invalid_service', `${queue}: its messaging has stopped: create another one`);
+    this.#running.add(queue);
+    this.#connection.limit(queue, this.#limits.get(queue));
+    if (!this.#isOpen) this.#connection.start();
+    this.#isOpen = true;
+  }
+
+  /** Finishes what its handlers have begun; the rest goes back to the queue. */
+  async drain(queue: string, timeout: number): Promise<boolean> {
+    const { consumer } = this.#members.get(queue) as Member;
+    this.#running.delete(queue);
+    consumer.stop();
+    const deadline = performance.now() + timeout;
+    const isSettled = await this.#connection.unsubscribeFrom(queue, timeout);
+    // Also handlers of a connection that was lost.
+    const left = Math.max(0, deadline - performance.now());
+    const isFinished = await within(
+      left,
+      consumer.finished().then(() => true),
+    );
+    return isSettled && isFinished === true;
+  }
+
+  #definition(): BrokerDefinition {
+    const { service, broker } = this.#options;
+    return {
+      service,
+      vhosts: {
+        publish: broker?.vhosts.publish ?? {},
+        consume: { subscriptions: this.#declared as Subscriptions },
+      },
+    };
+  }
+
+  #limit(queue: string, prefetch: number | undefined): void {
+    this.#limits.set(queue, prefetch);
+    if (this.#running.has(queue)) this.#connection.limit(queue, prefetch);
+  }
+
+  async #stop(timeout: number): Promise<boolean> {
+    this.intake.stop();
+    const drained = await Promise.all([...this.#running].map((queue) => this.drain(queue, timeout)));
+    for (const availability of this.#databases.values()) availability.close();
+    await this.failedMessages.close();
+    await this.#connection.close();
+    return drained.every(Boolean);
+  }
+}
+
+const defaultDelays = parseDelays(RETRY_DELAYS.default) ?? [];
+
+const schema = Joi.object({
+  service: Joi.string()
+    .pattern(/^[a-z][a-z0-9]*$/, 'letters and digits in lower case')
+    .required(),
+  brokerUrl: url('amqp', 'amqps').required(),
+  producerCheck: Joi.valid('enforce', 'report', 'off'),
+}).unknown();
+
+function checked(options: MessagingOptions): MessagingOptions {
+  const { error } = schema.validate(options, { errors: { wrap: { label: false } } });
+  if (error !== undefined) throw new WarrenError('config_invalid', `createMessaging: ${error.message}`);
+  const { service, broker } = options;
+  if (broker !== undefined && broker.service !== service)
+    throw new WarrenError(
+      'invalid_service',
+      `createMessaging: the broker definition is of the service '${broker.service}', not '${service}'`,
+    );
+  return options;
+}
