@@ -57,6 +57,7 @@ function manifestOf(directory: string): Manifest {
   return {
     ...manifest,
     exports: compiled(manifest.exports),
+    ...(manifest.bin === undefined ? {} : { bin: compiled(manifest.bin) }),
     files: manifest.files.map((file: string) => (file === 'src' ? 'dist' : file)),
     dependencies: Object.fromEntries(
       Object.entries<string>(manifest.dependencies ?? {}).map(([name, range]) => [

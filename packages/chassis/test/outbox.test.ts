@@ -1,6 +1,7 @@
 import { defineEvent, Joi } from '@warren/events';
 import { eventually, withBroker, withDatabase } from '@warren/testkit';
 import { expect } from 'chai';
+import { sql } from 'kysely';
 import { newId } from '../src/id.ts';
 import { MAX_EVENT_BYTES } from '../src/outbox/outbox.ts';
 import { outboxStats } from '../src/outbox/stats.ts';
@@ -29,6 +30,12 @@ describe('the outbox', function () {
       'select * from warren.outbox order by id',
     );
   const counters = () => database.admin('select * from counters');
+  /** Puts so many parked events into the outbox, each of an aggregate of its own. */
+  const park = async (events: number) => {
+    await database.admin(FILL, [events, events]);
+    await database.admin(`update warren.outbox set parked_at = now(), aggregate = 'parked-' || aggregate`);
+    await database.admin('vacuum analyze warren.outbox');
+  };
   const failure = async (work: Parameters<typeof writer.units.run>[1]): Promise<Error> =>
     writer.units.run(origin, work).then(
       () => expect.fail('the transaction committed'),
@@ -156,8 +163,49 @@ describe('the outbox', function () {
     expect(oldestAge).to.be.within(90, 100);
   });
 
+  it('counts beside many parked events without reading them', async () => {
+    await park(20_000);
+    await database.admin(FILL, [5, 5]);
+    const { stats, read } = await writer.units.run(origin, async ({ transaction }) => ({
+      stats: await outboxStats(transaction),
+      read: await sql<{ rows: number }>`
+        select (seq_tup_read + idx_tup_fetch)::int as rows
+        from pg_stat_xact_user_tables where relid = 'warren.outbox'::regclass`.execute(transaction),
+    }));
+    expect(stats).to.deep.include({ pending: 5, parked: 20_000 });
+    expect(read.rows[0]?.rows).to.be.below(100);
+  });
+
   describe('with a relay', () => {
     const broker = withBroker({ services: ['alpha'] });
+
+    it('publishes beside many parked events without reading them', async () => {
+      const probe = await broker.probe('events');
+      await park(20_000);
+      const rowsRead = () =>
+        database.admin<{ rows: number }>(
+          `select (seq_tup_read + idx_tup_fetch)::int as rows
+           from pg_stat_user_tables where relid = 'warren.outbox'::regclass`,
+        );
+      const [before] = await rowsRead();
+      const relay = startRelay({ databaseUrl: database.url, brokerUrl: broker.url('alpha') });
+      try {
+        for (let batch = 1; batch <= 20; batch += 1) {
+          await database.admin(FILL, [5, 5]);
+          relay.relay.wake();
+          await eventually(() => expect(probe.events).to.have.length(batch * 5));
+        }
+      } finally {
+        await relay.stop(5_000);
+      }
+      // A connection reports what it has read when it ends.
+      const [after] = await eventually(async () => {
+        const rows = await rowsRead();
+        expect(rows[0]?.rows).to.be.above((before?.rows ?? 0) + 100);
+        return rows;
+      });
+      expect((after?.rows ?? 0) - (before?.rows ?? 0)).to.be.below(20_000);
+    });
 
     it('empties, and every event reaches the exchange with the properties of its row', async () => {
       const probe = await broker.probe('events');

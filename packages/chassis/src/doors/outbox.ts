@@ -37,7 +37,7 @@ export interface EmitOptions {
 /** An event of `emitAll`. */
 export interface Emission<Data extends object> extends EmitOptions {
   event: EventDefinition<Data>;
-  data: Data;
+  data: NoInfer<Data>;
 }
 
 /** @typeParam Handle an open transaction of the application */

@@ -110,7 +110,9 @@ const schema = Joi.object({
 }).unknown();
 
 function checked(options: RelayOptions): RelayOptions {
-  const { value, error } = schema.validate(options, { errors: { wrap: { label: false } } });
-  if (error !== undefined) throw new WarrenError('config_invalid', `createRelay: ${error.message}`);
+  const { value, error } = schema.validate(options, { errors: { label: false } });
+  const [mistake] = error?.details ?? [];
+  if (mistake !== undefined)
+    throw new WarrenError('config_invalid', `createRelay: ${mistake.path.join('.')} ${mistake.message}`);
   return { ...options, ...value };
 }

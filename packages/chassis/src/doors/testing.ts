@@ -38,6 +38,7 @@ export async function publishPending({
 }: RelayOptions & { timeout?: number }): Promise<void> {
   const relay = createRelay(options);
   const client = new pg.Client({ connectionString: options.databaseUrl });
+  client.on('error', () => {});
   await connectClient(client);
   relay.start();
   try {

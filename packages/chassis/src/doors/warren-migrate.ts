@@ -75,8 +75,9 @@ function databaseUrlOf(given: string | undefined): string {
 }
 
 /** Without a URL, all of them. */
-const namesFor = async (url: string | undefined): Promise<string[] | undefined> =>
-  url === undefined ? undefined : pendingMigrations(databaseUrlOf(url));
+async function namesFor(url: string | undefined): Promise<string[] | undefined> {
+  return url === undefined ? undefined : pendingMigrations(databaseUrlOf(url));
+}
 
 async function printMissing(url: string): Promise<number> {
   const missing = await pendingMigrations(url);
