@@ -1,7 +1,7 @@
 // A service as a process: its output goes to a file, so that no program reads it while something is measured.
 import { spawn } from 'node:child_process';
 import { closeSync, openSync, readFileSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { dirname, resolve } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { registerCleanup } from '@warren/testkit';
 import type { Program } from './systems.ts';
@@ -29,7 +29,14 @@ export async function launch(
   const [command, ...parameters] = program.command;
   const child = spawn(command, parameters, {
     cwd: program.cwd,
-    env: { PATH: `${dirname(process.execPath)}:${process.env.PATH}`, HOME: process.env.HOME, ...env },
+    env: {
+      PATH: `${dirname(process.execPath)}:${process.env.PATH}`,
+      HOME: process.env.HOME,
+      ...(process.env.PROFILE && {
+        NODE_OPTIONS: `--cpu-prof --cpu-prof-dir=${resolve(process.env.PROFILE)}`,
+      }),
+      ...env,
+    },
     detached: true,
     stdio: ['ignore', output, output],
   });
