@@ -3,7 +3,6 @@
 import type { AnyEvent, CloudEvent, EventDefinition } from '@warren/events';
 import type { Log } from '../context.ts';
 import { WarrenError } from '../errors.ts';
-import { pruneInbox } from '../inbox/inbox.ts';
 import type { EventQueue } from '../messaging/broker.ts';
 import { Consumer as QueueConsumer } from '../messaging/consumer.ts';
 import type { BoundHandler } from '../messaging/handlers.ts';
@@ -12,7 +11,7 @@ import { type Duration, RETRY_DELAYS } from '../messaging/retry-delays.ts';
 import { deadLetterQueue } from '../messaging/topology.ts';
 import type { Adapter } from './adapter.ts';
 import { DoorMessaging, type Messaging, STOP_TIMEOUT_MS } from './messaging.ts';
-import { type Followers, statementsOn, unitsOn, type Work } from './work.ts';
+import { type Followers, unitsOn, type Work } from './work.ts';
 
 export type { CloudEvent, EventDefinition } from '@warren/events';
 export type { Log, ScheduledTask } from '../context.ts';
@@ -68,11 +67,6 @@ export interface ConsumerOptions<Data extends object, Handle> extends Followers 
   timeout?: number;
   /** Transactions at once, when the first ones are slow: connections of the pool. @defaultValue 5 */
   concurrency?: number;
-  /**
-   * ms that the inbox remembers an event; older ones are dead-lettered. Longer than dead letters are kept.
-   * @defaultValue 30 days
-   */
-  retention?: number;
   hooks?: ConsumerHooks;
 }
 
@@ -93,11 +87,7 @@ const DEFAULTS = {
   deliveryLimit: 10,
   timeout: 30_000,
   concurrency: 5,
-  retention: 30 * 86_400_000,
 };
-const PRUNE_INTERVAL_MS = 600_000;
-/** The inbox keeps ids for longer than events are accepted, in case the clocks of producers differ. */
-const CLOCK_SKEW_MARGIN_MS = 86_400_000;
 
 /**
  * A consumer of one event. The database needs the tables of `@warren/chassis/migrations`.
@@ -121,7 +111,7 @@ export function createConsumer<Data extends object, Handle>(
   const events = [options.event].flat() as [AnyEvent, ...AnyEvent[]];
   const queue = queueOf(messaging.service, events);
   const { declared, retryDelays } = messaging.declare(queue, settingsOf(queue, events, options));
-  const { timeout, concurrency, retention } = { ...DEFAULTS, ...options };
+  const { timeout = DEFAULTS.timeout, concurrency = DEFAULTS.concurrency } = options;
   const log = options.hooks?.log ?? messaging.log;
   const consumer = new QueueConsumer({
     queue,
@@ -140,7 +130,7 @@ export function createConsumer<Data extends object, Handle>(
     retryDelays,
     concurrency,
     timeout,
-    retention,
+    retention: messaging.retention,
     log,
     report: {
       consumed: (outcome, seconds, lag) =>
@@ -155,15 +145,16 @@ export function createConsumer<Data extends object, Handle>(
     now: () => new Date(),
   });
   messaging.join(queue, { consumer, declared });
-  const pruning = pruneRegularly(options.adapter, retention + CLOCK_SKEW_MARGIN_MS, log);
+  let isStopped = false;
   return {
     queue,
     start() {
+      if (isStopped)
+        throw new WarrenError('invalid_service', `${queue}: its consumer was stopped: create another one`);
       messaging.run(queue);
-      pruning.start();
     },
     stop({ timeout: limit = STOP_TIMEOUT_MS } = {}) {
-      pruning.stop();
+      isStopped = true;
       return messaging.drain(queue, limit);
     },
   };
@@ -206,29 +197,4 @@ function boundHandler<Data extends object, Handle>(
 ): BoundHandler {
   const handle = handler as unknown as BoundHandler['handle'];
   return key === undefined ? { event, handle } : { event, handle, key };
-}
-
-/** Deletes what the inbox need not remember any more. */
-function pruneRegularly<Handle>(
-  adapter: Adapter<Handle>,
-  age: number,
-  log: Log,
-): { start(): void; stop(): void } {
-  let timer: NodeJS.Timeout | undefined;
-  const prune = async () => {
-    await pruneInbox(statementsOn(adapter), age).catch((error) =>
-      log.debug({ err: error }, 'cannot prune the inbox; retrying later'),
-    );
-  };
-  return {
-    start() {
-      if (timer !== undefined) return;
-      timer = setInterval(() => void prune(), PRUNE_INTERVAL_MS);
-      timer.unref();
-    },
-    stop() {
-      clearInterval(timer);
-      timer = undefined;
-    },
-  };
 }

@@ -18,6 +18,7 @@ import { rascalConfig } from '../messaging/topology.ts';
 import type { Adapter } from './adapter.ts';
 import { availabilityOf } from './availability.ts';
 import { warningsOnly } from './log.ts';
+import { type Pruning, pruneRegularly } from './pruning.ts';
 
 export { type AnyEvent, type CloudEvent, defineEvent, type EventDefinition, Joi } from '@warren/events';
 export type { Log } from '../context.ts';
@@ -46,6 +47,11 @@ export interface MessagingOptions {
   instance?: string;
   /** Of the application: a header of failed messages. */
   version?: string;
+  /**
+   * ms that the inbox remembers an event; older events are dead-lettered. Longer than dead letters are kept.
+   * @defaultValue 30 days
+   */
+  retention?: number;
   hooks?: MessagingHooks;
 }
 
@@ -77,6 +83,7 @@ export interface Messaging {
   stop(options?: { timeout?: number }): Promise<boolean>;
 }
 
+const RETENTION_MS = 30 * 86_400_000;
 /** ms */
 export const STOP_TIMEOUT_MS = 10_000;
 
@@ -96,10 +103,18 @@ interface Member {
   declared: EventQueue;
 }
 
+/** A database of its consumers. */
+interface Database {
+  availability: Availability;
+  pruning: Pruning;
+}
+
 /** What `createConsumer` needs of a messaging, besides what the application does. */
 export class DoorMessaging implements Messaging {
   readonly service: string;
   readonly log: Log;
+  /** ms */
+  readonly retention: number;
   readonly producers: Producers;
   readonly failedMessages: FailedMessagePublisher;
   readonly intake: Intake;
@@ -107,7 +122,7 @@ export class DoorMessaging implements Messaging {
   readonly #options: MessagingOptions;
   readonly #declared: Record<string, EventQueue>;
   readonly #members = new Map<string, Member>();
-  readonly #databases = new Map<object, Availability>();
+  readonly #databases = new Map<object, Database>();
   /** Queues whose consumers run, and the prefetch that the intake allows. */
   readonly #running = new Set<string>();
   readonly #limits = new Map<string, number | undefined>();
@@ -120,6 +135,7 @@ export class DoorMessaging implements Messaging {
     this.#options = options;
     this.service = service;
     this.log = hooks.log ?? warningsOnly;
+    this.retention = options.retention ?? RETENTION_MS;
     this.#declared = { ...(broker?.vhosts.consume?.subscriptions as Record<string, EventQueue>) };
     const instance = options.instance ?? `${hostname()}-${process.pid}`;
     this.producers = new Producers({
@@ -210,14 +226,17 @@ export class DoorMessaging implements Messaging {
   /** One for each adapter: consumers on one database follow one outage. */
   availabilityOf<Handle>(adapter: Adapter<Handle>): Availability {
     const known = this.#databases.get(adapter);
-    if (known !== undefined) return known;
+    if (known !== undefined) return known.availability;
     const availability = availabilityOf(adapter, this.log);
     availability.onChange((available) => {
       if (available) this.intake.resume();
       else this.intake.suspend();
       this.#options.hooks?.onDatabase?.(available);
     });
-    this.#databases.set(adapter, availability);
+    this.#databases.set(adapter, {
+      availability,
+      pruning: pruneRegularly(adapter, this.retention, this.log),
+    });
     return availability;
   }
 
@@ -227,15 +246,17 @@ export class DoorMessaging implements Messaging {
       throw new WarrenError('invalid_service', `${queue}: its messaging has stopped: create another one`);
     this.#running.add(queue);
     this.#connection.limit(queue, this.#limits.get(queue));
-    if (!this.#isOpen) this.#connection.start();
+    if (this.#isOpen) return;
     this.#isOpen = true;
+    this.#connection.start();
+    for (const { pruning } of this.#databases.values()) pruning.start();
   }
 
   /** Finishes what its handlers have begun; the rest goes back to the queue. */
   async drain(queue: string, timeout: number): Promise<boolean> {
     const { consumer } = this.#members.get(queue) as Member;
     this.#running.delete(queue);
-    consumer.stop();
+    consumer.drain();
     const deadline = performance.now() + timeout;
     const isSettled = await this.#connection.unsubscribeFrom(queue, timeout);
     // Also handlers of a connection that was lost.
@@ -266,7 +287,10 @@ export class DoorMessaging implements Messaging {
   async #stop(timeout: number): Promise<boolean> {
     this.intake.stop();
     const drained = await Promise.all([...this.#running].map((queue) => this.drain(queue, timeout)));
-    for (const availability of this.#databases.values()) availability.close();
+    for (const { availability, pruning } of this.#databases.values()) {
+      availability.close();
+      pruning.stop();
+    }
     await this.failedMessages.close();
     await this.#connection.close();
     return drained.every(Boolean);
@@ -285,7 +309,11 @@ const schema = Joi.object({
 
 function checked(options: MessagingOptions): MessagingOptions {
   const { error } = schema.validate(options, { errors: { wrap: { label: false } } });
-  if (error !== undefined) throw new WarrenError('config_invalid', `createMessaging: ${error.message}`);
+  if (error !== undefined) {
+    const name = String(error.details[0]?.path[0]);
+    const text = error.message.startsWith(name) ? error.message : `${name} ${error.message}`;
+    throw new WarrenError('config_invalid', `createMessaging: ${text}`);
+  }
   const { service, broker } = options;
   if (broker !== undefined && broker.service !== service)
     throw new WarrenError(

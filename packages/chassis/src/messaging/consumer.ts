@@ -84,6 +84,7 @@ export class Consumer implements Taker {
   /** Messages in the next batch, at most: fewer after one that took too long. */
   #batchSize = BATCH_LIMIT.messages;
   #emptying: Promise<void> = Promise.resolve();
+  #isDraining = false;
 
   constructor(options: ConsumerOptions) {
     this.#options = options;
@@ -131,6 +132,17 @@ export class Consumer implements Taker {
   /** Waits no longer for anything; what waits is requeued. */
   stop(): void {
     this.#stopping.abort();
+  }
+
+  /** As `stop`, and begins nothing more: deliveries whose handler has not begun are returned to their queue. */
+  drain(): void {
+    this.#isDraining = true;
+    this.stop();
+    for (const delivery of this.#arrived.splice(0)) {
+      if (!this.#isWaiting(delivery)) continue;
+      delivery.stage = 'leaving';
+      void this.#failed.return(delivery);
+    }
   }
 
   /** Resolves when no handler runs any more. */
@@ -203,7 +215,7 @@ export class Consumer implements Taker {
   #nextBatch(): Arrival[] {
     const batch: Arrival[] = [];
     const { intake, queue } = this.#options;
-    if (intake.isClosed(queue)) {
+    if (this.#isDraining || intake.isClosed(queue)) {
       // These were in flight when the consumer was cancelled.
       if (this.#arrived.splice(0).length > 0) void this.empty();
       return batch;
@@ -256,9 +268,9 @@ export class Consumer implements Taker {
     );
   }
 
-  /** It is settled or lost; or nothing of this queue may be handled now, unless alone. */
+  /** It is settled or lost; or nothing may be begun any more; or nothing of this queue may be handled now, unless alone. */
   #isClosedTo(arrival: Arrival): boolean {
-    if (!this.#held.has(arrival) || arrival.lost.aborted) return true;
+    if (!this.#held.has(arrival) || arrival.lost.aborted || this.#isDraining) return true;
     const { intake, queue } = this.#options;
     return arrival.stage !== 'alone' && intake.isClosed(queue);
   }

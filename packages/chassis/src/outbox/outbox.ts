@@ -83,4 +83,4 @@ export const insertEvents = (rows: readonly OutboxRow[]): Statement => ({
 });
 
 const undeclared = ({ routingKey }: AnyEvent) =>
-  `${routingKey} is not among the publications of this service: add it to broker.ts`;
+  `${routingKey} is not among the publications of this service: add it to them (broker.ts, or the option publications)`;
