@@ -1,6 +1,6 @@
 // node-postgres: the handle is a client of the pool.
 import type { Adapter } from '../adapter.ts';
-import { onPool } from '../pool-units.ts';
+import { onPool } from '../pools.ts';
 
 interface PgClient {
   query(text: string, values: unknown[]): Promise<{ rows: Record<string, unknown>[] }>;
