@@ -1,19 +1,22 @@
 import { execFile } from 'node:child_process';
-import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { withBroker, withDatabase } from '@warren/testkit';
+import { eventually, query, startProcess, withBroker, withDatabase } from '@warren/testkit';
 import { expect } from 'chai';
 import { checkout, runNode } from '../../../scripts/copy.ts';
 import { pack } from '../../../scripts/pack.ts';
 
 const run = promisify(execFile);
+/** A page whose code is an application. */
+const GUIDE = join(checkout, 'docs/how-to/use-the-outbox-alone.md');
+const BLOCK = /^`(src\/[\w.]+)`[^\n]*\n```ts\n(.*?)^```/gms;
 const FIXTURES = join(import.meta.dirname, 'fixtures');
 
 describe('the doors, packed', function () {
   this.timeout(180_000);
-  const broker = withBroker({ services: ['thing'] });
+  const broker = withBroker({ services: ['thing', 'invoice'] });
   const database = withDatabase();
   let away: string;
 
@@ -30,10 +33,16 @@ describe('the doors, packed', function () {
     ]);
     writeFileSync(join(away, 'package.json'), JSON.stringify({ type: 'module', dependencies }));
     const { compilerOptions } = JSON.parse(readFileSync(join(checkout, 'tsconfig.base.json'), 'utf8'));
-    const tsconfig = { compilerOptions: { ...compilerOptions, types: ['node'] }, include: ['*.ts'] };
+    const tsconfig = {
+      compilerOptions: { ...compilerOptions, types: ['node'] },
+      include: ['*.ts', 'src/*.ts'],
+    };
     writeFileSync(join(away, 'tsconfig.json'), JSON.stringify(tsconfig));
     for (const file of ['types.ts', 'things.ts', 'packed-application.ts'])
       cpSync(join(FIXTURES, file), join(away, file));
+    mkdirSync(join(away, 'src'));
+    for (const [, file, code] of readFileSync(GUIDE, 'utf8').matchAll(BLOCK))
+      writeFileSync(join(away, file as string), code as string);
     await run('npm', ['install', '--no-audit', '--no-fund', '--prefer-offline'], { cwd: away });
   });
   after(() => rmSync(away, { recursive: true, force: true }));
@@ -49,6 +58,30 @@ describe('the doors, packed', function () {
       env: { ...process.env, DATABASE_URL: database.url, AMQP_URL: broker.url('thing') },
     });
     expect(stdout).to.equal('1\nconfirmed\n');
+  });
+
+  it('run the application of the guide', async () => {
+    const probe = await broker.probe('events', 'invoice.#');
+    const env = { DATABASE_URL: await database.another(), AMQP_URL: broker.url('invoice') };
+    const application = startProcess({ cwd: away, entry: 'src/main.ts', env });
+    await eventually(() => expect(application.output).to.include('started'));
+    const invoiceId = crypto.randomUUID();
+    await query(
+      env.DATABASE_URL,
+      'create table invoices (id uuid primary key, amount integer not null, state text not null)',
+    );
+    await query(env.DATABASE_URL, "insert into invoices values ($1, 120, 'open')", [invoiceId]);
+
+    const script = (file: string) =>
+      run(process.execPath, [file, invoiceId], { cwd: away, env: { ...process.env, ...env } });
+    await script('src/try.ts');
+    const [event] = await probe.waitFor({ type: 'invoice.paid' });
+    expect(event?.body.data).to.deep.equal({ invoiceId, amount: 120 });
+    await eventually(() => expect(application.output.join('\n')).to.match(/^invoice\.paid confirmed after/m));
+
+    expect(await application.kill('SIGTERM')).to.equal(0);
+    await script('src/check.ts');
+    await probe.waitFor({ type: 'invoice.paid', count: 2 });
   });
 
   it('bring the command warren-migrate', async () => {
