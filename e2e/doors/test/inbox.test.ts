@@ -138,6 +138,21 @@ for (const [name, open] of Object.entries(candidates))
       expect(dead?.properties.headers?.['x-warren-error']).to.match(/nothing (can be|was) committed/);
     });
 
+    it('retries an event whose handler ends the transaction itself, and keeps the effects of the others', async () => {
+      handler = async (event, work) => {
+        await save(event, work);
+        if (event.data.thingId === '003') await run(work, 'rollback');
+      };
+      const ids = numbered(8);
+      await Promise.all(ids.map((id) => publish(id)));
+      await settled(9);
+      expect(await things()).to.deep.equal(ids.filter((id) => id !== '003'));
+      const [dead] = await broker.get(DLQ);
+      expect(dead?.properties.headers?.['x-warren-error']).to.match(
+        /has ended the transaction of its batch|may not run "rollback"/,
+      );
+    });
+
     it('cancels the statement of a handler that takes too long, and goes on with the others', async () => {
       handler = async (event, work) => {
         if (event.data.thingId === '001') await run(work, 'select pg_sleep(60)::text as slept');

@@ -2,7 +2,7 @@ import { buildEvent } from '@warren/events';
 import { eventually, withBroker, withDatabase } from '@warren/testkit';
 import { expect } from 'chai';
 import type { BatchOptions, WorkContext } from '../src/context.ts';
-import { sendOn } from '../src/database/statements.ts';
+import { sendOn } from '../src/database/dialect.ts';
 import { newId } from '../src/id.ts';
 import { insertMessages, pruneInbox } from '../src/inbox/inbox.ts';
 import { type RunningService, start } from '../src/service/start.ts';

@@ -3,14 +3,12 @@
 import type { AnyEvent, CloudEvent, EventDefinition } from '@warren/events';
 import type { Log } from '../context.ts';
 import { WarrenError } from '../errors.ts';
-import type { EventQueue } from '../messaging/broker.ts';
 import { Consumer as QueueConsumer } from '../messaging/consumer.ts';
 import type { BoundHandler } from '../messaging/handlers.ts';
 import type { Outcome } from '../messaging/reports.ts';
-import { type Duration, RETRY_DELAYS } from '../messaging/retry-delays.ts';
-import { deadLetterQueue } from '../messaging/topology.ts';
 import type { Adapter } from './adapter.ts';
-import { DoorMessaging, type Messaging, STOP_TIMEOUT_MS } from './messaging.ts';
+import { guarded } from './log.ts';
+import { DoorMessaging, type Messaging, type QueueSettings, STOP_TIMEOUT_MS } from './messaging.ts';
 import { type Followers, unitsOn, type Work } from './work.ts';
 
 export type { CloudEvent, EventDefinition } from '@warren/events';
@@ -18,6 +16,7 @@ export type { Log, ScheduledTask } from '../context.ts';
 export { type ErrorCode, WarrenError } from '../errors.ts';
 export type { Outcome } from '../messaging/reports.ts';
 export type { Adapter, Query } from './adapter.ts';
+export type { QueueSettings } from './messaging.ts';
 export type { Followers, Work } from './work.ts';
 
 /**
@@ -48,8 +47,8 @@ export interface ConsumerHooks {
   onConsumed?: (consumed: Consumed) => void;
 }
 
-/** `publications` default to those of the messaging's `broker`. */
-export interface ConsumerOptions<Data extends object, Handle> extends Followers {
+/** `publications` default to those of the messaging's `broker`, which also says `prefetch`, `deliveryLimit` and `retry`. */
+export interface ConsumerOptions<Data extends object, Handle> extends Followers, QueueSettings {
   messaging: Messaging;
   adapter: Adapter<Handle>;
   /** One event, or versions of one. The queue is `SERVICE.TYPE`, e.g. `loyalty.order.confirmed`. */
@@ -57,12 +56,6 @@ export interface ConsumerOptions<Data extends object, Handle> extends Followers 
   handler: EventHandler<Data, Handle>;
   /** What the handler locks, if not the event's subject: handlers of one key run one after the other, in the order of arrival. */
   key?: (event: CloudEvent<Data>) => string;
-  /** Messages in flight: a batch, and the next one. Not with the messaging's `broker`, which says it. @defaultValue 200 */
-  prefetch?: number;
-  /** Deliveries of a message that ends its consumer, before it is dead-lettered. Fixed when the queue is first declared. @defaultValue 10 */
-  deliveryLimit?: number;
-  /** How long a message whose handler failed waits before each attempt. @defaultValue `['1s', '10s', '1m']` */
-  retry?: readonly Duration[];
   /** ms a handler may take. Then its statement is cancelled, and the event retried later. @defaultValue 30000 */
   timeout?: number;
   /** Transactions at once, when the first ones are slow: connections of the pool. @defaultValue 5 */
@@ -82,12 +75,9 @@ export interface Consumer {
   stop(options?: { timeout?: number }): Promise<boolean>;
 }
 
-const DEFAULTS = {
-  prefetch: 200,
-  deliveryLimit: 10,
-  timeout: 30_000,
-  concurrency: 5,
-};
+/** ms */
+const HANDLER_TIMEOUT_MS = 30_000;
+const CONCURRENCY = 5;
 
 /**
  * A consumer of one event. The database needs the tables of `@warren/chassis/migrations`.
@@ -110,9 +100,10 @@ export function createConsumer<Data extends object, Handle>(
   const messaging = messagingOf(options.messaging);
   const events = [options.event].flat() as [AnyEvent, ...AnyEvent[]];
   const queue = queueOf(messaging.service, events);
-  const { declared, retryDelays } = messaging.declare(queue, settingsOf(queue, events, options));
-  const { timeout = DEFAULTS.timeout, concurrency = DEFAULTS.concurrency } = options;
+  const { declared, retryDelays } = messaging.declare(queue, events, settingsOf(options));
+  const { timeout = HANDLER_TIMEOUT_MS, concurrency = CONCURRENCY } = options;
   const log = options.hooks?.log ?? messaging.log;
+  const onConsumed = guarded(options.hooks?.onConsumed, log);
   const consumer = new QueueConsumer({
     queue,
     handlers: events.map((event) => boundHandler(event, options)),
@@ -134,7 +125,7 @@ export function createConsumer<Data extends object, Handle>(
     log,
     report: {
       consumed: (outcome, seconds, lag) =>
-        options.hooks?.onConsumed?.({
+        onConsumed({
           queue,
           type: events[0].type,
           outcome,
@@ -176,19 +167,11 @@ function queueOf(service: string, events: readonly [AnyEvent, ...AnyEvent[]]): s
   return `${service}.${type}`;
 }
 
-function settingsOf(
-  queue: string,
-  events: readonly [AnyEvent, ...AnyEvent[]],
-  options: Pick<ConsumerOptions<never, never>, 'prefetch' | 'deliveryLimit' | 'retry'>,
-): EventQueue {
-  return {
-    event: events,
-    prefetch: options.prefetch ?? DEFAULTS.prefetch,
-    redeliveries: { limit: options.deliveryLimit ?? DEFAULTS.deliveryLimit },
-    retry: options.retry ?? RETRY_DELAYS,
-    deadLetters: deadLetterQueue(queue) as `${string}.dlq`,
-  };
-}
+const settingsOf = ({ prefetch, deliveryLimit, retry }: QueueSettings): QueueSettings => ({
+  prefetch,
+  deliveryLimit,
+  retry,
+});
 
 /** The handler gets the ORM's handle where a service's handlers get Kysely's transaction. */
 function boundHandler<Data extends object, Handle>(

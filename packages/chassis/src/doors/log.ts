@@ -17,3 +17,14 @@ export const warningsOnly: Log = {
   warn: (fields: object | string, message?: string) => console.warn(`warren: ${textOf(fields, message)}`),
   error: (fields: object | string, message?: string) => console.error(`warren: ${textOf(fields, message)}`),
 };
+
+/** A hook of the application, whose error is logged: it must not change what becomes of an event. */
+export const guarded =
+  <Given extends unknown[]>(hook: ((...given: Given) => void) | undefined, log: Log) =>
+  (...given: Given): void => {
+    try {
+      hook?.(...given);
+    } catch (error) {
+      log.error({ err: error }, 'a hook of the application failed');
+    }
+  };

@@ -13,11 +13,17 @@ import type { Consumer } from '../messaging/consumer.ts';
 import { FailedMessagePublisher } from '../messaging/failed-message-publisher.ts';
 import { Intake } from '../messaging/intake.ts';
 import { type ProducerCheck, Producers } from '../messaging/producers.ts';
-import { ladderOf, parseDelays, RETRY_DELAYS, type RetryDelay } from '../messaging/retry-delays.ts';
-import { rascalConfig } from '../messaging/topology.ts';
+import {
+  type Duration,
+  ladderOf,
+  parseDelays,
+  RETRY_DELAYS,
+  type RetryDelay,
+} from '../messaging/retry-delays.ts';
+import { deadLetterQueue, rascalConfig } from '../messaging/topology.ts';
 import type { Adapter } from './adapter.ts';
 import { availabilityOf } from './availability.ts';
-import { warningsOnly } from './log.ts';
+import { guarded, warningsOnly } from './log.ts';
 import { type Pruning, pruneRegularly } from './pruning.ts';
 
 export { type AnyEvent, type CloudEvent, defineEvent, type EventDefinition, Joi } from '@warren/events';
@@ -103,6 +109,16 @@ interface Member {
   declared: EventQueue;
 }
 
+/** What a consumer may say of its queue where no broker definition does. */
+export interface QueueSettings {
+  /** Messages in flight: a batch, and the next one. @defaultValue 200 */
+  prefetch?: number | undefined;
+  /** Deliveries of a message that ends its consumer, before it is dead-lettered. Fixed when the queue is first declared. @defaultValue 10 */
+  deliveryLimit?: number | undefined;
+  /** How long a message whose handler failed waits before each attempt. @defaultValue `['1s', '10s', '1m']` */
+  retry?: readonly Duration[] | undefined;
+}
+
 /** A database of its consumers. */
 interface Database {
   availability: Availability;
@@ -120,6 +136,7 @@ export class DoorMessaging implements Messaging {
   readonly intake: Intake;
   readonly #connection: Connection;
   readonly #options: MessagingOptions;
+  readonly #hooks: Required<Omit<MessagingHooks, 'log'>>;
   readonly #declared: Record<string, EventQueue>;
   readonly #members = new Map<string, Member>();
   readonly #databases = new Map<object, Database>();
@@ -135,6 +152,11 @@ export class DoorMessaging implements Messaging {
     this.#options = options;
     this.service = service;
     this.log = hooks.log ?? warningsOnly;
+    this.#hooks = {
+      onState: guarded(hooks.onState, this.log),
+      onForged: guarded(hooks.onForged, this.log),
+      onDatabase: guarded(hooks.onDatabase, this.log),
+    };
     this.retention = options.retention ?? RETENTION_MS;
     this.#declared = { ...(broker?.vhosts.consume?.subscriptions as Record<string, EventQueue>) };
     const instance = options.instance ?? `${hostname()}-${process.pid}`;
@@ -145,7 +167,7 @@ export class DoorMessaging implements Messaging {
       operators: options.operators ?? [],
       log: this.log,
       metrics: {
-        messagesForged: { inc: (labels, count = 1) => count > 0 && hooks.onForged?.(labels) },
+        messagesForged: { inc: (labels, count = 1) => count > 0 && this.#hooks.onForged(labels) },
       },
     });
     this.#connection = new Connection({
@@ -157,7 +179,7 @@ export class DoorMessaging implements Messaging {
           instance: `${instance}.${randomBytes(4).toString('hex')}`,
         }),
       log: this.log,
-      ...(hooks.onState !== undefined && { onState: hooks.onState }),
+      onState: this.#hooks.onState,
     });
     this.failedMessages = new FailedMessagePublisher({
       service,
@@ -197,22 +219,34 @@ export class DoorMessaging implements Messaging {
 
   /**
    * The settings of a queue.
-   * @throws {WarrenError} `invalid_service`, when `broker` does not declare it
+   * @throws {WarrenError} `invalid_service`, when they contradict `broker`, or the queue has a consumer already
    */
-  declare(queue: string, settings: EventQueue): { declared: EventQueue; retryDelays: readonly RetryDelay[] } {
-    if (this.#members.has(queue))
-      throw new WarrenError('invalid_service', `createConsumer: ${queue} has a consumer already`);
-    if (this.#options.broker !== undefined && this.#declared[queue] === undefined)
-      throw new WarrenError(
-        'invalid_service',
-        `createConsumer: the broker definition declares no queue ${queue}: add it to its subscriptions`,
+  declare(
+    queue: string,
+    event: EventQueue['event'],
+    settings: QueueSettings,
+  ): { declared: EventQueue; retryDelays: readonly RetryDelay[] } {
+    const refuse = (reason: string) => {
+      throw new WarrenError('invalid_service', `createConsumer: ${reason}`);
+    };
+    const known = this.#declared[queue];
+    const [given] = Object.entries(settings).find(([, value]) => value !== undefined) ?? [];
+    if (this.#members.has(queue)) refuse(`${queue} has a consumer already`);
+    if (this.#options.broker !== undefined && known === undefined)
+      refuse(`the broker definition declares no queue ${queue}: add it to its subscriptions`);
+    if (known !== undefined && given !== undefined)
+      refuse(`${given} of ${queue} is in the broker definition: remove it here`);
+    if (this.#isOpen && known === undefined)
+      refuse(
+        `${queue} cannot be declared on an open connection: create all consumers before the first one starts`,
       );
-    if (this.#isOpen && this.#declared[queue] === undefined)
-      throw new WarrenError(
-        'invalid_service',
-        `createConsumer: ${queue} cannot be declared on an open connection: create all consumers before the first one starts`,
-      );
-    const declared = this.#declared[queue] ?? settings;
+    const declared = known ?? {
+      event,
+      prefetch: settings.prefetch ?? 200,
+      redeliveries: { limit: settings.deliveryLimit ?? 10 },
+      retry: settings.retry ?? RETRY_DELAYS,
+      deadLetters: deadLetterQueue(queue) as `${string}.dlq`,
+    };
     return { declared, retryDelays: ladderOf(declared.retry, defaultDelays) };
   }
 
@@ -229,9 +263,12 @@ export class DoorMessaging implements Messaging {
     if (known !== undefined) return known.availability;
     const availability = availabilityOf(adapter, this.log);
     availability.onChange((available) => {
-      if (available) this.intake.resume();
+      const areAvailable = [...this.#databases.values()].every(
+        (each) => each.availability.problem === undefined,
+      );
+      if (areAvailable) this.intake.resume();
       else this.intake.suspend();
-      this.#options.hooks?.onDatabase?.(available);
+      this.#hooks.onDatabase(available);
     });
     this.#databases.set(adapter, {
       availability,
@@ -246,10 +283,9 @@ export class DoorMessaging implements Messaging {
       throw new WarrenError('invalid_service', `${queue}: its messaging has stopped: create another one`);
     this.#running.add(queue);
     this.#connection.limit(queue, this.#limits.get(queue));
-    if (this.#isOpen) return;
-    this.#isOpen = true;
-    this.#connection.start();
     for (const { pruning } of this.#databases.values()) pruning.start();
+    if (!this.#isOpen) this.#connection.start();
+    this.#isOpen = true;
   }
 
   /** Finishes what its handlers have begun; the rest goes back to the queue. */

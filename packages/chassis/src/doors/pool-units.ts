@@ -8,18 +8,6 @@ import type { Result, Statement } from '../database/pipeline.ts';
 import { type Share, sharedOn } from '../database/transaction.ts';
 import { WarrenError } from '../errors.ts';
 import { createUnitsOfWork, type UnitsOfWorkOptions } from '../units-of-work.ts';
-import type { Adapter } from './adapter.ts';
-
-/** The pools of pg adapters. */
-const pools = new WeakMap<object, pg.Pool>();
-
-/** Lets consumers pipeline their statements on the pool of an adapter. */
-export function onPool<Handle>(adapter: Adapter<Handle>, pool: object): Adapter<Handle> {
-  pools.set(adapter, pool as pg.Pool);
-  return adapter;
-}
-
-export const poolOf = (adapter: object): pg.Pool | undefined => pools.get(adapter);
 
 export interface PoolUnitsOptions
   extends Pick<UnitsOfWorkOptions<unknown, unknown>, 'service' | 'publications' | 'now' | 'onCommit'> {
@@ -74,6 +62,11 @@ function pipelined(run: (statement: Statement) => Promise<Result>, client: pg.Po
         'a handler has no callbacks and no cursors on its transaction: await query(text, values)',
       );
     const statement = statementOf(given, values);
+    const text = statement?.text ?? String((given as pg.QueryConfig | undefined)?.text ?? given);
+    if (OF_THE_BATCH.test(text))
+      throw new Error(
+        `a handler shares its transaction with others, and may not run "${text.trim().slice(0, 40)}"`,
+      );
     if (statement !== undefined) return { ...(await run(statement)), oid: 0 };
     // What the pipeline cannot send goes after what it has sent.
     await run({ text: 'select' });
@@ -84,6 +77,10 @@ function pipelined(run: (statement: Statement) => Promise<Result>, client: pg.Po
   };
   return Object.create(client, { query: { value: query }, release: { value: release } }) as pg.ClientBase;
 }
+
+/** What would end the transaction, or undo what other handlers have done meanwhile. */
+const OF_THE_BATCH =
+  /(^|;)\s*(begin|start|commit|end|rollback|abort|savepoint|release|prepare\s+transaction|set\s+(local|transaction))\b/i;
 
 const isSubmittable = (given: unknown): boolean =>
   typeof (given as { submit?: unknown } | undefined)?.submit === 'function';

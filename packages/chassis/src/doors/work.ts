@@ -4,7 +4,8 @@ import type { Log, ScheduledTask, UnitsOfWork } from '../context.ts';
 import type { Send } from '../database/statements.ts';
 import { sendOn, transact } from './abortable-transaction.ts';
 import type { Adapter } from './adapter.ts';
-import { createPoolUnits, poolOf } from './pool-units.ts';
+import { createPoolUnits } from './pool-units.ts';
+import { poolOf } from './pools.ts';
 import { createAdapterUnits } from './units.ts';
 
 /**

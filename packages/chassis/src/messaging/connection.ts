@@ -263,6 +263,8 @@ export class Messaging {
     session.on('error', (error: Error) => setImmediate(() => lose(error)));
     session.on('cancel', lose);
     session.on('close', () => setImmediate(() => lose(new Error(`the subscription to ${name} was closed`))));
+    // Its limit may have changed meanwhile.
+    if (this.#limits.get(name) === 0) return session.cancel(() => {});
     if (!untilClose) this.#sessions.set(name, session);
     subscriber(session, queueOf(config as BrokerConfig, name), releasing.signal);
   }

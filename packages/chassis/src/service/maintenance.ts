@@ -1,6 +1,6 @@
 import { pause } from '../concurrency.ts';
+import { sendOn } from '../database/dialect.ts';
 import { isDatabaseUnavailable } from '../database/outage.ts';
-import { sendOn } from '../database/statements.ts';
 import { pruneIdempotencyKeys } from '../http/idempotency.ts';
 import { pruneInbox } from '../inbox/inbox.ts';
 import { outboxHeld, outboxStats } from '../outbox/stats.ts';

@@ -14,7 +14,7 @@ import { backoff } from '../backoff.ts';
 import { abortable, pause, timeLimit, Waker } from '../concurrency.ts';
 import type { Log, Logger, UnitsOfWork } from '../context.ts';
 import type { Availability } from '../database/availability.ts';
-import { type Send, sendOn } from '../database/statements.ts';
+import type { Send } from '../database/statements.ts';
 import { childOf } from '../telemetry/child.ts';
 import { SpanKind, withSpan } from '../telemetry/tracing.ts';
 import { Completion, type PerformedTask } from './completion.ts';
@@ -23,8 +23,8 @@ import type { Task, TaskContext, Worker } from './worker.ts';
 
 export interface WorkerRunnerOptions {
   units: UnitsOfWork;
-  /** Runs a statement in a transaction of its own; default: on the database of `units`. */
-  send?: Send;
+  /** Runs a statement in a transaction of its own. */
+  send: Send;
   config: unknown;
   log: Log;
   availability?: Pick<Availability, 'check'>;
@@ -68,7 +68,7 @@ export class WorkerRunner {
     this.#worker = worker;
     this.#options = options;
     this.#log = childOf(options.log, () => ({ task: worker.kind }))();
-    this.#leases = new Leases(worker.kind, options.send ?? sendOn(options.units.database));
+    this.#leases = new Leases(worker.kind, options.send);
     this.#lanes = worker.concurrency ?? LANES;
     this.#performMs = worker.perform === undefined ? 0 : CLAIM_AHEAD_MS;
     this.#completion = new Completion({

@@ -1,7 +1,7 @@
 // node-postgres: the handle is a client of the pool.
 import { RolledBackError } from '../../database/pipeline.ts';
 import type { Adapter } from '../adapter.ts';
-import { onPool } from '../pool-units.ts';
+import { onPool } from '../pools.ts';
 
 interface PgClient {
   query(text: string, values: unknown[]): Promise<{ rows: Record<string, unknown>[]; command: string }>;
