@@ -22,10 +22,11 @@ export const doorsOfTheOutbox: Mutant[] = [
     title: 'refuses a handle whose transaction has ended',
   },
   {
-    ...outbox,
+    ...doors,
+    file: `${src}/doors/events.ts`,
     name: 'several events are written in any order',
-    find: '  order by n`;',
-    replace: '  order by md5(id::text)`;',
+    find: 'order by n`',
+    replace: 'order by md5(event_id::text)`',
     title: 'writes many events by one statement, in their order',
   },
   {
