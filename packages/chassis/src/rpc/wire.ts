@@ -132,3 +132,10 @@ export function problemOf(body: unknown): Problem | undefined {
 
 const isFieldError = (value: unknown): value is FieldError =>
   typeof (value as FieldError | null)?.path === 'string' && typeof (value as FieldError).message === 'string';
+
+/** What client and server report: seconds from a request to its reply, and replies that nobody waits for. */
+export interface RpcMetrics {
+  rpcDuration: { observe(labels: { method: string; outcome: string }, seconds: number): void };
+  rpcHandlingDuration: { observe(labels: { method: string; outcome: string }, seconds: number): void };
+  rpcRepliesDropped: { inc(): void };
+}
