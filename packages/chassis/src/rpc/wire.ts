@@ -1,8 +1,7 @@
 // The format of requests and replies on the broker, and which of their fields can be trusted.
 import type { Joi } from '@warren/events';
 import type { Options } from 'amqplib/callback_api';
-import { ANONYMOUS, type Caller, identified } from '../auth/caller.ts';
-import { rolesOf } from '../auth/verify.ts';
+import { ANONYMOUS, type Caller, identified, rolesOf } from '../auth/caller.ts';
 import { type FieldError, Problem } from '../errors.ts';
 import type { RascalMessage } from '../messaging/rascal/rascal.ts';
 import { CORRELATION_HEADER, correlationIdOf } from '../request/correlation.ts';
