@@ -182,6 +182,28 @@ for (const [name, open] of Object.entries(candidates))
     });
   });
 
+describe('the adapter of pg, whose handler ignores an error', function () {
+  this.timeout(30_000);
+  const database = withDatabase();
+
+  it('rejects, because PostgreSQL commits nothing then', async () => {
+    await database.admin(`${THINGS}; grant all on things to public`);
+    const pool = new pg.Pool({ connectionString: database.url });
+    const committing = pgAdapter(pool).transaction(async (client) => {
+      await client.query("insert into things values ('one', 'a name')");
+      await client.query("insert into things values ('one', 'the same key')").catch(() => {});
+    });
+    const error = await committing
+      .then(
+        () => expect.fail('it was fulfilled'),
+        (error) => error as Error,
+      )
+      .finally(() => pool.end());
+    expect(error.message).to.match(/^nothing was committed/);
+    expect(await database.admin('select * from things')).to.deep.equal([]);
+  });
+});
+
 describe('an outbox', function () {
   this.timeout(30_000);
   const database = withDatabase();

@@ -36,7 +36,12 @@ describe('loading a door', function () {
       expect(OF_A_SERVICE.filter((name) => loaded.has(name))).to.deep.equal([]);
     });
 
-  for (const name of ['pg', 'drizzle', 'knex', 'typeorm', 'prisma'])
+  it('loads nothing of a service for the adapter of pg', async () => {
+    const loaded = await loadedBy('@warren/chassis/adapters/pg');
+    expect(OF_A_SERVICE.filter((name) => loaded.has(name))).to.deep.equal([]);
+  });
+
+  for (const name of ['drizzle', 'knex', 'typeorm', 'prisma'])
     it(`loads no package for the adapter of ${name}: it uses the application's`, async () => {
       expect([...(await loadedBy(`@warren/chassis/adapters/${name}`))]).to.deep.equal([]);
     });

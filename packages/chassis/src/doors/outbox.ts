@@ -4,6 +4,7 @@ import { WarrenError } from '../errors.ts';
 import { newId } from '../id.ts';
 import { type OutboxRow, outboxRow } from '../outbox/outbox.ts';
 import type { Adapter, Query } from './adapter.ts';
+import { insertEventsAsJson } from './events.ts';
 import { explained } from './sql-errors.ts';
 import { inTransaction, isKnownOpen } from './transactions.ts';
 
@@ -163,14 +164,6 @@ function rowMaker({ service, publications, now = () => new Date() }: OutboxOptio
   };
 }
 
-// The rows are one parameter, a JSON text, because drivers differ in how they pass arrays and JSON.
-const INSERT = `
-  insert into warren.outbox (event_id, type, routing_key, aggregate, body, correlation_id, traceparent)
-  select id, type, "routingKey", aggregate, body, "correlationId", traceparent
-  from json_to_recordset($1::text::json) as event
-    (n integer, id uuid, type text, "routingKey" text, aggregate text, body text, "correlationId" text, traceparent text)
-  order by n`;
-
 /** Takes the lock that the insert takes, too, and is refused outside a transaction. */
 const CHECK_TRANSACTION = 'lock table warren.outbox in row exclusive mode';
 
@@ -180,7 +173,8 @@ function rowWriter<Handle>(adapter: Adapter<Handle> | undefined) {
     if (rows.length === 0) return;
     try {
       if (!isKnownOpen(handle)) await query(CHECK_TRANSACTION, []);
-      await query(INSERT, [JSON.stringify(rows.map((row, n) => ({ n, ...row })))]);
+      const { text, values = [] } = insertEventsAsJson(rows);
+      await query(text, values);
     } catch (error) {
       throw explained(error);
     }

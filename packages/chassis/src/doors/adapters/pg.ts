@@ -1,9 +1,10 @@
 // node-postgres: the handle is a client of the pool.
+import { RolledBackError } from '../../database/pipeline.ts';
 import type { Adapter } from '../adapter.ts';
 import { onPool } from '../pools.ts';
 
 interface PgClient {
-  query(text: string, values: unknown[]): Promise<{ rows: Record<string, unknown>[] }>;
+  query(text: string, values: unknown[]): Promise<{ rows: Record<string, unknown>[]; command: string }>;
   release(error?: Error | boolean): void;
 }
 
@@ -20,6 +21,7 @@ type ClientOf<Pool extends PgPool> = Pool extends {
   : Awaited<ReturnType<Pool['connect']>>;
 
 /**
+ * Its `transaction` rejects with a `RolledBackError` when a statement has failed, and `run` has ignored that.
  * @example const adapter = pgAdapter(new pg.Pool({ connectionString }));
  */
 export function pgAdapter<Pool extends PgPool>(pool: Pool): Adapter<ClientOf<Pool>> {
@@ -30,7 +32,8 @@ export function pgAdapter<Pool extends PgPool>(pool: Pool): Adapter<ClientOf<Poo
       try {
         await client.query('begin', []);
         const result = await run(client as ClientOf<Pool>);
-        await client.query('commit', []);
+        // PostgreSQL responds ROLLBACK if a statement has failed.
+        if ((await client.query('commit', [])).command !== 'COMMIT') throw new RolledBackError();
         client.release();
         return result;
       } catch (error) {
