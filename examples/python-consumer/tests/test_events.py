@@ -46,7 +46,7 @@ async def test_adds_the_points_of_an_order_and_publishes_them(world: World, star
 
 
 async def test_a_duplicate_has_no_second_effect(world: World, start: Start) -> None:
-    await start()
+    process = await start()
     published = await world.listen("points.#")
     event = order_event(price=10)
     for _ in range(5):
@@ -62,6 +62,22 @@ async def test_a_duplicate_has_no_second_effect(world: World, start: Start) -> N
     await eventually(check)
     assert await world.sql("select points from balances") == [(11,)]
     assert await world.sql("select count(*) from warren.outbox") == [(0,)]
+    outcomes = sorted(line["outcome"] for line in process.logs if line["msg"] == "event")
+    assert outcomes == ["duplicate"] * 4 + ["handled"] * 2
+
+
+async def test_an_order_that_is_confirmed_by_two_events_earns_once(world: World, start: Start) -> None:
+    await start()
+    event = order_event(price=10)
+    await world.publish(event)
+    await world.publish({**order_event(**event["data"])})
+
+    async def check() -> None:
+        assert await world.sql("select count(*) from warren.inbox") == [(2,)]
+
+    await eventually(check)
+    assert await world.sql("select points from balances") == [(10,)]
+    assert await world.messages("points.order.confirmed.dlq") == []
 
 
 async def test_events_of_one_user_are_published_in_the_order_of_their_commits(
@@ -135,7 +151,7 @@ def poison() -> dict[str, tuple[str, bytes]]:
 
     return {
         "bytes that are not UTF-8": ("not_json", b"\xff\xfe{}"),
-        "half a JSON text": ("not_json", changed()[:-1]),
+        "half a JSON text": ("not_json", b" \n" + changed()[:-1] + b"\r\n"),
         "NaN": ("not_json", changed().replace(b"12.5", b"NaN")),
         "a JSON array": ("not_cloudevent", b"[]"),
         "a missing type": ("not_cloudevent", without("type")),

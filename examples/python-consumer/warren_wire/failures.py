@@ -1,6 +1,7 @@
 """What is published for a message that was not handled. The body stays the same, byte for byte."""
 
 import random
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -82,13 +83,14 @@ def dead_letter(
 ) -> Message:
     now = datetime.now(UTC)
     at = now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    error = _without_passwords(failure.error)
     own = _own_headers(message)
     own.pop(DELIVERIES, None)
     earlier = own.get(FAILURES)
     attempt: dict[str, Any] = {
         "at": at,
         "reason": failure.reason,
-        "error": failure.error[:300],
+        "error": error[:300],
         "instance": replica.instance,
         "version": replica.version,
     }
@@ -96,7 +98,7 @@ def dead_letter(
         **own,
         ATTEMPTS: attempts_of(message) + 1,
         REASON: failure.reason,
-        ERROR: failure.error[:1000],
+        ERROR: error[:1000],
         FAILURES: [*(earlier if isinstance(earlier, list) else []), attempt][-FAILURES_KEPT:],
         FIRST_FAILED_AT: own.get(FIRST_FAILED_AT, at),
         LAST_FAILED_AT: at,
@@ -118,13 +120,12 @@ def returned(message: AbstractIncomingMessage, user: str) -> Message:
 
 
 def _copy(message: AbstractIncomingMessage, headers: dict[str, Any], user: str) -> Message:
-    return Message(
+    copy = Message(
         message.body,
         headers=headers,
         content_type=message.content_type,
         content_encoding=message.content_encoding,
         delivery_mode=message.delivery_mode,
-        priority=message.priority,
         correlation_id=message.correlation_id,
         reply_to=message.reply_to,
         expiration=message.expiration,
@@ -134,6 +135,14 @@ def _copy(message: AbstractIncomingMessage, headers: dict[str, Any], user: str) 
         user_id=user,  # the broker refuses that of another
         app_id=message.app_id,
     )
+    # aio-pika would add a priority of 0 to a message that has none.
+    copy.priority = message.priority or None
+    return copy
+
+
+def _without_passwords(text: str) -> str:
+    """Of URLs: a dead letter is read by people."""
+    return re.sub(r"(\w://[^\s:/@]*):[^\s@]+@", r"\1:***@", text)
 
 
 def _own_headers(message: AbstractIncomingMessage) -> dict[str, Any]:
