@@ -46,7 +46,7 @@ const floors: Record<string, readonly string[]> = {
   request: ['context.ts', 'database'],
   openapi: ['auth', 'request'],
   http: ['auth', 'batches.ts', 'config.ts', 'context.ts', 'openapi', 'request', 'telemetry'],
-  'doors/adapters': ['doors'],
+  'doors/adapters': ['database', 'doors'],
   doors: [
     'batches.ts',
     'config.ts',

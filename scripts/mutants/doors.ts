@@ -34,7 +34,7 @@ export const doorsOfTheOutbox: Mutant[] = [
     name: 'the relay is woken although nothing was emitted',
     find: 'if (written > before) relay?.wake();',
     replace: 'relay?.wake();',
-    title: 'rolls both back',
+    title: 'does not wake the relay after',
   },
   {
     ...outbox,
