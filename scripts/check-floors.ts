@@ -57,6 +57,8 @@ const floors: Record<string, readonly string[]> = {
     'messaging',
     'messaging/rascal',
     'outbox',
+    'request',
+    'rpc',
     'tasks',
     'telemetry',
     'units-of-work.ts',

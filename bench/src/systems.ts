@@ -181,8 +181,7 @@ function sameWorkOn(of: string): string {
   for (const shared of ['chassis', 'contracts', 'events'])
     symlinkSync(join(of, 'packages', shared), join(home, 'node_modules/@warren', shared));
   // What an application without a service brings itself.
-  for (const own of ['pg', 'pino'])
-    symlinkSync(join(of, 'packages/chassis/node_modules', own), join(home, 'node_modules', own));
+  symlinkSync(join(of, 'packages/chassis/node_modules/pg'), join(home, 'node_modules/pg'));
   writeFileSync(join(home, 'package.json'), JSON.stringify({ type: 'module' }));
   homes.set(of, home);
   return home;

@@ -104,6 +104,31 @@ describe('a consumer of an application', function () {
     });
   });
 
+  describe('with `concurrency: 1`', () => {
+    const broker = withBroker({ services: ['thing', 'shelf'] });
+
+    it('handles the events of a queue in the order of arrival, however slow they are', async () => {
+      const messaging = createMessaging({ service: 'shelf', brokerUrl: broker.url('shelf') });
+      open.push(messaging);
+      const order: string[] = [];
+      createConsumer({
+        messaging,
+        adapter: pgAdapter(pool),
+        event: thingSaved,
+        key: () => 'one key',
+        concurrency: 1,
+        handler: async ({ data }, { transaction }) => {
+          await transaction.query('select pg_sleep(0.05)');
+          order.push(data.thingId);
+        },
+      }).start();
+      await messaging.connected();
+      const ids = Array.from({ length: 30 }, (_, n) => String(n).padStart(2, '0'));
+      for (const id of ids) await broker.publish(...eventOf(id).published);
+      await eventually(() => expect(order).to.deep.equal(ids), { timeout: 30_000 });
+    });
+  });
+
   describe('with options', () => {
     const messagingOf = (options: Partial<Parameters<typeof createMessaging>[0]> = {}) =>
       createMessaging({ service: 'shelf', brokerUrl: 'amqp://guest:guest@127.0.0.1:1', ...options });

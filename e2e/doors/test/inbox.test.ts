@@ -207,14 +207,22 @@ for (const [name, open] of Object.entries(candidates))
       expect(wakes).to.be.greaterThan(0);
     });
 
-    it('handles the events of one key one after the other, in the order of arrival', async () => {
-      handler = async ({ data }, work) => {
-        const rows = await run(work, 'select count(*)::int as n from things');
-        await candidate.save(work.transaction, `${data.name}-${rows[0]?.n}`, 'x');
+    it('handles the events of one key in a transaction one after the other, in the order of arrival', async () => {
+      /** Begin and end of its handlers, by transaction. On a pool of pg, each handler has a view of the client. */
+      const transactions = new Map<unknown, string[]>();
+      handler = async ({ data }, { transaction }) => {
+        const key = name === 'pg' ? Object.getPrototypeOf(transaction) : transaction;
+        const steps = transactions.get(key) ?? [];
+        transactions.set(key, steps);
+        steps.push(data.name);
+        await candidate.save(transaction, data.name, 'x');
+        steps.push(`${data.name} ended`);
       };
-      for (const n of numbered(10)) await publish('one', n);
-      await settled(10);
-      expect(await things()).to.deep.equal(numbered(10).map((n, i) => `${n}-${i}`));
+      const ids = numbered(20);
+      await Promise.all(ids.map((id) => publish('one key', id)));
+      await settled(20);
+      expect(await things()).to.deep.equal(ids);
+      for (const steps of transactions.values()) expect(steps).to.deep.equal([...steps].sort());
     });
 
     it('leaves the events in the broker while the database is unavailable, and handles them afterwards', async () => {

@@ -29,7 +29,7 @@ const OF_A_SERVICE = ['koa', '@koa/router', 'koa-helmet', 'pino', 'prom-client',
 describe('loading a door', function () {
   this.timeout(30_000);
 
-  for (const door of ['outbox', 'inbox', 'messaging', 'tasks', 'migrations', 'testing'])
+  for (const door of ['outbox', 'inbox', 'messaging', 'rpc', 'tasks', 'migrations', 'testing'])
     it(`loads nothing of HTTP, logs, metrics, tokens and query builders for /${door}`, async () => {
       const loaded = await loadedBy(`@warren/chassis/${door}`);
       expect(loaded).to.include('pg');

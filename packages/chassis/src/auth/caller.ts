@@ -25,3 +25,9 @@ export const identified = (subject: string | undefined, roles: readonly string[]
     ...(subject !== undefined && { subject }),
     roles,
   });
+
+/** A list of names, or names with spaces between them. */
+export function rolesOf(value: unknown): readonly string[] {
+  const names = typeof value === 'string' ? value.split(' ') : Array.isArray(value) ? value : [];
+  return Object.freeze(names.filter((name): name is string => typeof name === 'string' && name !== ''));
+}

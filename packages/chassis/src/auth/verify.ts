@@ -2,7 +2,7 @@
 import { errors, type JWTPayload, jwtVerify } from 'jose';
 import { asError, type Problem, problem } from '../errors.ts';
 import { unauthorized } from './access.ts';
-import { ANONYMOUS, type Caller, identified } from './caller.ts';
+import { ANONYMOUS, type Caller, identified, rolesOf } from './caller.ts';
 import type { Keys } from './keys.ts';
 
 export interface VerifyOptions {
@@ -111,12 +111,6 @@ export function claimOf(payload: JWTPayload, name: string): unknown {
     value = (value as Record<string, unknown>)[field];
   }
   return value;
-}
-
-/** A list of names, or names with spaces between them. */
-export function rolesOf(value: unknown): readonly string[] {
-  const names = typeof value === 'string' ? value.split(' ') : Array.isArray(value) ? value : [];
-  return Object.freeze(names.filter((name): name is string => typeof name === 'string' && name !== ''));
 }
 
 /** One sentence for the client, in printable ASCII without quotes: it goes into a header as well. */

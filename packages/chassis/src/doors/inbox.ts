@@ -135,7 +135,7 @@ export function createConsumer<Data extends object, Handle>(
     },
     now: () => new Date(),
   });
-  messaging.join(queue, { consumer, declared });
+  messaging.join(queue, declared, consumer);
   let isStopped = false;
   return {
     queue,

@@ -20,7 +20,8 @@ import {
   RETRY_DELAYS,
   type RetryDelay,
 } from '../messaging/retry-delays.ts';
-import { deadLetterQueue, rascalConfig } from '../messaging/topology.ts';
+import { deadLetterQueue, rascalConfig, replySubscription, requestQueue } from '../messaging/topology.ts';
+import { createRpc, type Rpc, type RpcOptions } from '../rpc/rpc.ts';
 import type { Adapter } from './adapter.ts';
 import { availabilityOf } from './availability.ts';
 import { guarded, warningsOnly } from './log.ts';
@@ -89,6 +90,9 @@ export interface Messaging {
   stop(options?: { timeout?: number }): Promise<boolean>;
 }
 
+/** More than one caller's share, so that the requests of others are seen behind the flood of one. */
+const REQUEST_QUEUE = { prefetch: 1_100, redeliveries: { limit: 10 } };
+const REPLY_QUEUE = { exclusive: true, prefetch: 1_000 } as const;
 const RETENTION_MS = 30 * 86_400_000;
 /** ms */
 export const STOP_TIMEOUT_MS = 10_000;
@@ -103,10 +107,11 @@ export function createMessaging(options: MessagingOptions): Messaging {
   return new DoorMessaging(options);
 }
 
-/** A consumer, as its messaging sees it. */
+/** A consumer of a queue, as its messaging sees it. */
 interface Member {
-  consumer: Consumer;
-  declared: EventQueue;
+  drain(): void;
+  /** Resolves when no handler runs any more. */
+  finished(): Promise<void>;
 }
 
 /** What a consumer may say of its queue where no broker definition does. */
@@ -137,7 +142,8 @@ export class DoorMessaging implements Messaging {
   readonly #connection: Connection;
   readonly #options: MessagingOptions;
   readonly #hooks: Required<Omit<MessagingHooks, 'log'>>;
-  readonly #declared: Record<string, EventQueue>;
+  readonly #declared: Record<string, Subscriptions[string]>;
+  #rpc: Rpc | undefined;
   readonly #members = new Map<string, Member>();
   readonly #databases = new Map<object, Database>();
   /** Queues whose consumers run, and the prefetch that the intake allows. */
@@ -158,7 +164,7 @@ export class DoorMessaging implements Messaging {
       onDatabase: guarded(hooks.onDatabase, this.log),
     };
     this.retention = options.retention ?? RETENTION_MS;
-    this.#declared = { ...(broker?.vhosts.consume?.subscriptions as Record<string, EventQueue>) };
+    this.#declared = { ...(broker?.vhosts.consume?.subscriptions as Subscriptions | undefined) };
     const instance = options.instance ?? `${hostname()}-${process.pid}`;
     this.producers = new Producers({
       service,
@@ -179,7 +185,10 @@ export class DoorMessaging implements Messaging {
           instance: `${instance}.${randomBytes(4).toString('hex')}`,
         }),
       log: this.log,
-      onState: this.#hooks.onState,
+      onState: (state) => {
+        this.#rpc?.onBrokerState(state);
+        this.#hooks.onState(state);
+      },
     });
     this.failedMessages = new FailedMessagePublisher({
       service,
@@ -229,7 +238,7 @@ export class DoorMessaging implements Messaging {
     const refuse = (reason: string) => {
       throw new WarrenError('invalid_service', `createConsumer: ${reason}`);
     };
-    const known = this.#declared[queue];
+    const known = this.#declared[queue] as EventQueue | undefined;
     const [given] = Object.entries(settings).find(([, value]) => value !== undefined) ?? [];
     if (this.#members.has(queue)) refuse(`${queue} has a consumer already`);
     if (this.#options.broker !== undefined && known === undefined)
@@ -250,11 +259,45 @@ export class DoorMessaging implements Messaging {
     return { declared, retryDelays: ladderOf(declared.retry, defaultDelays) };
   }
 
-  join(queue: string, member: Member): void {
+  join(queue: string, declared: EventQueue, consumer: Consumer): void {
+    this.#declared[queue] = declared;
+    this.#connection.subscribe(queue, (session, _, releasing) => consumer.attach(session, releasing));
+    this.#add(queue, consumer);
+  }
+
+  /**
+   * Handles requests to the application, and sends its own.
+   * @throws {WarrenError} `invalid_service`, when it does so already, or the connection is open
+   */
+  joinRequests(
+    options: Pick<RpcOptions, 'methods' | 'receivesReplies' | 'concurrency' | 'metrics' | 'log'>,
+  ): Rpc {
+    if (this.#rpc !== undefined || this.#isOpen)
+      throw new WarrenError(
+        'invalid_service',
+        'createRequests: a messaging has one, which is created before the first consumer starts',
+      );
+    const { service, producers } = this;
+    const methods = Object.fromEntries(options.methods.map(({ method }) => [method.routingKey, method]));
+    const queue = requestQueue(service);
+    if (options.methods.length > 0) this.#declared[queue] ??= { ...REQUEST_QUEUE, methods };
+    if (options.receivesReplies) this.#declared[replySubscription(service)] ??= REPLY_QUEUE;
+    // A handler reads through the application's own ORM.
+    const context = { database: undefined as never, config: undefined, now: () => new Date() };
+    this.#rpc = createRpc(this.#connection, { ...options, service, producers, context });
+    if (options.methods.length > 0) this.#add(queue, { drain: () => {}, finished: async () => {} });
+    return this.#rpc;
+  }
+
+  #add(queue: string, member: Member): void {
     this.#members.set(queue, member);
-    this.#declared[queue] = member.declared;
-    this.#connection.subscribe(queue, (session, _, releasing) => member.consumer.attach(session, releasing));
     this.#connection.limit(queue, 0);
+  }
+
+  /** Opens the connection without a consumer. */
+  open(): void {
+    if (!this.#isOpen) this.#connection.start();
+    this.#isOpen = true;
   }
 
   /** One for each adapter: consumers on one database follow one outage. */
@@ -284,22 +327,21 @@ export class DoorMessaging implements Messaging {
     this.#running.add(queue);
     this.#connection.limit(queue, this.#limits.get(queue));
     for (const { pruning } of this.#databases.values()) pruning.start();
-    if (!this.#isOpen) this.#connection.start();
-    this.#isOpen = true;
+    this.open();
   }
 
   /** Finishes what its handlers have begun; the rest goes back to the queue. */
   async drain(queue: string, timeout: number): Promise<boolean> {
-    const { consumer } = this.#members.get(queue) as Member;
+    const member = this.#members.get(queue) as Member;
     this.#running.delete(queue);
-    consumer.drain();
+    member.drain();
     const deadline = performance.now() + timeout;
     const isSettled = await this.#connection.unsubscribeFrom(queue, timeout);
     // Also handlers of a connection that was lost.
     const left = Math.max(0, deadline - performance.now());
     const isFinished = await within(
       left,
-      consumer.finished().then(() => true),
+      member.finished().then(() => true),
     );
     return isSettled && isFinished === true;
   }
@@ -310,7 +352,7 @@ export class DoorMessaging implements Messaging {
       service,
       vhosts: {
         publish: broker?.vhosts.publish ?? {},
-        consume: { subscriptions: this.#declared as Subscriptions },
+        consume: { subscriptions: this.#declared },
       },
     };
   }
@@ -328,6 +370,7 @@ export class DoorMessaging implements Messaging {
       pruning.stop();
     }
     await this.failedMessages.close();
+    await this.#rpc?.close();
     await this.#connection.close();
     return drained.every(Boolean);
   }

@@ -1,6 +1,6 @@
 // Calls other services: publishes a request to the exchange `rpc`, and waits for the reply in the queue of this connection.
 import type { AnyMethod } from '@warren/events';
-import type { Logger, Origin } from '../context.ts';
+import type { Log, Origin } from '../context.ts';
 import { PROBLEM_TYPE, Problem, type ProblemOptions, RETRY_SHORTLY, WarrenError } from '../errors.ts';
 import { newId } from '../id.ts';
 import { onDelivery } from '../messaging/deliveries.ts';
@@ -10,7 +10,6 @@ import type { RascalMessage, RascalSession } from '../messaging/rascal/rascal.ts
 import type { SharedPublisher } from '../messaging/shared-publisher.ts';
 import { RPC, replySubscription } from '../messaging/topology.ts';
 import type { RequestFor } from '../request/context.ts';
-import type { Metrics } from '../telemetry/metrics.ts';
 import { currentTraceparent, SpanKind, withSpan } from '../telemetry/tracing.ts';
 import {
   behalfOf,
@@ -21,6 +20,7 @@ import {
   parse,
   problemOf,
   properties,
+  type RpcMetrics,
   TIMEOUT_HEADER,
 } from './wire.ts';
 
@@ -30,8 +30,8 @@ export interface RpcClientOptions {
   producers: Producers;
   /** Whether the broker is connected and accepts messages. */
   available: () => boolean;
-  log: Logger;
-  metrics: Metrics;
+  log: Log;
+  metrics: RpcMetrics;
 }
 
 const DEFAULT_TIMEOUT_MS = 2_000;
@@ -178,7 +178,7 @@ export class RpcClient {
   }
 
   /** @throws {Problem} */
-  #read(method: AnyMethod, { content, properties }: RascalMessage, log: Logger): object {
+  #read(method: AnyMethod, { content, properties }: RascalMessage, log: Log): object {
     const invalid = (why: string) => {
       log.warn({ method: method.method, why }, 'RPC reply does not match its contract');
       return invalidReply(method);

@@ -1,15 +1,15 @@
 // Request/reply of one service: its client, its server, and the publisher that they share.
 import type { Auth } from '../auth/auth.ts';
-import type { Logger } from '../context.ts';
+import type { Log } from '../context.ts';
 import type { BrokerState, Messaging } from '../messaging/connection.ts';
 import type { Producers } from '../messaging/producers.ts';
 import { SharedPublisher } from '../messaging/shared-publisher.ts';
 import { replySubscription, requestQueue } from '../messaging/topology.ts';
 import { type ReadContext, type RequestFor, rpcNotConfigured } from '../request/context.ts';
-import type { Metrics } from '../telemetry/metrics.ts';
 import { RpcClient } from './client.ts';
 import type { RpcHandler } from './serve.ts';
 import { RpcServer } from './server.ts';
+import type { RpcMetrics } from './wire.ts';
 
 export interface Rpc {
   requestFor: RequestFor;
@@ -29,8 +29,8 @@ export interface RpcOptions {
   /** Handlers that run at once. */
   concurrency: number;
   context: Pick<ReadContext, 'database' | 'config' | 'now'>;
-  log: Logger;
-  metrics: Metrics;
+  log: Log;
+  metrics: RpcMetrics;
 }
 
 /** Call it before `messaging.start()`. */

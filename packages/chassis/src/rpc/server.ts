@@ -7,7 +7,7 @@ import type { Auth } from '../auth/auth.ts';
 import { type Caller, SERVICE } from '../auth/caller.ts';
 import { backoff } from '../backoff.ts';
 import { pause } from '../concurrency.ts';
-import type { Logger, Origin } from '../context.ts';
+import type { Log, Logger, Origin } from '../context.ts';
 import { asError, PROBLEM_TYPE, problem, WarrenError } from '../errors.ts';
 import { newId } from '../id.ts';
 import { lossOf, onDelivery } from '../messaging/deliveries.ts';
@@ -20,7 +20,7 @@ import type { ReadContext, RequestFor } from '../request/context.ts';
 import { type Deadline, startDeadline } from '../request/deadline.ts';
 import { toProblem } from '../request/problems.ts';
 import { invalid } from '../request/validation.ts';
-import type { Metrics } from '../telemetry/metrics.ts';
+import { childOf } from '../telemetry/child.ts';
 import { limitedWarnings } from '../telemetry/seldom.ts';
 import { currentTraceparent, SpanKind, traceIdOf, withSpan } from '../telemetry/tracing.ts';
 import type { RpcHandler } from './serve.ts';
@@ -32,6 +32,7 @@ import {
   MAX_MESSAGE_BYTES,
   parse,
   properties,
+  type RpcMetrics,
   type RpcRequest,
   requestOf,
 } from './wire.ts';
@@ -48,8 +49,8 @@ export interface RpcServerOptions {
   /** What every handler gets. */
   context: Pick<ReadContext, 'database' | 'config' | 'now'>;
   requestFor: RequestFor;
-  log: Logger;
-  metrics: Metrics;
+  log: Log;
+  metrics: RpcMetrics;
 }
 
 /** `refused`: above the caller's share. `forged`: from a caller that the contract of the method does not name. Both are not parsed. */
@@ -144,7 +145,9 @@ export class RpcServer {
     const { log } = this.#options;
     const { correlationId, traceparent, caller } = request;
     const traceId = traceIdOf(traceparent);
-    const bound = log.child(traceId === undefined ? { correlationId } : { correlationId, traceId });
+    const bound = childOf(log, () =>
+      traceId === undefined ? { correlationId } : { correlationId, traceId },
+    )();
     await this.#turns.enter(caller);
     const ends = arrived + request.timeout;
     const left = ends - performance.now();

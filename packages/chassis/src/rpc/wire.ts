@@ -1,8 +1,7 @@
 // The format of requests and replies on the broker, and which of their fields can be trusted.
 import type { Joi } from '@warren/events';
 import type { Options } from 'amqplib/callback_api';
-import { ANONYMOUS, type Caller, identified } from '../auth/caller.ts';
-import { rolesOf } from '../auth/verify.ts';
+import { ANONYMOUS, type Caller, identified, rolesOf } from '../auth/caller.ts';
 import { type FieldError, Problem } from '../errors.ts';
 import type { RascalMessage } from '../messaging/rascal/rascal.ts';
 import { CORRELATION_HEADER, correlationIdOf } from '../request/correlation.ts';
@@ -132,3 +131,10 @@ export function problemOf(body: unknown): Problem | undefined {
 
 const isFieldError = (value: unknown): value is FieldError =>
   typeof (value as FieldError | null)?.path === 'string' && typeof (value as FieldError).message === 'string';
+
+/** What client and server report: seconds from a request to its reply, and replies that nobody waits for. */
+export interface RpcMetrics {
+  rpcDuration: { observe(labels: { method: string; outcome: string }, seconds: number): void };
+  rpcHandlingDuration: { observe(labels: { method: string; outcome: string }, seconds: number): void };
+  rpcRepliesDropped: { inc(): void };
+}
