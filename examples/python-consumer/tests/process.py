@@ -57,17 +57,20 @@ class Process:
 
     async def readiness(self) -> int:
         """The status of /readyz; 0 if nothing listens."""
+        return (await self.reason())[0]
 
-        def ask() -> int:
+    async def reason(self) -> tuple[int, str]:
+        """The status of /readyz, and its body."""
+
+        def ask() -> tuple[int, str]:
             try:
                 url = f"http://127.0.0.1:{self._port}/readyz"
                 with urllib.request.urlopen(url, timeout=5) as response:
-                    status: int = response.status
-                    return status
+                    return response.status, response.read().decode()
             except urllib.error.HTTPError as error:
-                return error.code
-            except OSError:
-                return 0
+                return error.code, error.read().decode()
+            except OSError as error:
+                return 0, str(error)
 
         return await asyncio.to_thread(ask)
 

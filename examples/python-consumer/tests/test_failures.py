@@ -11,7 +11,7 @@ import psycopg
 from .conftest import Start
 from .process import Process
 from .proxy import Proxy
-from .world import World, eventually, order_event
+from .world import World, definitions, eventually, order_event
 
 QUEUE = "points.order.confirmed"
 
@@ -253,3 +253,27 @@ async def test_a_second_replica_relays_when_the_first_one_dies(world: World, sta
         assert [json.loads(each.body)["causationid"] for each in published] == [event["id"]]
 
     await eventually(check)
+
+
+async def test_says_what_is_missing_when_the_broker_refuses_its_queues(world: World) -> None:
+    granted = definitions()
+    events = {"user": "points", "exchange": "events", "write": "^points\\.", "read": "^$"}
+    await world.make_user("points", {**granted, "topic_permissions": [events]})
+    process = Process(world)
+    await process.start()
+
+    async def is_refused() -> None:
+        status, text = await process.reason()
+        assert status == 503
+        assert "the broker refused the queues of this service" in text
+        assert "order.confirmed.v1" in text
+        assert "import the definitions" in text
+
+    await eventually(is_refused)
+    await world.make_user("points", granted)
+    await process.kill()
+    await process.start()
+    await process.ready()
+    warnings = [line for line in process.logs if line["level"] == "warn"]
+    assert len(warnings) == 1
+    await process.kill()

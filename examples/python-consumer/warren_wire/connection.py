@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from aio_pika.abc import AbstractConnection
+from aiormq.exceptions import ChannelClosed
 
 from .consumer import Consumer
 from .intake import Intake
@@ -15,6 +16,7 @@ from .topology import Topology
 
 log = logging.getLogger(__name__)
 
+ADVICE = "import the definitions of the platform and of this service, or delete a queue with other arguments"
 CHECK_EVERY = 5.0
 """Seconds between two checks of the topology: the broker does not report a deleted binding."""
 
@@ -45,15 +47,22 @@ class Consuming:
                 async with await connect(self._url, self._name) as connection:
                     await self._consume(connection)
             except NOT_PUBLISHED as error:
-                was_connected = self.problem is None
-                if was_connected or not self.was_declared:
-                    log.warning("the broker is unavailable; reconnecting", extra={"err": error})
-                self.problem = f"the broker is unavailable: {error}"
-                delay = 0.2 if was_connected else min(5.0, delay * 2)
+                delay = 0.2 if self.problem is None else min(5.0, delay * 2)
+                self._report(error)
             finally:
                 for consumer in self._consumers:
                     consumer.attach(None)
             await asyncio.sleep(delay)
+
+    def _report(self, error: Exception) -> None:
+        """Logs a problem once, not at each attempt."""
+        if isinstance(error, ChannelClosed):
+            problem = f"the broker refused the queues of this service ({error}): {ADVICE}"
+        else:
+            problem = f"the broker is unavailable: {error}"
+        if problem != self.problem:
+            log.warning("not connected to the broker; retrying", extra={"reason": problem})
+        self.problem = problem
 
     async def _consume(self, connection: AbstractConnection) -> None:
         """Raises when the connection or a subscription is lost."""
