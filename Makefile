@@ -23,9 +23,9 @@ demo: node ## start broker, databases and services on this machine, and show a t
 	@node scripts/packages.mjs --services $(if $(filter jwt,$(AUTH)),e2e/issuer)
 	@node scripts/demo.ts
 
-example: node ## start an example beside the services, as demo does; NAME=python-consumer ONCE=1
-	@node scripts/packages.mjs --services
-	@EXAMPLES='$(or $(NAME),python-consumer)' node scripts/demo.ts
+example: node ## start an example beside the services, as demo does; NAME=fastify-outbox ONCE=1
+	@node scripts/packages.mjs --services $(patsubst %,examples/%,$(or $(NAME),fastify-outbox))
+	@EXAMPLES='$(or $(NAME),fastify-outbox)' node scripts/demo.ts
 
 services: install ## start a broker and a PostgreSQL that keep running for the tests of this checkout; STOP=1 stops them
 	@node scripts/keep-services.ts $(if $(STOP),--stop)
@@ -51,7 +51,7 @@ mutants: install ## plant faults one at a time and run the tests that must find 
 coverage: install ## run the tests of `test` and report the lines that no test executes
 	@node_modules/.bin/c8 node scripts/test.ts $(SUITES)
 
-check: install ## check types, lint, format, dead code, imports, lockfiles, definitions, documents, docs, commits, alerts and charts; CHECKS="types lint"
+check: install ## check types, lint, format, dead code, imports, lockfiles, packed packages, releases, definitions, documents, docs, commits, alerts and charts; CHECKS="types lint"
 	@node scripts/check.ts $(CHECKS)
 
 fix: install ## fix format and lint where it can be done automatically
@@ -60,10 +60,11 @@ fix: install ## fix format and lint where it can be done automatically
 definitions: install ## generate the broker's definitions file from the services' broker.ts
 	@node scripts/definitions.ts
 
-docs: install ## generate what the docs repeat of the code: OpenAPI, AsyncAPI, the tables of docs/reference
+docs: install ## generate what the docs repeat of the code: OpenAPI, AsyncAPI, the tables of docs/reference, the public surface of each package
 	@node scripts/openapi.ts
 	@node scripts/asyncapi.ts
 	@node scripts/reference.ts
+	@node scripts/api.ts
 
 charts: install ## generate each chart's values.schema.json and the table in its README
 	@node scripts/charts.ts

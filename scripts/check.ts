@@ -12,6 +12,9 @@ import { checkCommits } from './check-commits.ts';
 import { checkDocs } from './check-docs.ts';
 import { checkImports } from './check-imports.ts';
 import { checkLockfiles } from './check-lockfiles.ts';
+import { checkPackages } from './check-packages.ts';
+import { checkReleases } from './check-releases.ts';
+import { checkWorkflows } from './check-workflows.ts';
 import { NotRun } from './not-run.ts';
 import { files, root, typescriptDirectories } from './tree.ts';
 
@@ -37,6 +40,9 @@ const checks: Record<string, () => Promise<string[]> | string[]> = {
     }),
   imports: () => [...checkImports(), ...checkCircles()],
   lockfiles: checkLockfiles,
+  packages: checkPackages,
+  releases: checkReleases,
+  workflows: checkWorkflows,
   definitions: () => run(process.execPath, ['scripts/definitions.ts', '--check']),
   openapi: async () => [
     ...(await run(process.execPath, ['scripts/openapi.ts', '--check'])),

@@ -13,28 +13,48 @@ export async function writeDocuments(
   documents: Map<string, object | string>,
   directory?: string,
 ): Promise<void> {
-  const check = process.argv.includes('--check');
-  const faults: string[] = [];
+  if (process.argv.includes('--check')) {
+    const faults = await outOfDate(documents, directory);
+    for (const fault of faults) console.error(fault);
+    if (faults.length > 0) process.exitCode = 1;
+    return;
+  }
+  for (const [file, wanted] of await changed(documents)) {
+    mkdirSync(dirname(join(root, file)), { recursive: true });
+    writeFileSync(join(root, file), wanted);
+    console.log(file);
+  }
+  for (const file of leftOver(documents, directory)) {
+    rmSync(join(root, file));
+    console.log(`${file} removed`);
+  }
+}
+
+/** One sentence for each document that `make docs` would change. */
+export async function outOfDate(
+  documents: Map<string, object | string>,
+  directory?: string,
+): Promise<string[]> {
+  return [
+    ...(await changed(documents)).map(([file]) => `${file} is out of date: run \`make docs\``),
+    ...leftOver(documents, directory).map(
+      (file) => `${file} belongs to no service: run \`make docs\` to remove it`,
+    ),
+  ];
+}
+
+/** The documents that differ from their files, as they should be. */
+async function changed(documents: Map<string, object | string>): Promise<[file: string, wanted: string][]> {
+  const found: [string, string][] = [];
   for (const [file, document] of documents) {
     const wanted = typeof document === 'string' ? document : await formatted(file, document);
-    if (readIfThere(file) === wanted) continue;
-    if (check) faults.push(`${file} is out of date: run \`make docs\``);
-    else {
-      mkdirSync(dirname(join(root, file)), { recursive: true });
-      writeFileSync(join(root, file), wanted);
-      console.log(file);
-    }
+    if (readIfThere(file) !== wanted) found.push([file, wanted]);
   }
-  for (const file of directory === undefined ? [] : files(`${directory}/*.json`)) {
-    if (documents.has(file)) continue;
-    if (check) faults.push(`${file} belongs to no service: run \`make docs\` to remove it`);
-    else {
-      rmSync(join(root, file));
-      console.log(`${file} removed`);
-    }
-  }
-  for (const fault of faults) console.error(fault);
-  if (faults.length > 0) process.exitCode = 1;
+  return found;
+}
+
+function leftOver(documents: Map<string, unknown>, directory?: string): string[] {
+  return directory === undefined ? [] : files(`${directory}/*.json`).filter((file) => !documents.has(file));
 }
 
 /** JSON as the formatter of this checkout writes it. */

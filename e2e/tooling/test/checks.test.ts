@@ -5,7 +5,7 @@ import { expect } from 'chai';
 import { type Copy, copyCheckout, type Ended } from '../../../scripts/copy.ts';
 
 /** Checks that take seconds: they find all of their faults in one run, each in a file of its own. */
-const SLOW_CHECKS = ['types', 'lint', 'dead-code'];
+const SLOW_CHECKS = ['types', 'lint', 'dead-code', 'packages', 'releases', 'workflows'];
 
 describe('make check', function () {
   this.timeout(180_000);
@@ -370,6 +370,105 @@ function faults(): Fault[] {
       'events that import the chassis',
       { [events]: "import '@warren/chassis';\n" },
       ['packages/events may import no package of this repository'],
+    ],
+
+    [
+      'packages',
+      'an export that the report lacks',
+      (copy) => ({
+        'packages/edge/src/index.ts': `${copy.read('packages/edge/src/index.ts')}export const planted = 1;\n`,
+      }),
+      ['docs/reference/api/edge.md is out of date: run `make docs`'],
+    ],
+    [
+      'packages',
+      'an entry point without its file',
+      (copy) => {
+        const manifest = JSON.parse(copy.read('packages/contracts/package.json'));
+        manifest.exports['./planted'] = { types: './src/nowhere.ts', default: './src/nowhere.ts' };
+        return { 'packages/contracts/package.json': JSON.stringify(manifest) };
+      },
+      [
+        'packages/contracts: publint: pkg.exports["./planted"].types is ./dist/nowhere.d.ts but the file does not exist',
+        'packages/contracts: Are The Types Wrong: NoResolution {"entrypoint":"./planted","resolutionKind":"node16-esm"}',
+      ],
+    ],
+    [
+      'packages',
+      'a file in the tarball that nobody needs',
+      (copy) => {
+        const manifest = JSON.parse(copy.read('packages/events/package.json'));
+        return { 'packages/events/package.json': JSON.stringify({ ...manifest, files: ['src', 'test'] }) };
+      },
+      ['packages/events: the tarball holds test/envelope.test.ts, which nobody needs'],
+    ],
+    [
+      'packages',
+      'a declaration that imports a package for development',
+      { 'packages/contracts/src/planted.ts': "export type { IProperty } from 'fast-check';\n" },
+      ['packages/contracts: the declarations import fast-check, which is not a dependency'],
+    ],
+    [
+      'packages',
+      'a manifest without a licence',
+      (copy) => {
+        const { license: _, ...manifest } = JSON.parse(copy.read('packages/testkit/package.json'));
+        return { 'packages/testkit/package.json': JSON.stringify(manifest) };
+      },
+      ['packages/testkit: package.json lacks “license”'],
+    ],
+
+    [
+      'releases',
+      'a version without an entry in the changelog',
+      (copy) => {
+        const manifest = JSON.parse(copy.read('services/user/package.json'));
+        return { 'services/user/package.json': JSON.stringify({ ...manifest, version: '0.1.1' }) };
+      },
+      [
+        'services/user: its version is 0.1.1, and CHANGELOG.md ends with 0.1.0',
+        'services/user: package-lock.json says 0.1.0, and package.json 0.1.1: run npm install',
+        'charts/user: appVersion is 0.1.0, and services/user has 0.1.1: change it, and release the chart',
+      ],
+    ],
+    [
+      'releases',
+      'a release without a date',
+      (copy) => ({
+        'charts/email/CHANGELOG.md': copy.read('charts/email/CHANGELOG.md').replace(/ - \d{4}-\d\d-\d\d/, ''),
+      }),
+      ['charts/email: CHANGELOG.md has no date for 0.1.0: write “## [0.1.0] - YYYY-MM-DD”'],
+    ],
+    [
+      'releases',
+      'a chart on another version of the library chart',
+      (copy) => ({
+        'charts/order/Chart.yaml': copy
+          .read('charts/order/Chart.yaml')
+          .replace('    version: 0.1.0', '    version: 0.0.9'),
+      }),
+      ['charts/order: it depends on chassis 0.0.9, and charts/chassis has 0.1.0'],
+    ],
+
+    [
+      'workflows',
+      'an action that is pinned by its tag',
+      (copy) => ({
+        '.github/workflows/ci.yml': copy
+          .read('.github/workflows/ci.yml')
+          .replace(/actions\/setup-go@\w+ # \S+/, 'actions/setup-go@v6'),
+      }),
+      ['uses actions/setup-go@v6: pin it by its commit, with the version in a comment'],
+    ],
+    [
+      'workflows',
+      'permissions of all jobs',
+      (copy) => ({
+        '.github/workflows/mutants.yml': copy
+          .read('.github/workflows/mutants.yml')
+          .replace('permissions: {}', 'permissions: write-all'),
+      }),
+      ['.github/workflows/mutants.yml gives permissions to all jobs'],
     ],
 
     [

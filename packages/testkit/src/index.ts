@@ -11,7 +11,7 @@ export {
 } from './check/options.ts';
 export { checkContract } from './check/run.ts';
 export { registerCleanup, runCleanups } from './cleanup.ts';
-export { client } from './client.ts';
+export { type Client, type ClientResponse, client } from './client.ts';
 export { eventually, type Patience } from './eventually.ts';
 export { startIssuer, type TestIssuer } from './issuer.ts';
 export { isRunning, KEPT_SERVICES, type KeptFile, keptServices } from './kept.ts';
