@@ -33,6 +33,7 @@ import {
   findServices,
   type Running,
   type Service,
+  setUp,
   startService,
   takenPort,
 } from './demo/services.ts';
@@ -66,7 +67,8 @@ try {
 }
 
 async function demo(): Promise<void> {
-  const services = [...findServices(), ...findExamples(process.env.EXAMPLES?.match(/[^\s,]+/g) ?? [])];
+  const examples = findExamples(process.env.EXAMPLES?.match(/[^\s,]+/g) ?? []);
+  const services = [...findServices(), ...examples];
   const wantsTokens = process.env.AUTH === 'jwt';
   const taken = await takenPort(services, wantsTokens ? ISSUER_PORT : undefined);
   if (taken) {
@@ -85,7 +87,11 @@ async function demo(): Promise<void> {
     },
   });
 
-  const [platform, databases] = await Promise.all([startPlatform(services), startDatabases(services)]);
+  const [platform, databases] = await Promise.all([
+    startPlatform(services),
+    startDatabases(services),
+    ...examples.map(setUp),
+  ]);
   const { vhost } = platform;
   const port = (name: string) => services.find((service) => service.name === name) as Service;
   const tokens = wantsTokens ? await startTokens(`http://localhost:${port('gateway').port}`) : undefined;

@@ -1,4 +1,5 @@
 // Runs every service of this checkout as a process on its own ports, and restarts it when it exits.
+import { execFile } from 'node:child_process';
 import { createWriteStream, existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
@@ -71,6 +72,19 @@ export function findExamples(names: readonly string[]): Service[] {
       ...(asyncapi !== undefined && { asyncapi: join(root, directory, asyncapi) }),
     };
   });
+}
+
+/**
+ * Runs the script `setup` of an example's package.json, if it has one: what npm does not install.
+ * @throws {Error} with its output, when it fails
+ */
+export function setUp({ name, directory }: Service): Promise<void> {
+  const setup = ['run', '--silent', '--if-present', 'setup'];
+  return new Promise((resolve, reject) =>
+    execFile('npm', setup, { cwd: join(root, directory) }, (error, stdout, stderr) =>
+      error ? reject(new Error(`${name}: ${(stderr || stdout).trim() || error.message}`)) : resolve(),
+    ),
+  );
 }
 
 /** @returns a sentence about the first port that is in use */

@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
 import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
@@ -73,5 +74,51 @@ describe('the packages, packed', function () {
     } finally {
       expect(await service.kill('SIGTERM')).to.equal(0);
     }
+  });
+});
+
+describe('the testkit, packed', function () {
+  this.timeout(300_000);
+  const broker = withBroker({ services: ['session'] });
+  const database = withDatabase();
+  let away: string;
+
+  before(async () => {
+    away = mkdtempSync(join(tmpdir(), 'warren-testkit-'));
+    const tarballs = await pack(join(away, 'vendor'), [
+      'packages/events',
+      'packages/contracts',
+      'packages/testkit',
+    ]);
+    writeFileSync(join(away, 'package.json'), JSON.stringify({ type: 'module' }));
+    const args = ['install', '--no-audit', '--no-fund', '--prefer-offline', ...tarballs.values()];
+    await run('npm', args, { cwd: away });
+  });
+  after(() => rmSync(away, { recursive: true, force: true }));
+
+  it('checks the contract of a service by npx', async () => {
+    const [port, adminPort] = await freePorts(2);
+    const start = `PORT=${port} ADMIN_PORT=${adminPort} AMQP_URL='${broker.url('session')}' exec npm start --silent --prefix '${join(checkout, 'services/session')}'`;
+    writeFileSync(
+      join(away, 'user.json'),
+      JSON.stringify({ userId: randomUUID(), name: 'Ada', email: 'ada@example.com' }),
+    );
+    const { stdout } = await run(
+      'npx',
+      [
+        ...['@warren/testkit', 'check', '--queue', 'session.user.created', '--sample', 'user.json'],
+        ...['--contract', '@warren/contracts', '--only', 'duplicates', '--start', start],
+      ],
+      {
+        cwd: away,
+        env: {
+          ...process.env,
+          AMQP_URL: broker.adminUrl,
+          AMQP_MANAGEMENT_URL: broker.managementUrl,
+          DATABASE_URL: database.url,
+        },
+      },
+    );
+    expect(stdout).to.contain('2 kept, 0 broken, 0 not checked');
   });
 });

@@ -10,7 +10,7 @@ from aiormq.exceptions import ChannelPreconditionFailed, PublishError
 
 NOT_PUBLISHED = (AMQPError, OSError, TimeoutError, RuntimeError)
 """What `publish` raises. A closed channel is a RuntimeError of aio-pika."""
-CONFIRM_TIMEOUT = 30.0
+CONFIRM_TIMEOUT = 10.0
 """Seconds; after it, the broker may have the message all the same."""
 
 
@@ -32,6 +32,10 @@ class Publisher:
         Raises if it has not, or may not have; with `must_route` also if no queue took it.
         """
         channel = await self._open()
+        if self._connection is not None and self._connection.transport is not None:
+            # While the broker blocks publishers (a memory or disk alarm), each repetition would wait in
+            # the socket, and be one more duplicate afterwards.
+            await self._connection.transport.ready()
         target = await channel.get_exchange(exchange, ensure=False)
         try:
             await target.publish(message, key, mandatory=True, timeout=CONFIRM_TIMEOUT)
