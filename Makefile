@@ -1,7 +1,7 @@
 # Warren's commands. They need make and Node.js 20 or newer, and install everything else inside this checkout.
 
 .DEFAULT_GOAL := help
-.PHONY: help env node install demo services test watch e2e bench fuzz mutants coverage check fix definitions docs charts topology cluster dev deploy clean
+.PHONY: help env node install demo example services test watch e2e bench fuzz mutants coverage check fix definitions docs charts topology cluster dev deploy clean
 
 # Node.js 24, if the machine's own is older; see scripts/node.sh.
 export PATH := $(CURDIR)/.tools/node/bin:$(PATH)
@@ -22,6 +22,10 @@ install: node ## install Node.js if it is missing, and the dependencies of every
 demo: node ## start broker, databases and services on this machine, and show a tour; ONCE=1 exits after it, AUTH=jwt requires tokens
 	@node scripts/packages.mjs --services $(if $(filter jwt,$(AUTH)),e2e/issuer)
 	@node scripts/demo.ts
+
+example: node ## start an example beside the services, as demo does; NAME=python-consumer ONCE=1
+	@node scripts/packages.mjs --services
+	@EXAMPLES='$(or $(NAME),python-consumer)' node scripts/demo.ts
 
 services: install ## start a broker and a PostgreSQL that keep running for the tests of this checkout; STOP=1 stops them
 	@node scripts/keep-services.ts $(if $(STOP),--stop)
@@ -91,5 +95,6 @@ skaffold:
 needs = @command -v $(1) >/dev/null || { echo "$(1) is not installed: $(2)" >&2; exit 1; }
 
 clean: ## remove everything that was installed or built here
-	rm -rf .tools coverage node_modules bench/node_modules packages/*/node_modules services/*/node_modules e2e/*/node_modules
+	rm -rf .tools coverage node_modules bench/node_modules packages/*/node_modules services/*/node_modules e2e/*/node_modules examples/*/node_modules
+	rm -rf examples/*/.venv
 	rm -rf packages/*/dist services/*/dist bench/peers/*/dist

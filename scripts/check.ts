@@ -16,17 +16,17 @@ import { checkPackages } from './check-packages.ts';
 import { checkReleases } from './check-releases.ts';
 import { checkWorkflows } from './check-workflows.ts';
 import { NotRun } from './not-run.ts';
-import { directories, files, root } from './tree.ts';
+import { files, root, typescriptDirectories } from './tree.ts';
 
 /** Returns the findings, or throws a NotRun. */
 const checks: Record<string, () => Promise<string[]> | string[]> = {
   types: () =>
-    each(['.', ...directories()], (directory) =>
+    each(['.', ...typescriptDirectories()], (directory) =>
       tool('tsc', ['--noEmit', '--pretty', 'false', '-p', directory]),
     ),
   lint: () => tool('biome', ['check', '--error-on-warnings', '--max-diagnostics=50', '--colors=off', '.']),
   'dead-code': () =>
-    each(['.', ...directories()], async (directory) => {
+    each(['.', ...typescriptDirectories()], async (directory) => {
       const config = join(root, directory === '.' ? 'knip.json' : 'knip.package.json');
       const found = await tool('knip', [
         '--no-progress',

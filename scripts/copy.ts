@@ -18,7 +18,7 @@ import { root as checkout } from './tree.ts';
 
 export { checkout };
 
-const made = new Set(['node_modules', '.git', '.tools', 'coverage', 'dist']);
+const made = new Set(['node_modules', '.git', '.tools', '.venv', 'coverage', 'dist']);
 
 export interface Ended {
   code: number;
@@ -40,7 +40,7 @@ export interface Copy {
 export function copyCheckout(): Copy {
   const root = mkdtempSync(join(tmpdir(), 'warren-copy-'));
   cpSync(checkout, root, { recursive: true, filter: (source) => !made.has(basename(source)) });
-  const parents = ['packages', 'services', 'e2e'].flatMap(inside);
+  const parents = ['packages', 'services', 'e2e', 'examples'].flatMap(inside);
   for (const directory of ['.', 'bench', ...parents].filter(isInstalled))
     linkModules(join(checkout, directory), join(root, directory));
 

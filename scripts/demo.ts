@@ -1,8 +1,9 @@
 // Starts all of Warren on this machine (broker, databases, services), then shows a tour hop by hop. It runs until Ctrl-C, shows
 // events and changes, and stops parts of itself at the press of a key. ONCE=1 exits after the tour, with code 0 or 1. AMQP_URL and
 // DATABASE_URL name servers to use instead of new ones. AUTH=jwt also starts a token issuer, and every request needs a token.
+// EXAMPLES=python-consumer starts examples beside the services.
 import { randomBytes } from 'node:crypto';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
@@ -23,10 +24,18 @@ import {
   startDatabase,
   watchTransactions,
 } from '../packages/testkit/src/index.ts';
+import { foreignDefinitions, merged } from './asyncapi/foreign.ts';
 import { type Key, listenForKeys } from './demo/keys.ts';
 import { inOrder } from './demo/order.ts';
 import { createScreen } from './demo/screen.ts';
-import { findServices, type Running, type Service, startService, takenPort } from './demo/services.ts';
+import {
+  findExamples,
+  findServices,
+  type Running,
+  type Service,
+  startService,
+  takenPort,
+} from './demo/services.ts';
 import { ISSUER_PORT, startTokens, type Tokens } from './demo/tokens.ts';
 import { describe, type Tour, tour } from './demo/tour.ts';
 import { root } from './tree.ts';
@@ -57,7 +66,7 @@ try {
 }
 
 async function demo(): Promise<void> {
-  const services = findServices();
+  const services = [...findServices(), ...findExamples(process.env.EXAMPLES?.match(/[^\s,]+/g) ?? [])];
   const wantsTokens = process.env.AUTH === 'jwt';
   const taken = await takenPort(services, wantsTokens ? ISSUER_PORT : undefined);
   if (taken) {
@@ -108,7 +117,11 @@ async function demo(): Promise<void> {
         onWarning: (message) => live(name, message),
       });
       undo.push({ what: name, run: () => started.stop() });
-      screen.step(name, `http://localhost:${service.port}, ready`, performance.now() - since);
+      screen.step(
+        name,
+        `http://localhost:${service.port ?? service.adminPort}, ready`,
+        performance.now() - since,
+      );
       return started;
     }),
   );
@@ -275,13 +288,16 @@ async function startPlatform(services: Service[]) {
   });
   undo.push({ what: 'broker', run: () => broker.stop() });
   const given = Boolean(process.env.AMQP_URL);
-  const found = findDefinitions(root);
-  const known = found?.users?.map(({ name }) => name) ?? [];
+  const foreign = services.flatMap(({ asyncapi }) =>
+    asyncapi === undefined ? [] : [foreignDefinitions(JSON.parse(readFileSync(asyncapi, 'utf8')))],
+  );
+  const found = merged([findDefinitions(root) ?? {}, ...foreign]);
+  const known = found.users?.map(({ name }) => name) ?? [];
   const loaded = await loadDefinitions({
     management: managementOf(broker),
     brokerUrl: broker.url,
     vhost: given ? `warren-demo-${randomBytes(3).toString('hex')}` : 'warren',
-    definitions: found && names.every((name) => known.includes(name)) ? found : platformDefinitions(names),
+    definitions: names.every((name) => known.includes(name)) ? found : platformDefinitions(names),
     services: names,
     disposable: !given,
   });

@@ -1,7 +1,7 @@
 // Installs what npm does not: the dependencies of the `file:` packages, each in its own directory.
 //   node scripts/packages.mjs              the shared packages alone; every service's `preinstall` calls this
 //   node scripts/packages.mjs --services   the shared packages, then the services; and the directories that are named besides
-//   node scripts/packages.mjs --all        the shared packages, the services, the tools of the root, bench and e2e/*
+//   node scripts/packages.mjs --all        the shared packages, the services, the tools of the root, bench, e2e/* and examples/*
 // A directory is left alone when it is installed as its package.json and lockfile say.
 // Plain JavaScript without dependencies: it runs on Node 20, before anything is there.
 import { spawn } from 'node:child_process';
@@ -19,7 +19,7 @@ if (process.env.WARREN_INSTALLING) process.exit(0);
 
 const shared = directoriesIn('packages');
 const services = directoriesIn('services');
-const tools = ['.', 'bench', ...directoriesIn('e2e')];
+const tools = ['.', 'bench', ...directoriesIn('e2e'), ...directoriesIn('examples')];
 const named = process.argv.slice(3);
 const stages = {
   '--services': [shared, [...services, ...named]],

@@ -5,6 +5,7 @@ import { brokerConfigs } from './brokers.ts';
 import { writeDocuments } from './generated.ts';
 import { brokerTables } from './reference/broker.ts';
 import { configurationTables } from './reference/configuration.ts';
+import { contractKitTables } from './reference/contract-kit.ts';
 import { codeFaults, errorTables } from './reference/errors.ts';
 import { metricTables } from './reference/metrics.ts';
 import { serviceDescriptions } from './services.ts';
@@ -16,6 +17,7 @@ const pages = {
   configuration: configurationTables(services),
   metrics: metricTables(services),
   broker: brokerTables(await brokerConfigs()),
+  'contract-kit': contractKitTables(),
 };
 
 const documents = new Map(

@@ -5,12 +5,15 @@ import { fileURLToPath } from 'node:url';
 
 export const root = fileURLToPath(new URL('..', import.meta.url));
 
+const PARENTS = ['packages', 'services', 'e2e', 'examples'] as const;
+type Parent = (typeof PARENTS)[number];
+
 /**
  * Every directory with a package.json of its own, the root left out: `packages/contracts`, `services/user`, `bench`, …
  * @param parents those inside these alone
  */
-export function directories(...parents: ('packages' | 'services' | 'e2e')[]): string[] {
-  const inside = (parents.length > 0 ? parents : ['packages', 'services', 'e2e']).flatMap((parent) =>
+export function directories(...parents: Parent[]): string[] {
+  const inside = (parents.length > 0 ? parents : PARENTS).flatMap((parent) =>
     (existsSync(join(root, parent)) ? readdirSync(join(root, parent)).sort() : []).map(
       (name) => `${parent}/${name}`,
     ),
@@ -20,11 +23,15 @@ export function directories(...parents: ('packages' | 'services' | 'e2e')[]): st
   );
 }
 
+/** Those with TypeScript: an example in another language has a package.json for its scripts alone. */
+export const typescriptDirectories = (): string[] =>
+  directories().filter((directory) => existsSync(join(root, directory, 'tsconfig.json')));
+
 /** The files of ours that match, seen from the root. */
 export function files(pattern: string): string[] {
   return globSync(pattern, {
     cwd: root,
-    exclude: (name) => ['node_modules', 'dist', '.git', '.tools', 'coverage'].includes(name),
+    exclude: (name) => ['node_modules', 'dist', '.git', '.tools', '.venv', 'coverage'].includes(name),
   }).sort();
 }
 

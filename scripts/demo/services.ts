@@ -7,10 +7,15 @@ import { root } from '../tree.ts';
 
 export interface Service {
   name: string;
-  port: number;
+  /** Seen from the root. */
+  directory: string;
+  /** Undefined: it has only the admin port. */
+  port?: number;
   adminPort: number;
-  /** It has migrations. */
+  /** It has migrations, or is an example. */
   hasDatabase: boolean;
+  /** Of an example without a broker.ts: its AsyncAPI document. */
+  asyncapi?: string;
 }
 
 export interface Running extends Service {
@@ -37,9 +42,35 @@ export function findServices(): Service[] {
         return Number(digits);
       };
       const hasDatabase = existsSync(join(home, name, 'migrations'));
-      return { name, port: defaultOf('PORT'), adminPort: defaultOf('ADMIN_PORT'), hasDatabase };
+      const ports = { port: defaultOf('PORT'), adminPort: defaultOf('ADMIN_PORT') };
+      return { name, directory: `services/${name}`, ...ports, hasDatabase };
     })
     .sort((one, other) => one.port - other.port);
+}
+
+/**
+ * The examples of these names, as the field `warren` of their package.json describes them.
+ * @throws {Error} when one of them does not exist, or has no such field
+ */
+export function findExamples(names: readonly string[]): Service[] {
+  const known = readdirSync(join(root, 'examples'));
+  return names.map((name) => {
+    if (!known.includes(name))
+      throw new Error(`There is no example '${name}'. The examples are ${known.join(', ')}.`);
+    const directory = `examples/${name}`;
+    const { warren } = JSON.parse(readFileSync(join(root, directory, 'package.json'), 'utf8'));
+    if (typeof warren?.service !== 'string' || typeof warren.adminPort !== 'number')
+      throw new Error(`${directory}/package.json needs "warren": { "service": "NAME", "adminPort": 9020 }`);
+    const { service, port, adminPort, asyncapi } = warren;
+    return {
+      name: service,
+      directory,
+      adminPort,
+      hasDatabase: true,
+      ...(port !== undefined && { port }),
+      ...(asyncapi !== undefined && { asyncapi: join(root, directory, asyncapi) }),
+    };
+  });
 }
 
 /** @returns a sentence about the first port that is in use */
@@ -47,7 +78,7 @@ export async function takenPort(services: Service[], issuer?: number): Promise<s
   if (issuer !== undefined && (await isTaken(issuer)))
     return `Port ${issuer} is in use, but the token issuer needs it: stop the process that listens on it.`;
   for (const { name, port, adminPort } of services) {
-    if (await isTaken(port))
+    if (port !== undefined && (await isTaken(port)))
       return `Port ${port} is in use, but the ${name} service needs it: stop the process that listens on it.`;
     if (await isTaken(adminPort))
       return `Port ${adminPort} is in use, but the ${name} service needs it for its metrics: stop the process that listens on it.`;
@@ -82,7 +113,7 @@ export async function startService(
   function start(): RunningProcess {
     const passed = Object.entries(process.env).filter(([name]) => !NOT_INHERITED.test(name));
     const running = startProcess({
-      cwd: join(root, 'services', service.name),
+      cwd: join(root, service.directory),
       env: {
         ...Object.fromEntries(passed),
         SHUTDOWN_GRACE: '5',

@@ -1,7 +1,7 @@
 // The Markdown pages of this checkout, and what is prose in them.
 import { files, read } from '../tree.ts';
 
-export const pages = (): string[] => files('{*,{docs,packages,services,charts,e2e,bench}/**/*}.md');
+export const pages = (): string[] => files('{*,{docs,packages,services,charts,e2e,bench,examples}/**/*}.md');
 
 export interface Fence {
   /** Line of the opening fence, from 1. */

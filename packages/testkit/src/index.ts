@@ -1,3 +1,15 @@
+export type { CheckName } from './check/names.ts';
+export {
+  CheckError,
+  type CheckOptions,
+  type CheckReport,
+  type CheckResult,
+  type EffectsOptions,
+  type MethodOptions,
+  type StartOptions,
+  type Verdict,
+} from './check/options.ts';
+export { checkContract } from './check/run.ts';
 export { registerCleanup, runCleanups } from './cleanup.ts';
 export { type Client, type ClientResponse, client } from './client.ts';
 export { eventually, type Patience } from './eventually.ts';
