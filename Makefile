@@ -23,9 +23,9 @@ demo: node ## start broker, databases and services on this machine, and show a t
 	@node scripts/packages.mjs --services $(if $(filter jwt,$(AUTH)),e2e/issuer)
 	@node scripts/demo.ts
 
-example: node ## start an example beside the services, as demo does; NAME=python-consumer ONCE=1
-	@node scripts/packages.mjs --services
-	@EXAMPLES='$(or $(NAME),python-consumer)' node scripts/demo.ts
+example: node ## start an example beside the services, as demo does; NAME=fastify-outbox ONCE=1
+	@node scripts/packages.mjs --services $(patsubst %,examples/%,$(or $(NAME),fastify-outbox))
+	@EXAMPLES='$(or $(NAME),fastify-outbox)' node scripts/demo.ts
 
 services: install ## start a broker and a PostgreSQL that keep running for the tests of this checkout; STOP=1 stops them
 	@node scripts/keep-services.ts $(if $(STOP),--stop)

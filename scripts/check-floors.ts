@@ -46,6 +46,21 @@ const floors: Record<string, readonly string[]> = {
   request: ['context.ts', 'database'],
   openapi: ['auth', 'request'],
   http: ['auth', 'batches.ts', 'config.ts', 'context.ts', 'openapi', 'request', 'telemetry'],
+  'doors/adapters': ['doors'],
+  doors: [
+    'batches.ts',
+    'config.ts',
+    'context.ts',
+    'database',
+    'doors/adapters',
+    'inbox',
+    'messaging',
+    'messaging/rascal',
+    'outbox',
+    'tasks',
+    'telemetry',
+    'units-of-work.ts',
+  ],
   rpc: ['auth', 'context.ts', 'messaging', 'messaging/rascal', 'request', 'telemetry'],
 };
 /** What starts a service and what exports it may import everything. */

@@ -60,9 +60,15 @@ function faultOf(specifier: string, file: string, directory: string): string | u
     return 'use a package name or a relative path';
   if (specifier.startsWith('node:')) return undefined;
   const [packageName = specifier] = /^(@[^/]+\/)?[^/]+/.exec(specifier) ?? [];
-  if (packageName.startsWith('@warren/') && specifier !== packageName)
+  if (packageName.startsWith('@warren/') && !isExported(specifier, packageName))
     return `import the exports of ${packageName}, not its files`;
   return faultOfPackage(packageName, directory, /\/(test|bench)\//.test(file));
+}
+
+function isExported(specifier: string, packageName: string): boolean {
+  const home = directories('packages').find((directory) => nameOf(directory) === packageName);
+  if (specifier === packageName || home === undefined) return specifier === packageName;
+  return `.${specifier.slice(packageName.length)}` in JSON.parse(read(`${home}/package.json`)).exports;
 }
 
 function faultOfPath(target: string, directory: string): string | undefined {

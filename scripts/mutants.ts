@@ -6,6 +6,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Copy, copyCheckout } from './copy.ts';
+import { doorsOfTheOutbox } from './mutants/doors.ts';
 import { guarantees } from './mutants/guarantees.ts';
 import { type Mutant, plant } from './mutants/mutant.ts';
 import { saga } from './mutants/saga.ts';
@@ -20,7 +21,7 @@ const EVENTUALLY_MS = 8_000;
 const LIMIT = 5 * 60_000;
 
 const names = (process.env.NAMES ?? '').split(',').map((name) => name.trim());
-const chosen = [...saga, ...guarantees].filter(({ name, file }) =>
+const chosen = [...saga, ...guarantees, ...doorsOfTheOutbox].filter(({ name, file }) =>
   names.some((part) => name.includes(part) || file.includes(part)),
 );
 if (chosen.length === 0) refuse(`No mutant has a name or file that contains '${names.join("' or '")}'.`);

@@ -9,6 +9,7 @@ import { Consumer } from '../../packages/chassis/src/messaging/consumer.ts';
 import { FailedMessagePublisher } from '../../packages/chassis/src/messaging/failed-message-publisher.ts';
 import { Intake } from '../../packages/chassis/src/messaging/intake.ts';
 import { Producers } from '../../packages/chassis/src/messaging/producers.ts';
+import { reportTo } from '../../packages/chassis/src/messaging/reports.ts';
 import { parseDelays, RETRY_DELAYS } from '../../packages/chassis/src/messaging/retry-delays.ts';
 import { rascalConfig } from '../../packages/chassis/src/messaging/topology.ts';
 import { createLog, createMetrics } from '../../packages/chassis/src/telemetry/index.ts';
@@ -71,7 +72,7 @@ const consumer = new Consumer({
   retention: RETENTION_MS,
   timeout: HANDLER_TIMEOUT_MS,
   log,
-  metrics,
+  report: reportTo(metrics, { queue, type: orderCreated.type }),
   now: () => new Date(),
 });
 messaging.subscribe(queue, (session, _, releasing) => consumer.attach(session, releasing));

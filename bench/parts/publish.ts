@@ -7,6 +7,7 @@ import { Publisher } from '../../packages/chassis/src/messaging/publisher.ts';
 import { rascalConfig } from '../../packages/chassis/src/messaging/topology.ts';
 import { IN_FLIGHT_LIMIT, READ_LIMIT, rowPublisher } from '../../packages/chassis/src/outbox/publish.ts';
 import type { Row } from '../../packages/chassis/src/outbox/reader.ts';
+import { countingHooks } from '../../packages/chassis/src/service/relay-hooks.ts';
 import { createLog, createMetrics } from '../../packages/chassis/src/telemetry/index.ts';
 import { measure, type Usage } from '../peers/raw/usage.ts';
 
@@ -58,7 +59,7 @@ function rowOf(index: number): Row {
 
 /** As the relay fills its window: up to a batch at once, anew when half of it is free. */
 async function publishAll(): Promise<Usage> {
-  const publish = rowPublisher({ service, user: userOf(url), metrics });
+  const publish = rowPublisher({ service, user: userOf(url), hooks: countingHooks(metrics) });
   const { done } = measure(count);
   const { promise: all, resolve, reject } = Promise.withResolvers<Usage>();
   let inFlight = 0;

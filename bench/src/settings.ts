@@ -127,7 +127,7 @@ export function readSettings(env: Record<string, string | undefined>): Settings 
   const names = all.map(({ name }) => name);
   const wanted = chosen('SYSTEMS', env.SYSTEMS, names, names);
   const isWanted = (name: string) =>
-    wanted.includes(name) || wanted.includes(name.replace(/-(product|parts)$/, ''));
+    wanted.includes(name) || wanted.includes(name.replace(/-(product|parts|door)$/, ''));
   const systems = all.filter(
     ({ name, work }) =>
       isWanted(name) && (sections.includes(work) || (name === REFERENCE && sections.includes('product'))),

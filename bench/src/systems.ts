@@ -74,6 +74,7 @@ export function flowSystems(base?: string): System[] {
 export const savers = (base?: string): System[] => [
   peer('nest', 'NestJS microservices', ['saver']),
   ...checkouts(base).map(({ name, title, of }) => sameWork(name, title, of, { payment: 'saver' })),
+  sameWork('warren-door', 'Warren, consumer door on pg', checkout, { payment: 'saver-door' }),
 ];
 
 /** A service whose outbox is filled. */
@@ -179,6 +180,9 @@ function sameWorkOn(of: string): string {
   mkdirSync(join(home, 'node_modules/@warren'), { recursive: true });
   for (const shared of ['chassis', 'contracts', 'events'])
     symlinkSync(join(of, 'packages', shared), join(home, 'node_modules/@warren', shared));
+  // What an application without a service brings itself.
+  for (const own of ['pg', 'pino'])
+    symlinkSync(join(of, 'packages/chassis/node_modules', own), join(home, 'node_modules', own));
   writeFileSync(join(home, 'package.json'), JSON.stringify({ type: 'module' }));
   homes.set(of, home);
   return home;

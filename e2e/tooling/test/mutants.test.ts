@@ -2,11 +2,12 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'chai';
 import { checkout } from '../../../scripts/copy.ts';
+import { doorsOfTheOutbox } from '../../../scripts/mutants/doors.ts';
 import { guarantees } from '../../../scripts/mutants/guarantees.ts';
 import { type Mutant, plant } from '../../../scripts/mutants/mutant.ts';
 import { saga } from '../../../scripts/mutants/saga.ts';
 
-const mutants = [...saga, ...guarantees];
+const mutants = [...saga, ...guarantees, ...doorsOfTheOutbox];
 const read = (file: string) => readFileSync(join(checkout, file), 'utf8');
 
 describe('make mutants', () => {

@@ -7,6 +7,19 @@ import type { CounterDefinition } from './telemetry/counters.ts';
 
 export type { Logger } from 'pino';
 
+/** What a part of Warren logs through when it runs without a service: pino, Fastify's `app.log`, and `console` are ones. */
+export interface Log {
+  debug: LogLine;
+  info: LogLine;
+  warn: LogLine;
+  error: LogLine;
+}
+
+interface LogLine {
+  (fields: object, message: string): void;
+  (message: string): void;
+}
+
 /** The origin of a piece of work: its log lines and the events that it emits name it. */
 export interface Origin {
   correlationId: string;

@@ -86,6 +86,15 @@ export const catalogue = {
     cause: 'The service emitted an event that it does not declare, or that is larger than 1 MiB.',
     remedy: 'Add the event to the publications in broker.ts, or send a reference instead of the content.',
   },
+  transaction_missing: {
+    cause: 'An event was emitted on a handle that is not an open transaction.',
+    remedy:
+      'Pass the handle of the transaction (tx), not the connection (db), and await emit before it ends.',
+  },
+  schema_missing: {
+    cause: "The database has no tables of Warren's.",
+    remedy: 'Apply the migrations: npx warren-migrate, or migrate() of @warren/chassis/migrations.',
+  },
   shutdown_overdue: {
     cause: 'Work in flight did not complete within SHUTDOWN_GRACE.',
     remedy: 'Nothing is lost: the work is rolled back and redone. Raise SHUTDOWN_GRACE if it happens often.',

@@ -1,4 +1,5 @@
 // Units of work: one transaction, with the outbox and the tasks in it.
+import type { Transaction } from 'kysely';
 import {
   BatchError,
   type BatchOptions,
@@ -7,17 +8,18 @@ import {
   type UnitsOfWork,
   type WorkContext,
 } from './context.ts';
-import type { Database, Member } from './database/database.ts';
+import type { Database } from './database/database.ts';
 import { isStaleStatement } from './database/names.ts';
-import { isDatabaseUnavailable } from './database/outage.ts';
+import { isDatabaseUnavailable, sqlStateOf } from './database/outage.ts';
 import { FAILED_BEFORE, type Result, type Statement } from './database/pipeline.ts';
+import type { Member } from './database/transaction.ts';
 import { insertEvents, type OutboxRow, outboxRow } from './outbox/outbox.ts';
 import { ScheduledTasks } from './tasks/scheduled.ts';
 import type { Counters } from './telemetry/counters.ts';
 
 export interface UnitsOfWorkOptions<Schema, Config> {
   service: string;
-  database: Database<Schema>;
+  database: Pick<Database<Schema>, 'kysely' | 'share'>;
   config: Config;
   now: () => Date;
   /** Routing keys that broker.ts declares. */
@@ -26,27 +28,18 @@ export interface UnitsOfWorkOptions<Schema, Config> {
   brokerSince?: () => Date | undefined;
   /** See `WorkContext.count`. */
   counters?: Counters;
-  /** Called after a commit that left events for the relay, or tasks of these kinds that are due. */
-  onCommit: (left: { events: boolean; kinds: ReadonlySet<string> }) => void;
+  onCommit: OnCommit;
 }
+
+/** Called after a commit that left events for the relay, or tasks of these kinds that are due. */
+export type OnCommit = (left: { events: boolean; kinds: ReadonlySet<string> }) => void;
 
 /** Attempts of a transaction that lost against another one: https://www.postgresql.org/docs/current/mvcc-serialization-failure-handling.html */
 const TRANSACTION_ATTEMPTS = 3;
 const LOST_RACE_CODES = new Set(['40001', '40P01']);
 
-const codeOf = (error: unknown): string => String((error as { code?: unknown } | undefined)?.code);
-
 /** It lost against another transaction: a retry may succeed. */
-export const isLostRace = (error: unknown): boolean => LOST_RACE_CODES.has(codeOf(error));
-
-/** What pieces of work leave: rows that are written at the end of their transaction, and what follows its commit. */
-interface Left {
-  events: OutboxRow[];
-  tasks: ScheduledTasks;
-  /** Kinds of tasks that are due at once. */
-  kinds: Set<string>;
-  counts: (() => void)[];
-}
+export const isLostRace = (error: unknown): boolean => LOST_RACE_CODES.has(sqlStateOf(error) ?? '');
 
 export function createUnitsOfWork<Schema, Config>(
   options: UnitsOfWorkOptions<Schema, Config>,
@@ -102,31 +95,42 @@ async function runAndCommit<Schema, Config>(
   signal: AbortSignal | undefined,
   run: Transacted<WorkContext<Schema, Config>>,
 ): Promise<void> {
-  const left: Left = { events: [], tasks: new ScheduledTasks(), kinds: new Set(), counts: [] };
+  const left = new Left();
   await options.database.share(
     (shared) =>
       run((origin) => {
         const member = shared.member();
         return { work: workContext(options, origin, member, left, shared.run, signal), member };
       }, shared.run),
-    {
-      signal,
-      last: () => [
-        ...(left.events.length > 0 ? [insertEvents(left.events)] : []),
-        ...left.tasks.statements(),
-      ],
-    },
+    { signal, last: () => left.statements() },
   );
-  for (const each of left.counts) each();
-  const events = left.events.length > 0;
-  if (events || left.kinds.size > 0) options.onCommit({ events, kinds: left.kinds });
+  left.committed(options.onCommit);
+}
+
+/** What pieces of work leave: rows that are written at the end of their transaction, and what follows its commit. */
+export class Left {
+  readonly events: OutboxRow[] = [];
+  readonly tasks = new ScheduledTasks();
+  /** Kinds of tasks that are due at once. */
+  readonly kinds = new Set<string>();
+  readonly counts: (() => void)[] = [];
+
+  statements(insert = insertEvents): Statement[] {
+    return [...(this.events.length > 0 ? [insert(this.events)] : []), ...this.tasks.statements()];
+  }
+
+  committed(onCommit: OnCommit): void {
+    for (const each of this.counts) each();
+    const events = this.events.length > 0;
+    if (events || this.kinds.size > 0) onCommit({ events, kinds: this.kinds });
+  }
 }
 
 /** The context of one piece of work: events, tasks and counts are collected in `left`. */
-function workContext<Schema, Config>(
-  options: UnitsOfWorkOptions<Schema, Config>,
+export function workContext<Schema, Config>(
+  options: Omit<UnitsOfWorkOptions<Schema, Config>, 'database' | 'onCommit'>,
   origin: Origin,
-  { transaction, wrote }: Member<Schema>,
+  { transaction, wrote }: Pick<Member<Transaction<Schema>>, 'transaction' | 'wrote'>,
   left: Left,
   send: Send,
   signal: AbortSignal | undefined,
@@ -239,12 +243,12 @@ async function runPieces<Piece extends PieceOfWork>(
 /** The error that failed the batch, rather than one that it caused in other pieces. */
 function blameOf(failures: ReadonlyMap<unknown, unknown>): unknown {
   const errors = [...failures.values()];
-  return errors.find((error) => codeOf(error) !== FAILED_BEFORE) ?? errors[0];
+  return errors.find((error) => sqlStateOf(error) !== FAILED_BEFORE) ?? errors[0];
 }
 
 /** The pieces that failed by themselves, not because of a lost race, an outage or another piece. */
-function culpritsOf<Piece>(failures: ReadonlyMap<Piece, unknown>): ReadonlySet<Piece> {
+export function culpritsOf<Piece>(failures: ReadonlyMap<Piece, unknown>): ReadonlySet<Piece> {
   const isOwn = (error: unknown) =>
-    codeOf(error) !== FAILED_BEFORE && !isLostRace(error) && !isDatabaseUnavailable(error);
+    sqlStateOf(error) !== FAILED_BEFORE && !isLostRace(error) && !isDatabaseUnavailable(error);
   return new Set([...failures].filter(([, error]) => isOwn(error)).map(([piece]) => piece));
 }

@@ -10,6 +10,7 @@ import { expect } from 'chai';
 import fc from 'fast-check';
 import { sql } from 'kysely';
 import type { BatchError, PieceOfWork, WorkContext } from '../src/context.ts';
+import { sendOn } from '../src/database/dialect.ts';
 import { newId } from '../src/id.ts';
 import { created, defineService, type Handler, Joi, post, problem } from '../src/index.ts';
 import { Acks } from '../src/messaging/rascal/acks.ts';
@@ -333,7 +334,7 @@ describe('pieces of work in one transaction', () => {
           if (key === 't3') throw new Error('not this one');
         },
       },
-      { units: writer.units, config: {}, log: silent },
+      { units: writer.units, send: sendOn(writer.database.kysely), config: {}, log: silent },
     );
     runner.start();
     try {

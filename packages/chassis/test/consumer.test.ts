@@ -8,6 +8,7 @@ import { Consumer } from '../src/messaging/consumer.ts';
 import type { FailedMessagePublisher } from '../src/messaging/failed-message-publisher.ts';
 import { Producers } from '../src/messaging/producers.ts';
 import type { RascalSession } from '../src/messaging/rascal/rascal.ts';
+import { reportTo } from '../src/messaging/reports.ts';
 import { createLog, createMetrics } from '../src/telemetry/index.ts';
 import { written } from './fixtures/services.ts';
 
@@ -64,7 +65,7 @@ describe('a consumer', () => {
     retention: 60_000,
     timeout: 1_000,
     log: createLog({ service: 'beta', version: '1', level: 'silent' }),
-    metrics,
+    report: reportTo(metrics, { queue: QUEUE, type: written.type }),
     now: () => new Date(),
   });
   const deliver = (content: string) =>

@@ -2,6 +2,7 @@ import { buildEvent } from '@warren/events';
 import { eventually, withBroker, withDatabase } from '@warren/testkit';
 import { expect } from 'chai';
 import type { BatchOptions, WorkContext } from '../src/context.ts';
+import { sendOn } from '../src/database/dialect.ts';
 import { newId } from '../src/id.ts';
 import { insertMessages, pruneInbox } from '../src/inbox/inbox.ts';
 import { type RunningService, start } from '../src/service/start.ts';
@@ -94,14 +95,14 @@ describe('the inbox', function () {
         select 'q', gen_random_uuid(), now() - interval '29 days' from generate_series(1, 10)`);
       const month = 30 * 24 * 60 * 60 * 1_000;
       const pruned = await Promise.all([
-        pruneInbox(writer.database.kysely, month),
-        pruneInbox(writer.database.kysely, month),
+        pruneInbox(sendOn(writer.database.kysely), month),
+        pruneInbox(sendOn(writer.database.kysely), month),
       ]);
       // Replicas prune at the same time; between them they get all of it.
-      await pruneInbox(writer.database.kysely, month);
+      await pruneInbox(sendOn(writer.database.kysely), month);
       expect(Math.max(...pruned)).to.be.at.most(12_000);
       expect(await database.admin('select count(*)::int as n from warren.inbox')).to.deep.equal([{ n: 10 }]);
-      expect(await pruneInbox(writer.database.kysely, month)).to.equal(0);
+      expect(await pruneInbox(sendOn(writer.database.kysely), month)).to.equal(0);
     });
   });
 

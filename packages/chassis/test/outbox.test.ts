@@ -3,7 +3,8 @@ import { eventually, withBroker, withDatabase } from '@warren/testkit';
 import { expect } from 'chai';
 import { sql } from 'kysely';
 import { newId } from '../src/id.ts';
-import { MAX_EVENT_BYTES, outboxStats } from '../src/outbox/outbox.ts';
+import { MAX_EVENT_BYTES } from '../src/outbox/outbox.ts';
+import { outboxStats } from '../src/outbox/stats.ts';
 import { FILL, NOTE, openWriter, prepare, silent, startRelay, type Writer } from './fixtures/relay.ts';
 import { written } from './fixtures/services.ts';
 

@@ -7,7 +7,7 @@ import {
   withDatabase,
 } from '@warren/testkit';
 import { expect } from 'chai';
-import { outboxHeld } from '../src/outbox/outbox.ts';
+import { outboxHeld } from '../src/outbox/stats.ts';
 import { FILL, openWriter, prepare, startRelay, type TestRelay, type Writer } from './fixtures/relay.ts';
 
 const HELD = 'a queue rejected events of this routing key (is one full?); holding them back and retrying';

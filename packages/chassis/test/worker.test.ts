@@ -1,6 +1,7 @@
 import { eventually, openProxy, withDatabase } from '@warren/testkit';
 import { expect } from 'chai';
 import type { Kysely } from 'kysely';
+import { sendOn } from '../src/database/dialect.ts';
 import { countPendingTasks } from '../src/tasks/pending.ts';
 import { WorkerRunner } from '../src/tasks/runner.ts';
 import type { Task, Worker } from '../src/tasks/worker.ts';
@@ -43,7 +44,7 @@ describe('a worker', function () {
   const launch = (worker: Partial<Worker>, units = writer.units, log = silent) => {
     const runner = new WorkerRunner(
       { kind: 'charge', complete: write, ...worker },
-      { units, config: {}, log },
+      { units, send: sendOn(units.database), config: {}, log },
     );
     runners.push(runner);
     runner.start();

@@ -2,13 +2,13 @@
 // It logs the begin and the end of an outage once; consumers, readiness and metrics follow it.
 import { backoff } from '../backoff.ts';
 import { pause } from '../concurrency.ts';
-import type { Logger } from '../context.ts';
+import type { Log } from '../context.ts';
 import { ConnectError, isDatabaseUnavailable, isOutOfSpace, reasonOf } from './outage.ts';
 
 export interface AvailabilityOptions {
   /** Rejects if the database cannot be used. With `space`, it also checks that there is room on the disk. */
   probe: (space: boolean, signal: AbortSignal) => Promise<void>;
-  log: Logger;
+  log: Log;
 }
 
 /** Between the probes during an outage: doubling, from the first to the last. */

@@ -1,6 +1,6 @@
 // Kysely on pg's pool, with prepared statements; and on one transaction of it.
 import {
-  type CompiledQuery,
+  CompiledQuery,
   type ConnectionProvider,
   type DatabaseConnection,
   DefaultQueryExecutor,
@@ -10,12 +10,14 @@ import {
   PostgresAdapter,
   PostgresIntrospector,
   PostgresQueryCompiler,
+  type QueryExecutorProvider,
   type QueryResult,
   Transaction,
 } from 'kysely';
 import pg from 'pg';
 import { forgetNames, nameOf } from './names.ts';
 import type { Result, Statement } from './pipeline.ts';
+import type { Send } from './statements.ts';
 
 const CHANGES = new Set(['INSERT', 'UPDATE', 'DELETE', 'MERGE']);
 
@@ -122,3 +124,11 @@ export function transactionOn<Schema>(run: Run): Transaction<Schema> {
     executor,
   });
 }
+
+/** Statements on Kysely. */
+export const sendOn =
+  (database: QueryExecutorProvider): Send =>
+  async ({ text, values = [] }) => {
+    const { rows } = await database.getExecutor().executeQuery(CompiledQuery.raw(text, [...values]));
+    return { rows };
+  };

@@ -2,7 +2,7 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
-import type { Logger } from '../context.ts';
+import type { Log } from '../context.ts';
 import { WarrenError } from '../errors.ts';
 import { connectClient } from './connect.ts';
 
@@ -13,6 +13,9 @@ export interface MigrationSet {
   directory: URL;
 }
 
+const BOOKKEEPING = `create schema if not exists warren;
+create table if not exists warren.migrations (
+  set text not null, name text not null, applied_at timestamptz not null default now(), primary key (set, name));`;
 const LOCK = "hashtextextended('warren.migrations', 0)";
 /**
  * ms that a migration waits for a lock, with new transactions behind it. At first below `deadlock_timeout` (1 s): it is rolled back
@@ -35,15 +38,10 @@ const FILE = /^(\d{3,})_[a-z0-9_]+\.sql$/;
 export async function migrate(
   url: string,
   sets: readonly MigrationSet[],
-  log: Logger,
+  log: Log,
   signal?: AbortSignal,
 ): Promise<void> {
-  const client = new pg.Client({
-    connectionString: url,
-    connectionTimeoutMillis: 5_000,
-    application_name: 'migrations',
-  });
-  client.on('error', () => {});
+  const client = newClient(url);
   await connectClient(client);
   try {
     // When this host vanishes, the lock must not outlive it for hours.
@@ -54,15 +52,21 @@ export async function migrate(
       if (waited === 1) log.info('another replica is migrating the database; waiting');
       await sleep(100, undefined, { signal });
     }
-    await client.query(`create schema if not exists warren`);
-    await client.query(
-      `create table if not exists warren.migrations (
-         set text not null, name text not null, applied_at timestamptz not null default now(), primary key (set, name))`,
-    );
+    await client.query(BOOKKEEPING);
     for (const set of sets) await apply(client, set, log, signal);
   } finally {
     await client.end();
   }
+}
+
+function newClient(url: string): pg.Client {
+  const client = new pg.Client({
+    connectionString: url,
+    connectionTimeoutMillis: 5_000,
+    application_name: 'migrations',
+  });
+  client.on('error', () => {});
+  return client;
 }
 
 /** 999 before 1000; files of one number by name. */
@@ -74,18 +78,58 @@ async function tryLock(client: pg.Client): Promise<boolean> {
   return rows[0].locked;
 }
 
-async function apply(
-  client: pg.Client,
-  set: MigrationSet,
-  log: Logger,
-  signal: AbortSignal | undefined,
-): Promise<void> {
-  const files = (await readdir(set.directory)).filter((file) => file.endsWith('.sql')).sort(byNumber);
+async function filesOf({ directory }: MigrationSet): Promise<string[]> {
+  const files = (await readdir(directory)).filter((file) => file.endsWith('.sql')).sort(byNumber);
   const wrong = files.find((file) => !FILE.test(file));
   if (wrong !== undefined)
     throw new WarrenError('migration_failed', `migration ${wrong}: name it like 001_users.sql`);
-  const { rows } = await client.query('select name from warren.migrations where set = $1', [set.name]);
-  const applied = new Set(rows.map(({ name }) => name as string));
+  return files;
+}
+
+/**
+ * The names of the migrations that the database lacks, in order.
+ * @throws {ConnectError} when the database is unavailable
+ */
+export async function missingMigrations(url: string, set: MigrationSet): Promise<string[]> {
+  const client = newClient(url);
+  await connectClient(client);
+  try {
+    const { rows: found } = await client.query(
+      `select to_regclass('warren.migrations') is not null as found`,
+    );
+    const applied = found[0].found ? await appliedOf(client, set) : new Set();
+    return (await filesOf(set)).filter((file) => !applied.has(file));
+  } finally {
+    await client.end();
+  }
+}
+
+/** These migrations as SQL for one transaction, with the rows by which `migrate` knows that they were applied. */
+export async function migrationsAsSql(set: MigrationSet, names?: readonly string[]): Promise<string> {
+  const parts = [BOOKKEEPING];
+  for (const name of names ?? (await filesOf(set))) {
+    const statements = await readFile(new URL(name, set.directory), 'utf8');
+    const values = [set.name, name].map((text) => pg.escapeLiteral(text)).join(', ');
+    parts.push(
+      `-- ${set.name}/${name}\n${statements.trim()}\ninsert into warren.migrations (set, name) values (${values});`,
+    );
+  }
+  return `${parts.join('\n\n')}\n`;
+}
+
+async function appliedOf(client: pg.Client, { name }: MigrationSet): Promise<Set<string>> {
+  const { rows } = await client.query('select name from warren.migrations where set = $1', [name]);
+  return new Set(rows.map(({ name }) => name as string));
+}
+
+async function apply(
+  client: pg.Client,
+  set: MigrationSet,
+  log: Log,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const files = await filesOf(set);
+  const applied = await appliedOf(client, set);
 
   for (const name of files.filter((file) => !applied.has(file))) {
     const statements = await readFile(new URL(name, set.directory), 'utf8');

@@ -21,12 +21,18 @@ const OUTAGE = /^(08...|28...|3D...|53...|57...|58...|55000|25006)$/;
 /** A statement's own: query canceled (a statement time-out, for one). */
 const STATEMENT = /^57014$/;
 const NO_SPACE = /^53100$/;
+/** Of Node.js, and of postgres.js. */
 const SOCKET =
-  /^E(CONNREFUSED|CONNRESET|CONNABORTED|PIPE|TIMEDOUT|NOTFOUND|AI_AGAIN|HOSTUNREACH|HOSTDOWN|NETUNREACH|NETDOWN|NETRESET)$/;
+  /^(CONNECTION_(CLOSED|ENDED|DESTROYED)|CONNECT_TIMEOUT)$|^E(CONNREFUSED|CONNRESET|CONNABORTED|PIPE|TIMEDOUT|NOTFOUND|AI_AGAIN|HOSTUNREACH|HOSTDOWN|NETUNREACH|NETDOWN|NETRESET)$/;
 /** Of a Unix socket; of a file they mean something else. */
 const UNIX_SOCKET = /^(ENOENT|EACCES)$/;
 const LOST =
   /^(Connection terminated|timeout exceeded when trying to connect|Client has encountered a connection error|Client was closed|Client is not queryable)/;
+
+const PRISMA = /^P[1-9]...$/;
+/** Not reachable, timed out, connection closed, no connection left in the pool. https://www.prisma.io/docs/orm/reference/error-reference */
+const PRISMA_OUTAGE = /^P(1001|1002|1008|1017|2024)$/;
+const SQLSTATE = /^[\dA-Z]{5}$/;
 
 /** Causes that are looked through: one may be its own. */
 const DEPTH = 5;
@@ -38,12 +44,32 @@ export const isDatabaseUnavailable = (error: unknown): boolean => some(error, is
 export const isOutOfSpace = (error: unknown): boolean =>
   some(error, (one) => NO_SPACE.test(String((one as { code?: unknown }).code)));
 
+/** The SQLSTATE of an error, or of its cause: some ORMs wrap the error of the driver. */
+export function sqlStateOf(error: unknown, depth = 0): string | undefined {
+  if (typeof error !== 'object' || error === null || depth > DEPTH) return undefined;
+  const code = codeOf(error);
+  if (code !== undefined && SQLSTATE.test(code) && !PRISMA.test(code)) return code;
+  return sqlStateOf((error as { cause?: unknown }).cause, depth + 1);
+}
+
+/** Prisma has a code of its own, and keeps that of PostgreSQL apart. */
+function codeOf(error: object): string | undefined {
+  const { code, meta } = error as {
+    code?: unknown;
+    meta?: { driverAdapterError?: { cause?: { originalCode?: unknown } } };
+  };
+  const original = meta?.driverAdapterError?.cause?.originalCode;
+  return [original, code].find((each) => typeof each === 'string') as string | undefined;
+}
+
 function isOutage(error: Error): boolean {
   if (error instanceof ConnectError) return true;
-  const { code, syscall } = error as { code?: unknown; syscall?: unknown };
-  if (typeof code === 'string') {
+  const code = codeOf(error);
+  if (code !== undefined) {
+    const { syscall } = error as { syscall?: unknown };
     if (OUTAGE.test(code) && !STATEMENT.test(code)) return true;
-    if (SOCKET.test(code) || (UNIX_SOCKET.test(code) && syscall === 'connect')) return true;
+    if (SOCKET.test(code) || PRISMA_OUTAGE.test(code) || (UNIX_SOCKET.test(code) && syscall === 'connect'))
+      return true;
   }
   return LOST.test(String(error.message));
 }

@@ -15,6 +15,7 @@ export interface Result {
   rowCount: number | null;
   // biome-ignore lint/suspicious/noExplicitAny: rows have the shape of their statement
   rows: any[];
+  fields?: readonly pg.FieldDef[];
 }
 
 /** SQLSTATE in_failed_sql_transaction: another statement of the same transaction failed before this one. */
@@ -55,31 +56,45 @@ interface Wire {
   sync(): void;
 }
 
-interface Column {
-  name: string;
-  parse: (text: string) => unknown;
+interface Columns {
+  /** As pg describes them. */
+  fields: readonly pg.FieldDef[];
+  parsers: readonly ((text: string) => unknown)[];
 }
+
+const NO_COLUMNS: Columns = { fields: [], parsers: [] };
+
+/** By the type of a column. */
+type ParserOf = (oid: number) => (text: string) => unknown;
+
+/** A pool may have parsers of its own. */
+const parserOf =
+  (client: pg.ClientBase): ParserOf =>
+  (oid) =>
+    client.getTypeParser(oid);
 
 const { utils } = pg as unknown as { utils: { prepareValue(value: unknown): unknown } };
 
 /** Columns of the statements that a connection has prepared: PostgreSQL refuses to run one whose columns have changed. */
-const prepared = new WeakMap<Wire, Map<string, readonly Column[]>>();
+const prepared = new WeakMap<Wire, Map<string, Columns>>();
 
 /** One write: pg submits it like a query of its own, and hands it the messages that come back. */
 class Bundle {
   readonly #statements: readonly Waiting[];
+  readonly #parserOf: ParserOf;
   readonly #done: () => void;
   /** What each is prepared under; empty where it is not. */
   readonly #names: readonly string[];
-  #known: Map<string, readonly Column[]> = new Map();
+  #known: Map<string, Columns> = new Map();
   /** The statement whose messages come next. */
   #current = 0;
-  #columns: readonly Column[] | undefined;
+  #columns: Columns | undefined;
   #rows: Record<string, unknown>[] = [];
   #unreadable: unknown;
 
-  constructor(statements: readonly Waiting[], done: () => void) {
+  constructor(statements: readonly Waiting[], parserOf: ParserOf, done: () => void) {
     this.#statements = statements;
+    this.#parserOf = parserOf;
     this.#names = statements.map(({ text }) => nameOf(text) ?? '');
     this.#done = done;
   }
@@ -114,20 +129,17 @@ class Bundle {
     if (wire.stream.writable) wire.stream.write(Buffer.concat(chunks));
   }
 
-  handleRowDescription({ fields }: { fields: { name: string; dataTypeID: number }[] }): void {
-    this.#columns = fields.map(({ name, dataTypeID }) => ({
-      name,
-      parse: pg.types.getTypeParser(dataTypeID),
-    }));
+  handleRowDescription({ fields }: { fields: pg.FieldDef[] }): void {
+    this.#columns = { fields, parsers: fields.map(({ dataTypeID }) => this.#parserOf(dataTypeID)) };
   }
 
   handleDataRow({ fields }: { fields: (string | null)[] }): void {
-    const columns = this.#columns ?? this.#known.get(this.name ?? '') ?? [];
+    const columns = this.#currentColumns();
     const row: Record<string, unknown> = {};
     try {
-      for (const [i, { name, parse }] of columns.entries()) {
+      for (const [i, { name }] of columns.fields.entries()) {
         const text = fields[i] ?? null;
-        row[name] = text === null ? null : parse(text);
+        row[name] = text === null ? null : columns.parsers[i]?.(text);
       }
       this.#rows.push(row);
     } catch (error) {
@@ -158,11 +170,16 @@ class Bundle {
     this.#done();
   }
 
+  #currentColumns(): Columns {
+    return this.#columns ?? this.#known.get(this.name ?? '') ?? NO_COLUMNS;
+  }
+
   #next(command: string | null, rowCount: number | null): void {
     const statement = this.#statements[this.#current];
     // Without a description it has none to give.
-    if (this.name && !this.#known.has(this.name)) this.#known.set(this.name, this.#columns ?? []);
-    if (this.#unreadable === undefined) statement?.resolve({ command, rowCount, rows: this.#rows });
+    if (this.name && !this.#known.has(this.name)) this.#known.set(this.name, this.#columns ?? NO_COLUMNS);
+    if (this.#unreadable === undefined)
+      statement?.resolve({ command, rowCount, rows: this.#rows, fields: this.#currentColumns().fields });
     else statement?.reject(this.#unreadable);
     this.#current += 1;
     this.#columns = undefined;
@@ -206,7 +223,7 @@ export class Pipeline {
     const statements = this.#waiting;
     this.#waiting = [];
     this.#isInFlight = true;
-    const bundle = new Bundle(statements, () => {
+    const bundle = new Bundle(statements, parserOf(this.#client), () => {
       this.#isInFlight = false;
       if (this.#waiting.length === 0 || this.#isScheduled) return;
       this.#isScheduled = true;

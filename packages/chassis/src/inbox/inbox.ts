@@ -1,8 +1,8 @@
 // The idempotent inbox: a message's id is written in the transaction of its effect, so it has that effect once.
 import { createHash } from 'node:crypto';
-import { type QueryExecutorProvider, sql } from 'kysely';
 import { UNKEEPABLE } from '../database/json.ts';
 import type { Statement } from '../database/pipeline.ts';
+import type { Send } from '../database/statements.ts';
 
 const UUID = /^[\da-f]{8}(-[\da-f]{4}){3}-[\da-f]{12}$/i;
 
@@ -28,44 +28,45 @@ export interface InboxRow {
 
 /**
  * Inserts the ids of these messages; returns, as `message_id`, those that this consumer had not handled before, each once. The order
- * is that of the ids, so that two replicas with the same messages wait for each other in one order.
+ * is that of the ids, so that two replicas with the same messages wait for each other in one order. One text holds them all, because
+ * drivers differ in how they write arrays and JSON.
  */
 export const insertMessages = (consumer: string, rows: readonly InboxRow[]): Statement => ({
   text: `
     insert into warren.inbox (consumer, message_id, attempts, failures)
-    select $1, id, attempts, failures
-    from unnest($2::uuid[], $3::smallint[], $4::jsonb[]) as message (id, attempts, failures) order by id
+    select $1::text, id, attempts, failures
+    from json_to_recordset($2::text::json) as message (id uuid, attempts smallint, failures jsonb) order by id
     on conflict do nothing returning message_id`,
-  values: [
-    consumer,
-    rows.map(({ id }) => id),
-    rows.map(({ attempts }) => (attempts === undefined ? null : Math.min(attempts, MAX_SMALLINT))),
-    rows.map(({ failures }) => (failures === undefined ? null : keepable(failures))),
-  ],
+  values: [consumer, JSON.stringify(rows.map(keepable))],
 });
 
 /** The largest `smallint`: a header may hold any number. */
 const MAX_SMALLINT = 32_767;
 
-/** @returns null for JSON that PostgreSQL cannot store */
-function keepable(value: object): string | null {
-  const json = JSON.stringify(value);
-  return UNKEEPABLE.test(json) ? null : json;
+/** The row without what PostgreSQL cannot store. */
+function keepable({ id, attempts, failures }: InboxRow): InboxRow {
+  if (attempts === undefined) return { id };
+  const row = { id, attempts: Math.min(attempts, MAX_SMALLINT) };
+  return failures === undefined || UNKEEPABLE.test(JSON.stringify(failures)) ? row : { ...row, failures };
 }
 
 const PRUNE_BATCH = 5_000;
 
 /** Forgets what is older than `age` ms, in small transactions. Messages of that age are refused before they get here. */
-export async function pruneInbox(database: QueryExecutorProvider, age: number): Promise<number> {
-  let pruned = 0;
-  for (;;) {
-    const { numAffectedRows } = await sql`
-      delete from warren.inbox where (consumer, message_id) in (
-        select consumer, message_id from warren.inbox
-        where received_at < now() - make_interval(secs => ${age / 1000}) limit ${PRUNE_BATCH})`.execute(
-      database,
-    );
-    pruned += Number(numAffectedRows ?? 0n);
-    if (Number(numAffectedRows ?? 0n) < PRUNE_BATCH) return pruned;
+export async function pruneInbox(send: Send, age: number): Promise<number> {
+  const statement: Statement = {
+    text: `
+      with pruned as (
+        delete from warren.inbox where (consumer, message_id) in (
+          select consumer, message_id from warren.inbox
+          where received_at < now() - make_interval(secs => $1::float8) limit ${PRUNE_BATCH})
+        returning 1)
+      select count(*)::int as count from pruned`,
+    values: [age / 1_000],
+  };
+  for (let pruned = 0; ; ) {
+    const { count } = (await send(statement)).rows[0] as { count: number };
+    pruned += count;
+    if (count < PRUNE_BATCH) return pruned;
   }
 }

@@ -25,10 +25,10 @@ export class Interrupted extends Error {
 
 export class BatchTransactions {
   readonly #queue: string;
-  readonly #units: UnitsOfWork;
+  readonly #units: Pick<UnitsOfWork, 'batch'>;
   #interrupting = new AbortController();
 
-  constructor(queue: string, units: UnitsOfWork) {
+  constructor(queue: string, units: Pick<UnitsOfWork, 'batch'>) {
     this.#queue = queue;
     this.#units = units;
   }

@@ -21,7 +21,7 @@
 import type { Connection } from 'amqplib/callback_api';
 import { backoff } from '../backoff.ts';
 import { pause, within } from '../concurrency.ts';
-import type { Logger } from '../context.ts';
+import type { Log } from '../context.ts';
 import { WarrenError } from '../errors.ts';
 import { Attempt } from './attempt.ts';
 import { closeQuietly, withChannel } from './publisher.ts';
@@ -41,7 +41,7 @@ export interface MessagingOptions {
   name: string;
   /** Called for every attempt, so that names with a random part are new for each connection. */
   config: () => BrokerConfig;
-  log: Logger;
+  log: Log;
   /** Called each time the topology has been declared, before the first message is consumed. */
   onDeclared?: () => Promise<void>;
   onState?: (state: BrokerState) => void;
@@ -129,15 +129,28 @@ export class Messaging {
     return promised((done) => broker.connect('publish', done));
   }
 
-  /** Cancels all subscriptions but those `untilClose`; resolves when deliveries in flight are settled, or `timeout` ms have passed. */
-  async unsubscribe(timeout: number): Promise<void> {
+  /**
+   * Cancels all subscriptions but those `untilClose`.
+   * @returns when deliveries in flight are settled; false if `timeout` ms have passed before
+   */
+  async unsubscribe(timeout: number): Promise<boolean> {
     this.#subscribing = undefined;
-    const sessions = [...this.#sessions.values()];
-    this.#sessions.clear();
+    return this.#cancel([...this.#sessions.keys()], timeout);
+  }
+
+  /** As `unsubscribe`, for one subscription, until its `limit` is set again. */
+  async unsubscribeFrom(name: string, timeout: number): Promise<boolean> {
+    this.#limits.set(name, 0);
+    return this.#cancel([name], timeout);
+  }
+
+  async #cancel(names: readonly string[], timeout: number): Promise<boolean> {
+    const sessions = names.map((name) => this.#sessions.get(name)).filter((session) => session !== undefined);
+    for (const name of names) this.#sessions.delete(name);
     const cancelled = Promise.allSettled(
       sessions.map((session) => promised<void>((done) => session.cancel(done))),
     );
-    await within(timeout, cancelled);
+    return (await within(timeout, cancelled)) !== undefined;
   }
 
   /**
@@ -250,6 +263,8 @@ export class Messaging {
     session.on('error', (error: Error) => setImmediate(() => lose(error)));
     session.on('cancel', lose);
     session.on('close', () => setImmediate(() => lose(new Error(`the subscription to ${name} was closed`))));
+    // Its limit may have changed meanwhile.
+    if (this.#limits.get(name) === 0) return session.cancel(() => {});
     if (!untilClose) this.#sessions.set(name, session);
     subscriber(session, queueOf(config as BrokerConfig, name), releasing.signal);
   }

@@ -20,12 +20,11 @@ import type { CloudEvent } from '@warren/events';
 import { backoff } from '../backoff.ts';
 import { inParts, runBatches } from '../batches.ts';
 import { pause } from '../concurrency.ts';
-import { BatchError, type Logger, type UnitsOfWork } from '../context.ts';
+import { BatchError, type Log, type UnitsOfWork } from '../context.ts';
 import type { Availability } from '../database/availability.ts';
 import { isDatabaseUnavailable } from '../database/outage.ts';
 import { asError } from '../errors.ts';
 import { inboxId } from '../inbox/inbox.ts';
-import type { Metrics } from '../telemetry/metrics.ts';
 import { SpanKind, withSpan } from '../telemetry/tracing.ts';
 import { isLostRace } from '../units-of-work.ts';
 import { type Arrival, BatchTransactions, Interrupted, type Piece } from './batch.ts';
@@ -37,11 +36,11 @@ import type { Intake, Taker } from './intake.ts';
 import { type JudgeOptions, judge } from './judge.ts';
 import { Acks } from './rascal/acks.ts';
 import type { AckOrNack, RascalSession } from './rascal/rascal.ts';
-import { fieldsOf, metricsOf, originOf, type QueueMetrics } from './reports.ts';
+import { fieldsOf, originOf, type QueueReport } from './reports.ts';
 import type { RetryDelay } from './retry-delays.ts';
 
 export interface ConsumerOptions extends JudgeOptions {
-  units: UnitsOfWork;
+  units: Pick<UnitsOfWork, 'batch'>;
   availability: Pick<Availability, 'check'>;
   intake: Pick<Intake, 'add' | 'claim' | 'isClosed'>;
   failedMessages: FailedMessagePublisher;
@@ -50,8 +49,8 @@ export interface ConsumerOptions extends JudgeOptions {
   concurrency: number;
   /** ms a handler may take. */
   timeout: number;
-  log: Logger;
-  metrics: Metrics;
+  log: Log;
+  report: QueueReport;
 }
 
 /** Retries in place of an event that alone finds the database unavailable, or loses a race. */
@@ -76,7 +75,6 @@ export class Consumer implements Taker {
   readonly #options: ConsumerOptions;
   readonly #failed: FailedDeliveries;
   readonly #transactions: BatchTransactions;
-  readonly #metrics: QueueMetrics;
   readonly #stopping = new AbortController();
   /** Deliveries that are not settled, in the order of arrival. */
   readonly #held = new Set<Delivery>();
@@ -86,18 +84,18 @@ export class Consumer implements Taker {
   /** Messages in the next batch, at most: fewer after one that took too long. */
   #batchSize = BATCH_LIMIT.messages;
   #emptying: Promise<void> = Promise.resolve();
+  #isDraining = false;
 
   constructor(options: ConsumerOptions) {
     this.#options = options;
-    const { queue, handlers, producers, metrics, intake, failedMessages, retryDelays, log } = options;
-    this.#metrics = metricsOf(metrics, { queue, type: handlers[0]?.event.type as string });
+    const { queue, producers, report, intake, failedMessages, retryDelays, log } = options;
     this.#transactions = new BatchTransactions(queue, options.units);
     this.#failed = new FailedDeliveries({
       queue,
       failedMessages,
       retryDelays,
       log,
-      count: (outcome) => this.#metrics.consumed[outcome].inc(),
+      count: (outcome) => report.consumed(outcome),
       forget: (delivery) => this.#held.delete(delivery),
     });
     this.#startBatches = runBatches({
@@ -134,6 +132,22 @@ export class Consumer implements Taker {
   /** Waits no longer for anything; what waits is requeued. */
   stop(): void {
     this.#stopping.abort();
+  }
+
+  /** As `stop`, and begins nothing more: deliveries whose handler has not begun are returned to their queue. */
+  drain(): void {
+    this.#isDraining = true;
+    this.stop();
+    for (const delivery of this.#arrived.splice(0)) {
+      if (!this.#isWaiting(delivery)) continue;
+      delivery.stage = 'leaving';
+      void this.#failed.return(delivery);
+    }
+  }
+
+  /** Resolves when no handler runs any more. */
+  async finished(): Promise<void> {
+    await Promise.allSettled([...this.#held].map(({ done }) => done));
   }
 
   interrupt(): void {
@@ -201,7 +215,7 @@ export class Consumer implements Taker {
   #nextBatch(): Arrival[] {
     const batch: Arrival[] = [];
     const { intake, queue } = this.#options;
-    if (intake.isClosed(queue)) {
+    if (this.#isDraining || intake.isClosed(queue)) {
       // These were in flight when the consumer was cancelled.
       if (this.#arrived.splice(0).length > 0) void this.empty();
       return batch;
@@ -254,9 +268,9 @@ export class Consumer implements Taker {
     );
   }
 
-  /** It is settled or lost; or nothing of this queue may be handled now, unless alone. */
+  /** It is settled or lost; or nothing may be begun any more; or nothing of this queue may be handled now, unless alone. */
   #isClosedTo(arrival: Arrival): boolean {
-    if (!this.#held.has(arrival) || arrival.lost.aborted) return true;
+    if (!this.#held.has(arrival) || arrival.lost.aborted || this.#isDraining) return true;
     const { intake, queue } = this.#options;
     return arrival.stage !== 'alone' && intake.isClosed(queue);
   }
@@ -285,11 +299,9 @@ export class Consumer implements Taker {
   }
 
   #report({ event }: Piece, outcome: 'handled' | 'duplicate', ms: number): void {
-    const { queue, log, now } = this.#options;
-    const { consumed, duration, lag } = this.#metrics;
-    consumed[outcome].inc();
-    duration.observe(ms / 1_000);
-    if (outcome === 'handled') lag.observe(Math.max(0, now().getTime() - Date.parse(event.time)) / 1_000);
+    const { queue, log, now, report } = this.#options;
+    const lag = outcome === 'handled' ? now().getTime() - Date.parse(event.time) : undefined;
+    report.consumed(outcome, ms / 1_000, lag && Math.max(0, lag) / 1_000);
     log.info({ ...fieldsOf(event), queue, outcome, ms: Math.round(ms * 1e3) / 1e3 }, 'event');
   }
 
@@ -355,14 +367,14 @@ export class Consumer implements Taker {
   // --- RETRIED, RETURNED ---
 
   /** Does not wait until it has left: nothing depends on it. */
-  #retryLater(delivery: Delivery, error: Error, log: Logger): void {
+  #retryLater(delivery: Delivery, error: Error, log: Log): void {
     delivery.stage = 'leaving';
     const failure: Failure = { reason: 'handler_failed', error, at: this.#options.now() };
     this.#failed.fail(delivery, failure, log).catch((unexpected) => this.#reject(delivery, unexpected, log));
   }
 
   /** A bug in this consumer: the broker moves the message to the dead-letter queue. */
-  #reject({ ackOrNack }: Delivery, error: unknown, log: Logger): void {
+  #reject({ ackOrNack }: Delivery, error: unknown, log: Log): void {
     const { queue } = this.#options;
     log.error({ err: error, queue }, 'consumer error; message rejected to its dead-letter queue');
     ackOrNack(asError(error), [{ strategy: 'nack' }]);

@@ -2,7 +2,7 @@
 // when its copy is confirmed, and not before.
 import { backoff } from '../backoff.ts';
 import { pause } from '../concurrency.ts';
-import type { Logger } from '../context.ts';
+import type { Log } from '../context.ts';
 import { type Delivery, requeue } from './deliveries.ts';
 import { attemptsOf, type FailedMessagePublisher, type Failure } from './failed-message-publisher.ts';
 import { PublishError } from './publisher.ts';
@@ -12,7 +12,7 @@ export interface FailedOptions {
   queue: string;
   failedMessages: FailedMessagePublisher;
   retryDelays: readonly RetryDelay[];
-  log: Logger;
+  log: Log;
   count: (outcome: 'retried' | 'dead') => void;
   /** The connection is lost: the broker redelivers it. */
   forget: (delivery: Delivery) => void;
@@ -29,7 +29,7 @@ export class FailedDeliveries {
   }
 
   /** Moves a delivery to the next delay queue, or after the last one to the dead-letter queue. */
-  async fail(delivery: Delivery, failure: Failure, log: Logger): Promise<void> {
+  async fail(delivery: Delivery, failure: Failure, log: Log): Promise<void> {
     const { queue, failedMessages, retryDelays, count } = this.#options;
     const { message } = delivery;
     const attempts = attemptsOf(message);
@@ -42,7 +42,7 @@ export class FailedDeliveries {
     log.warn(fields, 'event handler failed; retrying later');
   }
 
-  async deadLetter(delivery: Delivery, failure: Failure, log: Logger): Promise<void> {
+  async deadLetter(delivery: Delivery, failure: Failure, log: Log): Promise<void> {
     const { queue, failedMessages, count } = this.#options;
     const { message } = delivery;
     if (!(await this.#move(delivery, log, () => failedMessages.deadLetter(message, queue, failure)))) return;
@@ -57,7 +57,7 @@ export class FailedDeliveries {
    * Publishes the copy, again and again, and then acks the original.
    * @returns whether it was moved; otherwise the broker has it again
    */
-  async #move(delivery: Delivery, log: Logger, publish: () => Promise<void>): Promise<boolean> {
+  async #move(delivery: Delivery, log: Log, publish: () => Promise<void>): Promise<boolean> {
     const { ackOrNack, signal } = delivery;
     const delays = backoff(DELAYS);
     for (;;) {

@@ -2,9 +2,8 @@
 // proof, on every way that the message takes afterwards (CC, BCC, a dead-letter exchange, a binding, an alternate exchange).
 // https://www.rabbitmq.com/docs/validated-user-id
 import { unescape as decode } from 'node:querystring';
-import type { Logger } from '../context.ts';
+import type { Log } from '../context.ts';
 import { ConfigError } from '../errors.ts';
-import type { Metrics } from '../telemetry/metrics.ts';
 import { limitedWarnings } from '../telemetry/seldom.ts';
 import type { RascalMessage } from './rascal/rascal.ts';
 
@@ -18,8 +17,10 @@ export interface ProducersOptions {
   check: ProducerCheck;
   /** Broker users that may publish any event. */
   operators: readonly string[];
-  log: Logger;
-  metrics: Metrics;
+  log: Log;
+  metrics: {
+    messagesForged: { inc(labels: { queue: string; outcome: 'refused' | 'accepted' }, value?: number): void };
+  };
 }
 
 /** The user of all services on a local broker. */

@@ -1,25 +1,40 @@
 // What a consumer reports: log lines and metrics of one queue.
 import type { CloudEvent } from '@warren/events';
-import type { Logger, Origin } from '../context.ts';
-import { childOf } from '../telemetry/log.ts';
+import type { Log, Origin } from '../context.ts';
+import { childOf } from '../telemetry/child.ts';
 import type { Counter, Metrics } from '../telemetry/metrics.ts';
 import { traceIdOf } from '../telemetry/tracing.ts';
 
 const OUTCOMES = ['handled', 'duplicate', 'retried', 'dead'] as const;
 
-export type QueueMetrics = ReturnType<typeof metricsOf>;
+/** What became of a delivery. */
+export type Outcome = (typeof OUTCOMES)[number];
+
+/** What a consumer reports of its queue. */
+export interface QueueReport {
+  /**
+   * @param seconds from the start of its batch to the commit; of a delivery that was handled, or is a duplicate
+   * @param lag seconds from the time of the event to the commit; of one that was handled
+   */
+  consumed(outcome: Outcome, seconds?: number, lag?: number): void;
+}
 
 /** Looked up by their labels once, not for each event. Counters start at 0, or `rate()` misses the first increment. */
-export function metricsOf(metrics: Metrics, labels: { queue: string; type: string }) {
+export function reportTo(metrics: Metrics, labels: { queue: string; type: string }): QueueReport {
   const counters = OUTCOMES.map((outcome) => {
     const counter = metrics.eventsConsumed.labels({ ...labels, outcome });
     counter.inc(0);
     return [outcome, counter] as const;
   });
+  const consumed = Object.fromEntries(counters) as Record<Outcome, Counter.Internal>;
+  const duration = metrics.eventHandlingDuration.labels(labels);
+  const lag = metrics.eventLag.labels(labels);
   return {
-    consumed: Object.fromEntries(counters) as Record<(typeof OUTCOMES)[number], Counter.Internal>,
-    duration: metrics.eventHandlingDuration.labels(labels),
-    lag: metrics.eventLag.labels(labels),
+    consumed(outcome, seconds, late) {
+      consumed[outcome].inc();
+      if (seconds !== undefined) duration.observe(seconds);
+      if (late !== undefined) lag.observe(late);
+    },
   };
 }
 
@@ -35,7 +50,7 @@ export function fieldsOf(event: CloudEvent): object {
   };
 }
 
-export function originOf(event: CloudEvent, log: Logger): Origin {
+export function originOf(event: CloudEvent, log: Log): Origin {
   const bound = childOf(log, () => fieldsOf(event));
   return {
     correlationId: event.correlationid ?? event.id,

@@ -8,7 +8,7 @@
 //
 // The rows are marked in the outbox (`held_at`), so that held events do not fill the window, and the next relay knows of them.
 import { backoff } from '../backoff.ts';
-import type { Logger } from '../context.ts';
+import type { Log } from '../context.ts';
 import type { PublishError } from '../messaging/publisher.ts';
 
 /** ms between bursts while they fail: from the first to the longest delay. */
@@ -30,10 +30,10 @@ interface Hold {
 type Event = { id: string; routing_key: string };
 
 export class Holds {
-  readonly #log: Logger;
+  readonly #log: Log;
   readonly #holds = new Map<string, Hold>();
 
-  constructor(log: Logger) {
+  constructor(log: Log) {
     this.#log = log;
   }
 

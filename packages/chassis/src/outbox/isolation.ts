@@ -1,11 +1,10 @@
 // ISOLATING, a state of the relay: the broker has closed the channel over one of the events in flight, and does not say over which.
 // They are published one by one, up to the end of the outbox. An event that the broker refuses while it accepts others can never be
 // published: it is parked. If it accepts none, the fault is the broker's (its permissions, a missing exchange), and none is parked.
-import type { Logger } from '../context.ts';
+import type { Log } from '../context.ts';
 import type { PublishError, Publisher } from '../messaging/publisher.ts';
-import type { Metrics } from '../telemetry/metrics.ts';
 import type { Holds } from './holds.ts';
-import { BYTES_LIMIT, IN_FLIGHT_LIMIT, type PublishRow, READ_LIMIT } from './publish.ts';
+import { BYTES_LIMIT, IN_FLIGHT_LIMIT, type PublishRow, READ_LIMIT, type RelayHooks } from './publish.ts';
 import type { OutboxReader, Row } from './reader.ts';
 
 export interface IsolationOptions {
@@ -15,8 +14,8 @@ export interface IsolationOptions {
   open: () => Promise<Publisher>;
   holds: Holds;
   stopping: AbortSignal;
-  log: Logger;
-  metrics: Metrics;
+  log: Log;
+  hooks: RelayHooks;
 }
 
 export interface Isolated {
@@ -114,9 +113,9 @@ export class Isolation {
   }
 
   async #park(row: Row, error: PublishError): Promise<void> {
-    const { reader, metrics, log } = this.#options;
+    const { reader, hooks, log } = this.#options;
     await reader.park(row.id, error.message);
-    metrics.eventsPublished.inc({ type: row.type, outcome: 'parked' });
+    hooks.onPublished(row.type, 'parked', 0);
     log.error(
       {
         code: 'publish_refused',

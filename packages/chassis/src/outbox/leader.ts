@@ -1,12 +1,11 @@
 // The active relay: its broker connection, and the way from one state to the next; see relay.ts.
 import { backoff } from '../backoff.ts';
 import { pause, type Waker, whenAborted } from '../concurrency.ts';
-import type { Logger } from '../context.ts';
+import type { Log } from '../context.ts';
 import { type PublishError, Publisher } from '../messaging/publisher.ts';
-import type { Metrics } from '../telemetry/metrics.ts';
 import { Holds } from './holds.ts';
 import { Isolation } from './isolation.ts';
-import type { PublishRow } from './publish.ts';
+import type { PublishRow, RelayHooks } from './publish.ts';
 import { Publishing } from './publishing.ts';
 import type { OutboxReader } from './reader.ts';
 
@@ -22,8 +21,8 @@ export interface LeaderOptions {
   draining: AbortSignal;
   /** Aborts when the time for that is over. */
   stopping: AbortSignal;
-  log: Logger;
-  metrics: Metrics;
+  log: Log;
+  hooks: RelayHooks;
 }
 
 /** ms on one channel after which the next failure counts as the first. */
@@ -129,7 +128,7 @@ export class Leader {
   }
 
   async #openPublisher(reader: OutboxReader): Promise<Publisher> {
-    const { connect, onBlocked, waker, metrics } = this.#options;
+    const { connect, onBlocked, waker, hooks } = this.#options;
     const opening = Publisher.open(connect);
     // With a broker that does not respond, it takes as long as the heartbeat.
     const publisher = await Promise.race([opening, reader.ended, this.#stopped]);
@@ -139,7 +138,7 @@ export class Leader {
     }
     publisher.onBlocked = onBlocked;
     publisher.onClose = () => waker.nudge();
-    publisher.onReturn = (type = '') => metrics.eventsUnconsumed.inc({ type });
+    publisher.onReturn = (type = '') => hooks.onUnconsumed(type);
     reader.publisher = publisher;
     if (reader.lost) publisher.destroy();
     return publisher;
@@ -147,9 +146,9 @@ export class Leader {
 
   /** ISOLATING. @returns the publisher to go on with: a refusal closes the one that it hits */
   async #isolate(reader: OutboxReader, holds: Holds, first: Publisher): Promise<Publisher> {
-    const { log, metrics, publish, stopping } = this.#options;
+    const { log, hooks, publish, stopping } = this.#options;
     const open = () => this.#openPublisher(reader);
-    const isolation = new Isolation({ reader, publish, open, holds, stopping, log, metrics });
+    const isolation = new Isolation({ reader, publish, open, holds, stopping, log, hooks });
     const { publisher, refusal } = await isolation.run(first);
     if (refusal !== undefined) {
       if (!this.#isRefusingAll)

@@ -2,7 +2,6 @@
 import { CONTENT_TYPE } from '@warren/events';
 import type { PublishError, Publisher } from '../messaging/publisher.ts';
 import { EVENTS } from '../messaging/topology.ts';
-import type { Metrics } from '../telemetry/metrics.ts';
 import type { Row } from './reader.ts';
 
 /** Events in flight, at most. */
@@ -12,14 +11,23 @@ export const READ_LIMIT = 500;
 /** Bytes of the events in flight, and of one read; the last event may exceed them. */
 export const BYTES_LIMIT = 8 * 1024 * 1024;
 
-/** Publishes an event, and counts it. `settled` is called once: without an error when it is confirmed. */
+/** What the relay reports of its work; a service counts it. */
+export interface RelayHooks {
+  /**
+   * An event was confirmed, failed (the relay tries again), or was parked: the broker will never accept it.
+   * @param seconds from the publish to its confirm; 0 when it was parked
+   */
+  onPublished(type: string, outcome: 'confirmed' | 'failed' | 'parked', seconds: number): void;
+  /** No queue took an event of this type. */
+  onUnconsumed(type: string): void;
+}
+
+/** Publishes an event, and reports it. `settled` is called once: without an error when it is confirmed. */
 export type PublishRow = (publisher: Publisher, row: Row, settled: (error?: PublishError) => void) => void;
 
-export function rowPublisher(options: { service: string; user: string; metrics: Metrics }): PublishRow {
-  const { service, user, metrics } = options;
-  const metricsOf = metricsByType(metrics);
+export function rowPublisher(options: { service: string; user: string; hooks: RelayHooks }): PublishRow {
+  const { service, user, hooks } = options;
   return (publisher, row, settled) => {
-    const { confirmed, failed, duration } = metricsOf(row.type);
     const started = performance.now();
     publisher.publish(
       EVENTS,
@@ -38,27 +46,10 @@ export function rowPublisher(options: { service: string; user: string; metrics: 
         headers: row.traceparent === null ? {} : { traceparent: row.traceparent },
       },
       (error) => {
-        if (error === undefined) {
-          confirmed.inc();
-          duration.observe((performance.now() - started) / 1_000);
-        } else failed.inc();
+        const seconds = (performance.now() - started) / 1_000;
+        hooks.onPublished(row.type, error === undefined ? 'confirmed' : 'failed', seconds);
         settled(error);
       },
     );
-  };
-}
-
-/** Looked up by their labels once for each type, not for each event. */
-function metricsByType({ eventsPublished, eventPublishDuration }: Metrics) {
-  const made = (type: string) => ({
-    confirmed: eventsPublished.labels({ type, outcome: 'confirmed' }),
-    failed: eventsPublished.labels({ type, outcome: 'failed' }),
-    duration: eventPublishDuration.labels({ type }),
-  });
-  const known = new Map<string, ReturnType<typeof made>>();
-  return (type: string) => {
-    const metrics = known.get(type) ?? made(type);
-    known.set(type, metrics);
-    return metrics;
   };
 }

@@ -32,7 +32,7 @@ import { rowPublisher } from './publish.ts';
 import { hangUp, OutboxReader } from './reader.ts';
 
 export interface RelayOptions
-  extends Pick<LeaderOptions, 'connect' | 'connected' | 'onBlocked' | 'log' | 'metrics'> {
+  extends Pick<LeaderOptions, 'connect' | 'connected' | 'onBlocked' | 'log' | 'hooks'> {
   service: string;
   /** The broker user of `connect`. */
   user: string;

@@ -33,7 +33,12 @@ export class Databases {
     this.requests = this.#open('http', config.DATABASE_POOL, config.REQUEST_TIMEOUT);
     this.background = this.#open('background', background);
     this.availability = new Availability({
-      probe: (space, signal) => probeDatabase(this.background, space, signal),
+      probe: (space, signal) =>
+        probeDatabase(
+          (run, aborting) => this.background.share(({ run: send }) => run(send), { signal: aborting }),
+          space,
+          signal,
+        ),
       log,
     });
     this.availability.onChange((available) => metrics.databaseConnected.set(available ? 1 : 0));

@@ -1,8 +1,9 @@
 import { pause } from '../concurrency.ts';
+import { sendOn } from '../database/dialect.ts';
 import { isDatabaseUnavailable } from '../database/outage.ts';
 import { pruneIdempotencyKeys } from '../http/idempotency.ts';
 import { pruneInbox } from '../inbox/inbox.ts';
-import { outboxHeld, outboxStats } from '../outbox/outbox.ts';
+import { outboxHeld, outboxStats } from '../outbox/stats.ts';
 import { countPendingTasks } from '../tasks/pending.ts';
 import type { Databases } from './databases.ts';
 import type { Setup } from './setup.ts';
@@ -68,6 +69,6 @@ async function reportTables(
 }
 
 async function prune({ config }: Setup, { background: { kysely } }: Databases): Promise<void> {
-  await pruneInbox(kysely, config.INBOX_RETENTION + CLOCK_SKEW_MARGIN_MS);
+  await pruneInbox(sendOn(kysely), config.INBOX_RETENTION + CLOCK_SKEW_MARGIN_MS);
   await pruneIdempotencyKeys(kysely, config.IDEMPOTENCY_RETENTION);
 }

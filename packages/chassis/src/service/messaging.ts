@@ -1,13 +1,15 @@
 // The messaging of a service: its connection to the broker, requests over it, its consumers, and the relay of its outbox.
 import { randomBytes } from 'node:crypto';
+import type { AnyEvent } from '@warren/events';
 import type { UnitsOfWork } from '../context.ts';
-import { type BrokerDefinition, eventQueues, replyQueues } from '../messaging/broker.ts';
+import { type BrokerDefinition, eventQueues, replyQueues, versionsOf } from '../messaging/broker.ts';
 import { type BrokerState, Messaging } from '../messaging/connection.ts';
 import { Consumer } from '../messaging/consumer.ts';
 import { FailedMessagePublisher } from '../messaging/failed-message-publisher.ts';
 import { bindHandlers } from '../messaging/handlers.ts';
 import { Intake } from '../messaging/intake.ts';
 import { Producers } from '../messaging/producers.ts';
+import { reportTo } from '../messaging/reports.ts';
 import { ladderOf } from '../messaging/retry-delays.ts';
 import { rascalConfig } from '../messaging/topology.ts';
 import { Relay } from '../outbox/relay.ts';
@@ -16,6 +18,7 @@ import { createRpc, type Rpc } from '../rpc/rpc.ts';
 import { bindMethods } from '../rpc/serve.ts';
 import type { Databases } from './databases.ts';
 import type { DeclaredQueues } from './declared-queues.ts';
+import { countingHooks } from './relay-hooks.ts';
 import type { Setup } from './setup.ts';
 
 /** Transactions at once for each queue, if batches are slow or messages are handled alone. */
@@ -143,7 +146,7 @@ export function createConsumers(
       retention: config.INBOX_RETENTION,
       timeout: HANDLER_TIMEOUT_MS,
       log,
-      metrics,
+      report: reportTo(metrics, { queue, type: (versionsOf(declared)[0] as AnyEvent).type }),
       now,
     });
     connection.subscribe(queue, (session, _, releasing) => consumer.attach(session, releasing));
@@ -166,6 +169,6 @@ export function createRelay(
     onBlocked: (blocked: boolean, reason?: string) => connection.blocked(blocked, reason),
     onFatal,
     log,
-    metrics,
+    hooks: countingHooks(metrics),
   });
 }

@@ -2,6 +2,7 @@
 import type { UnitsOfWork } from '../context.ts';
 import type { Availability } from '../database/availability.ts';
 import type { Database } from '../database/database.ts';
+import { sendOn } from '../database/dialect.ts';
 import type { Messaging } from '../messaging/connection.ts';
 import type { Relay } from '../outbox/relay.ts';
 import { WorkerRunner } from '../tasks/runner.ts';
@@ -44,7 +45,15 @@ export function createWork(
     });
   const units = { requests: unitsOn(requests), background: unitsOn(background) };
   for (const worker of definition.workers ?? [])
-    runners.push(new WorkerRunner(worker, { units: units.background, config, log, availability }));
+    runners.push(
+      new WorkerRunner(worker, {
+        units: units.background,
+        send: sendOn(background.kysely),
+        config,
+        log,
+        availability,
+      }),
+    );
   return { ...units, runners };
 }
 

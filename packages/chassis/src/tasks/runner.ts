@@ -12,9 +12,10 @@
 // If this process dies, the leases of all of these expire, and another process does the tasks again, under the same keys.
 import { backoff } from '../backoff.ts';
 import { abortable, pause, timeLimit, Waker } from '../concurrency.ts';
-import type { Logger, UnitsOfWork } from '../context.ts';
+import type { Log, Logger, UnitsOfWork } from '../context.ts';
 import type { Availability } from '../database/availability.ts';
-import { childOf } from '../telemetry/log.ts';
+import type { Send } from '../database/statements.ts';
+import { childOf } from '../telemetry/child.ts';
 import { SpanKind, withSpan } from '../telemetry/tracing.ts';
 import { Completion, type PerformedTask } from './completion.ts';
 import { type ClaimedTask, LEASE_RENEWAL_MS, Leases } from './leases.ts';
@@ -22,8 +23,10 @@ import type { Task, TaskContext, Worker } from './worker.ts';
 
 export interface WorkerRunnerOptions {
   units: UnitsOfWork;
+  /** Runs a statement in a transaction of its own. */
+  send: Send;
   config: unknown;
-  log: Logger;
+  log: Log;
   availability?: Pick<Availability, 'check'>;
 }
 
@@ -64,8 +67,8 @@ export class WorkerRunner {
   constructor(worker: Worker, options: WorkerRunnerOptions) {
     this.#worker = worker;
     this.#options = options;
-    this.#log = options.log.child({ task: worker.kind });
-    this.#leases = new Leases(worker.kind, options.units.database);
+    this.#log = childOf(options.log, () => ({ task: worker.kind }))();
+    this.#leases = new Leases(worker.kind, options.send);
     this.#lanes = worker.concurrency ?? LANES;
     this.#performMs = worker.perform === undefined ? 0 : CLAIM_AHEAD_MS;
     this.#completion = new Completion({

@@ -56,8 +56,8 @@ export class ScheduledTasks {
   ): Promise<boolean> {
     const id = idOf(kind, key);
     const wasScheduled = this.#scheduled.delete(id);
-    const { rowCount } = await run(deleteTasks(kind, [key]));
-    return wasScheduled || (rowCount === 1 && !this.#discarded.has(id));
+    const { rows } = await run(deleteTasks(kind, [key]));
+    return wasScheduled || (rows.length === 1 && !this.#discarded.has(id));
   }
 
   /** In the order of kind and key, so that transactions that meet wait in one order for each other. */
@@ -84,22 +84,30 @@ const byId = (a: { kind: string; key: string }, b: { kind: string; key: string }
 const insertTasks = (tasks: readonly Scheduled[]): Statement => ({
   text: `
     insert into warren.tasks (kind, key, data, due_at, correlation_id, causation_id, traceparent)
-    select kind, key, data, coalesce(due_at, now()), correlation_id, causation_id, traceparent
-    from unnest($1::text[], $2::text[], $3::jsonb[], $4::timestamptz[], $5::text[], $6::text[], $7::text[])
-      as task (kind, key, data, due_at, correlation_id, causation_id, traceparent)
+    select kind, key, data::jsonb, coalesce(due_at, now()), correlation_id, causation_id, traceparent
+    from json_to_recordset($1::text::json) as task (kind text, key text, data text, due_at timestamptz,
+      correlation_id text, causation_id text, traceparent text)
     on conflict (kind, key) do nothing`,
   values: [
-    tasks.map(({ kind }) => kind),
-    tasks.map(({ key }) => key),
-    tasks.map(({ data }) => data),
-    tasks.map(({ at }) => at ?? null),
-    tasks.map(({ origin }) => origin.correlationId),
-    tasks.map(({ origin }) => origin.causationId ?? null),
-    tasks.map(({ origin }) => origin.traceparent ?? null),
+    JSON.stringify(
+      tasks.map(({ kind, key, data, at, origin }) => ({
+        kind,
+        key: key.toWellFormed(),
+        data,
+        due_at: at,
+        correlation_id: origin.correlationId.toWellFormed(),
+        causation_id: origin.causationId?.toWellFormed(),
+        traceparent: origin.traceparent,
+      })),
+    ),
   ],
 });
 
+/** Returns a row for each. */
 const deleteTasks = (kind: string, keys: readonly string[]): Statement => ({
-  text: 'delete from warren.tasks where kind = $1 and key = any($2::text[]) and attempts = 0',
-  values: [kind, keys],
+  text: `
+    delete from warren.tasks
+    where kind = $1::text and key = any(array(select json_array_elements_text($2::text::json))) and attempts = 0
+    returning key`,
+  values: [kind, JSON.stringify(keys.map((key) => key.toWellFormed()))],
 });

@@ -1,4 +1,5 @@
-export { childOf, createLog, describeError } from './log.ts';
+export { childOf } from './child.ts';
+export { createLog, describeError } from './log.ts';
 export { createMetrics, type Metrics, type Registry } from './metrics.ts';
 export {
   currentTraceparent,

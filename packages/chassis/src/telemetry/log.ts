@@ -39,15 +39,6 @@ export function createLog(options: {
   );
 }
 
-/** A child logger that is created at its first use, because most requests and events log only their end. */
-export function childOf(log: Logger, fields: () => object): () => Logger {
-  let child: Logger | undefined;
-  return () => {
-    child ??= log.child(fields());
-    return child;
-  };
-}
-
 let output: ReturnType<typeof openStandardOutput> | undefined;
 function standardOutput(): ReturnType<typeof openStandardOutput> {
   output ??= openStandardOutput();

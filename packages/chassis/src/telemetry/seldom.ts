@@ -1,5 +1,5 @@
 // For log lines that clients can cause in any number: writes the first at once, then at most one every ten seconds.
-import type { Logger } from '../context.ts';
+import type { Log } from '../context.ts';
 
 const INTERVAL_MS = 10_000;
 
@@ -25,5 +25,5 @@ export function seldom<Args extends unknown[]>(
 }
 
 /** Logs at most one warning every ten seconds; the field `unlogged` counts those omitted since the last. */
-export const limitedWarnings = (log: Logger): ((fields: object, message: string) => void) =>
+export const limitedWarnings = (log: Log): ((fields: object, message: string) => void) =>
   seldom((unlogged, fields, message) => log.warn({ ...fields, unlogged }, message));
