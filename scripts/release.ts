@@ -5,7 +5,6 @@
 // Publishing needs the registry's login, and for a service IMAGE_REGISTRY, for a chart CHART_REGISTRY; docs/how-to/release.md.
 import { parseArgs } from 'node:util';
 import { faultsOf, unreleased } from './release/faults.ts';
-import { publish } from './release/publish.ts';
 import { findUnit, type Unit, units } from './release/units.ts';
 
 try {
@@ -31,6 +30,8 @@ async function main(): Promise<void> {
   const unit = findUnit(name);
   check(unit);
   if (values.check) return;
+  // Not at the top: `--check` runs before the dependencies are installed.
+  const { publish } = await import('./release/publish.ts');
   await publish(unit, { dryRun: values['dry-run'], attestations: !values['without-attestations'] });
 }
 

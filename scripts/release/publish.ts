@@ -31,7 +31,7 @@ export async function publish(unit: Unit, options: PublishOptions): Promise<void
 
 /** npm has the registry, the token and the provenance from its own settings (`npm_config_…`). */
 async function publishPackage(
-  { directory }: Unit,
+  { directory, version }: Unit,
   { dryRun }: PublishOptions,
   scratch: string,
 ): Promise<void> {
@@ -42,11 +42,13 @@ async function publishPackage(
   const siblings = Object.entries<string>(JSON.parse(read(`${directory}/package.json`)).dependencies ?? {})
     .filter(([, range]) => range.startsWith('file:'))
     .map(([name, range]) => ({ name, ...JSON.parse(read(join(directory, range.slice(5), 'package.json'))) }));
-  for (const { name, version } of dryRun ? [] : siblings)
-    if (!succeeds('npm', ['view', `${name}@^${version}`, 'version']))
-      throw new Error(`${name}@^${version} is not published: release it first`);
+  for (const sibling of dryRun ? [] : siblings)
+    if (!succeeds('npm', ['view', `${sibling.name}@^${sibling.version}`, 'version']))
+      throw new Error(`${sibling.name}@^${sibling.version} is not published: release it first`);
+  // `npm install` takes a pre-release only when it is asked for.
+  const tag = version.includes('-') ? ['--tag', 'next'] : [];
   for (const file of (await pack(scratch, [directory])).values())
-    await run('npm', ['publish', file, ...(dryRun ? ['--dry-run'] : [])]);
+    await run('npm', ['publish', file, ...tag, ...(dryRun ? ['--dry-run'] : [])]);
 }
 
 async function publishImage(unit: Unit, { dryRun, attestations }: PublishOptions): Promise<void> {

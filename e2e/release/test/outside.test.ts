@@ -13,7 +13,7 @@ const PACKAGES = ['events', 'contracts', 'chassis', 'edge', 'testkit'];
 const REPOSITORY_URL = 'https://git.example.com/team/warren';
 
 describe('the packages, published', function () {
-  this.timeout(300_000);
+  this.timeout(900_000);
   let registry: Registry;
   let outside: string;
 

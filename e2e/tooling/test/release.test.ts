@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect } from 'chai';
@@ -32,8 +32,12 @@ describe('scripts/release.ts', function () {
     for (const unit of units()) expect(findUnit(unit.tag)).to.deep.equal(unit);
   });
 
-  it('says what a tag releases', async () => {
-    const { code, output } = await prepared(() => release(order.tag, '--check'));
+  it('says what a tag releases, before anything is installed', async () => {
+    const modules = join(copy.root, 'node_modules');
+    renameSync(modules, `${modules}.aside`);
+    const { code, output } = await prepared(() => release(order.tag, '--check')).finally(() =>
+      renameSync(`${modules}.aside`, modules),
+    );
     expect(output).to.equal(`kind=service\nname=order\nversion=${order.version}\n`);
     expect(code).to.equal(0);
   });
