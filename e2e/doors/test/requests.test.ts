@@ -2,7 +2,7 @@
 import { createMessaging, type Messaging } from '@warren/chassis/messaging';
 import { createRequests, defineMethod, handles, Problem, problem, type Requests } from '@warren/chassis/rpc';
 import { Joi } from '@warren/events';
-import { platformDefinitions, withBroker } from '@warren/testkit';
+import { eventually, platformDefinitions, withBroker } from '@warren/testkit';
 import { expect } from 'chai';
 
 const findThing = defineMethod<{ thingId: string }, { name: string }>({
@@ -64,7 +64,8 @@ describe('applications that call each other over the broker', function () {
     const missing = await failure(shelf.request(findThing, { thingId: 'missing' }));
     expect(missing).to.be.instanceOf(Problem);
     expect(missing).to.include({ status: 404, detail: 'no such thing' });
-    expect(handled).to.deep.equal(['answered', 'problem']);
+    // Reported when the broker has confirmed the reply, which the caller may have before.
+    await eventually(() => expect(handled).to.deep.equal(['answered', 'problem']));
   });
 
   it('are refused when the contract does not name them', async () => {
