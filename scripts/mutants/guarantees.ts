@@ -132,7 +132,7 @@ export const guarantees: Mutant[] = [
     name: 'a relay that has lost its database goes on publishing',
     find: 'this.publisher?.destroy();',
     replace: '',
-    title: 'stops publishing at once when it loses its database connection',
+    title: 'cuts its connection to the broker in the same moment',
   },
   {
     ...relay,
