@@ -143,12 +143,13 @@ export const guarantees: Mutant[] = [
     title: 'parks it with the reason',
   },
   {
-    ...flow,
+    ...chassis,
     file: `${src}/messaging/publisher.ts`,
     name: 'a message that no queue took counts as confirmed',
     find: "settle(new PublishError('returned'",
     replace: "void settle, void (new PublishError('returned'",
-    title: 'waits for its retry ladder, rather than skip it',
+    tests: ['test/missing-topology.test.ts'],
+    title: 'finds its binding declared again',
   },
 
   // --- inbox, consumer, retries ---
