@@ -248,7 +248,7 @@ export const guarantees: Mutant[] = [
     name: 'the neighbours of a culprit are retried with it',
     find: 'const others = left.filter((piece) => !culprits.has(piece));\n',
     replace: 'const others: Piece[] = [];\n',
-    title: 'costs its neighbours nothing',
+    title: 'is run again without its culprit',
   },
   {
     ...batches,
