@@ -132,7 +132,7 @@ export const guarantees: Mutant[] = [
     name: 'a relay that has lost its database goes on publishing',
     find: 'this.publisher?.destroy();',
     replace: '',
-    title: 'stops publishing at once when it loses its database connection',
+    title: 'cuts its connection to the broker in the same moment',
   },
   {
     ...relay,
@@ -143,12 +143,13 @@ export const guarantees: Mutant[] = [
     title: 'parks it with the reason',
   },
   {
-    ...flow,
+    ...chassis,
     file: `${src}/messaging/publisher.ts`,
     name: 'a message that no queue took counts as confirmed',
     find: "settle(new PublishError('returned'",
     replace: "void settle, void (new PublishError('returned'",
-    title: 'waits for its retry ladder, rather than skip it',
+    tests: ['test/missing-topology.test.ts'],
+    title: 'finds its binding declared again',
   },
 
   // --- inbox, consumer, retries ---
@@ -247,7 +248,7 @@ export const guarantees: Mutant[] = [
     name: 'the neighbours of a culprit are retried with it',
     find: 'const others = left.filter((piece) => !culprits.has(piece));\n',
     replace: 'const others: Piece[] = [];\n',
-    title: 'costs its neighbours nothing',
+    title: 'is run again without its culprit',
   },
   {
     ...batches,

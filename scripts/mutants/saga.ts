@@ -311,10 +311,10 @@ export const saga: Mutant[] = [
   },
   {
     ...emails,
-    file: 'services/email/migrations/001_emails.sql',
+    file: 'services/email/src/emails.ts',
     name: 'one thing may have two e-mails of a template',
-    find: 'unique (template, reference)',
-    replace: 'unique (template, reference, id)',
+    find: 'const { userId, template, reference, facts } = email;',
+    replace: 'const { userId, template, facts } = email;\n  const reference = newId();',
     title: 'writes one e-mail per template and subject',
   },
   {

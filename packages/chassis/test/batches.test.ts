@@ -9,7 +9,8 @@ import type { Channel } from 'amqplib/callback_api';
 import { expect } from 'chai';
 import fc from 'fast-check';
 import { sql } from 'kysely';
-import type { BatchError, PieceOfWork, WorkContext } from '../src/context.ts';
+import { inParts } from '../src/batches.ts';
+import { BatchError, type PieceOfWork, type WorkContext } from '../src/context.ts';
 import { sendOn } from '../src/database/dialect.ts';
 import { newId } from '../src/id.ts';
 import { created, defineService, type Handler, Joi, post, problem } from '../src/index.ts';
@@ -347,6 +348,28 @@ describe('pieces of work in one transaction', () => {
     } finally {
       await runner.stop();
     }
+  });
+});
+
+describe('a batch that is rolled back', () => {
+  it('is run again without its culprit, which then runs alone', async () => {
+    const runs: string[][] = [];
+    const done = new Set<string>();
+    await inParts(['a', 'culprit', 'b'], {
+      together: async (pieces) => {
+        runs.push([...pieces]);
+        if (pieces.includes('culprit')) throw new BatchError(new Error('not this one'), new Set(['culprit']));
+        for (const piece of pieces) done.add(piece);
+      },
+      alone: async (piece) => {
+        runs.push([piece]);
+        done.add(piece);
+      },
+      concurrency: 1,
+      goesOn: async () => true,
+      isLeft: (piece) => !done.has(piece),
+    });
+    expect(runs).to.deep.equal([['a', 'culprit', 'b'], ['a', 'b'], ['culprit']]);
   });
 });
 

@@ -9,8 +9,10 @@ import {
 } from '@warren/testkit';
 import { expect } from 'chai';
 import pg from 'pg';
+import { Publisher } from '../src/messaging/publisher.ts';
 import { OutboxReader } from '../src/outbox/reader.ts';
 import {
+  connectTo,
   FILL,
   NOTE,
   openWriter,
@@ -238,6 +240,20 @@ describe('the relay', function () {
     } finally {
       await relays.splice(0)[0]?.stop();
       await line.close();
+    }
+  });
+
+  it('cuts its connection to the broker in the same moment as it loses that to the database', async () => {
+    const client = new pg.Client({ connectionString: database.url });
+    await client.connect();
+    const reader = await OutboxReader.open(client);
+    const publisher = await Publisher.open(() => connectTo(broker.url('alpha')));
+    try {
+      reader.publisher = publisher;
+      reader.end(new Error('the connection is lost'));
+      expect(publisher.closed).to.include({ reason: 'lost' });
+    } finally {
+      await publisher.close();
     }
   });
 
