@@ -141,11 +141,12 @@ export function importedByDeclarations(stage: string): Set<string> {
   return new Set(names);
 }
 
-const withoutComments = (text: string): string =>
-  parseSync('declarations.d.ts', text).comments.reduceRight(
+function withoutComments(text: string): string {
+  return parseSync('declarations.d.ts', text).comments.reduceRight(
     (rest, { start, end }) => rest.slice(0, start) + rest.slice(end),
     text,
   );
+}
 
 /** `./src/index.ts` → `./dist/index.js`, or `./dist/index.d.ts` under `types`; whatever is not a source stays. */
 function compiled(target: unknown, condition?: string): unknown {

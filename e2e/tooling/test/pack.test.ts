@@ -24,11 +24,14 @@ describe('the packages, packed', function () {
       recursive: true,
       filter: (source) => !['node_modules', 'package-lock.json'].includes(basename(source)),
     });
-    const packages = ['events', 'contracts', 'chassis', 'edge'].map((name) => `packages/${name}`);
-    const tarballs = await pack(join(away, 'vendor'), packages);
+    // By its command, as the docs say.
+    const script = join(checkout, 'scripts/pack.ts');
+    const { stdout } = await run(process.execPath, [script, join(away, 'vendor')]);
+    const tarballOf = (name: string) => stdout.split('\n').find((path) => path.includes(`/warren-${name}-`));
 
     const manifest = JSON.parse(readFileSync(join(away, 'package.json'), 'utf8'));
-    for (const [name, tarball] of tarballs) manifest.dependencies[name] = `file:${tarball}`;
+    for (const name of ['events', 'contracts', 'chassis', 'edge'])
+      manifest.dependencies[`@warren/${name}`] = `file:${tarballOf(name)}`;
     delete manifest.devDependencies['@warren/testkit'];
     writeFileSync(join(away, 'package.json'), JSON.stringify(manifest));
 
